@@ -1,0 +1,127 @@
+"""Everything Diptych raises on purpose.
+
+DiptychError
+├── UsageError            what the user typed cannot be done
+│   ├── UnknownName       no system, variant, data set, protocol ... of that name (lists the nearest)
+│   └── BadParameter      a hyper-parameter that does not exist or has the wrong type
+├── MissingExtra          an optional package is not installed (holds the install command)
+├── MissingData           files of a data set or model are absent (says where they come from and go)
+├── BadData               files are there but not what they should be
+├── ImageError            one picture cannot be read (holds path and reason)
+├── CollectionError       a collection cannot be used
+│   ├── CollectionBusy    another process is writing to it
+│   ├── WrongModel        it was indexed with another model
+│   └── TooNew            it was written by a later version of Diptych
+└── TrainingError         training cannot go on (a term that is not finite, a run folder that does not fit)
+
+Each message says what was wrong, what was given, what is allowed and what to do next, in one or two
+sentences. The library raises; only the command line prints.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = [
+    "BadData",
+    "BadParameter",
+    "CollectionBusy",
+    "CollectionError",
+    "DiptychError",
+    "ImageError",
+    "MissingData",
+    "MissingExtra",
+    "TooNew",
+    "TrainingError",
+    "UnknownName",
+    "UsageError",
+    "WrongModel",
+]
+
+
+class DiptychError(Exception):
+    """Base of every error that Diptych raises on purpose; its text is one clear sentence."""
+
+
+class UsageError(DiptychError):
+    """What was asked for cannot be done as it was asked."""
+
+
+class UnknownName(UsageError):
+    """A name that nothing answers to; the message lists the nearest names.
+
+    Args:
+        kind: What was looked for, in the singular ("system", "data set").
+        name: What was given.
+        known: Every name that would have been accepted.
+    """
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        self.kind, self.name, self.known = kind, name, sorted(known)
+        near = difflib.get_close_matches(name, self.known, n=3, cutoff=0.5)
+        if near:
+            hint = f"did you mean {' or '.join(near)}?"
+        elif self.known:
+            hint = f"known: {', '.join(self.known)}."
+        else:
+            hint = "none is known."
+        super().__init__(f"there is no {kind} {name!r}; {hint}")
+
+
+class BadParameter(UsageError):
+    """A hyper-parameter that does not exist, or has a value of the wrong type."""
+
+
+class MissingExtra(DiptychError):
+    """An optional package is needed and not installed.
+
+    Args:
+        purpose: What it was needed for ("reading HEIC pictures").
+        extra: Name of the extra that brings it.
+    """
+
+    def __init__(self, purpose: str, extra: str) -> None:
+        self.purpose, self.extra = purpose, extra
+        super().__init__(f"{purpose} needs an optional package: pip install 'diptych[{extra}]'")
+
+
+class MissingData(DiptychError):
+    """Files are absent; the message says which, where they come from and where to put them."""
+
+
+class BadData(DiptychError):
+    """Files are present but are not what they should be; the message names file and fault."""
+
+
+class ImageError(DiptychError):
+    """One picture cannot be read.
+
+    Args:
+        path: The picture, as the user named it.
+        reason: Why, in a few words.
+    """
+
+    def __init__(self, path: str, reason: str) -> None:
+        self.path, self.reason = path, reason
+        super().__init__(f"{path}: {reason}")
+
+
+class CollectionError(DiptychError):
+    """A collection cannot be used as asked."""
+
+
+class CollectionBusy(CollectionError):
+    """Another process is writing to the collection."""
+
+
+class WrongModel(CollectionError):
+    """The collection holds vectors of another model."""
+
+
+class TooNew(CollectionError):
+    """The collection was written by a later version of Diptych."""
+
+
+class TrainingError(DiptychError):
+    """Training cannot go on."""
