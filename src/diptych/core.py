@@ -178,9 +178,9 @@ class Pipeline(Stage):
     """Stages one after another."""
 
     def __init__(self, *stages: Callable[[Run], Run]) -> None:
-        self.stages = tuple(
-            inner for stage in stages for inner in (stage.stages if isinstance(stage, Pipeline) else (stage,))
-        )
+        self.stages: tuple[Callable[[Run], Run], ...] = ()
+        for stage in stages:
+            self.stages += stage.stages if isinstance(stage, Pipeline) else (stage,)
 
     def __call__(self, run: Run) -> Run:
         """The run after all stages."""

@@ -53,7 +53,7 @@ def maxsim(queries: NDArray[Any], gallery: NDArray[Any]) -> Floats:
         gallery: (n, u, d); a token of zeros is padding and is never the best.
     """
     queries, gallery = np.asarray(queries, dtype=np.float32), np.asarray(gallery, dtype=np.float32)
-    real_query, real_gallery = queries.any(axis=-1), gallery.any(axis=-1)
+    real_query, real_gallery = (queries != 0).any(axis=-1), (gallery != 0).any(axis=-1)
     scores = np.empty((len(queries), len(gallery)), dtype=np.float32)
     for row, (tokens, real) in enumerate(zip(queries, real_query, strict=True)):
         products = np.einsum("td,nud->ntu", tokens[real], gallery)

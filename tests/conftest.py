@@ -1,0 +1,46 @@
+"""What every test shares: isolated folders, one thread, and the shared data where it is present."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+# Two threads on two busy cores made the same tiny training forty times slower.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("MKL_NUM_THREADS", "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture(autouse=True)
+def _isolated(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep every test away from the user's collections and data."""
+    monkeypatch.setenv("DIPTYCH_HOME", str(tmp_path_factory.mktemp("home")))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """One cache for the whole run, so that the built-in towers are converted once and not in every test."""
+    if "DIPTYCH_CACHE" not in os.environ:
+        os.environ["DIPTYCH_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_torch_thread() -> None:
+    try:
+        import torch
+    except ImportError:
+        return
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The shared data folder; tests that need it skip where it is absent."""
+    root = Path(
+        os.environ.get("DIPTYCH_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data")
+    ).resolve()
+    if not root.is_dir():
+        pytest.skip("the shared data folder is absent; set DIPTYCH_SHARED_DATA to its path")
+    return root

@@ -1,0 +1,108 @@
+"""Names, cards and loading; a small system is written to disk where one is needed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from diptych import catalogue
+from diptych.catalogue import Name, parse
+from diptych.errors import BadParameter, MissingData, UnknownName, UsageError
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("dscmr", Name("dscmr")),
+        ("clip:vit-b-32", Name("clip", "vit-b-32")),
+        ("clip:vit-b-32@openai", Name("clip", "vit-b-32", "openai")),
+        ("dscmr@runs/a:b", Name("dscmr", None, "runs/a:b")),
+        ("bi-cmr", Name("bi_cmr")),
+    ],
+)
+def test_a_name_has_three_parts(text: str, parts: Name) -> None:
+    assert parse(text) == parts
+
+
+def test_a_name_without_a_system_is_refused() -> None:
+    with pytest.raises(UsageError, match="names no system"):
+        parse("@openai")
+
+
+def test_every_card_has_a_title_fields_and_an_idea() -> None:
+    for kind in ("system", "feature", "dataset"):
+        for name, card in catalogue.cards(kind).items():
+            assert card.title, (kind, name)
+            assert card.fields, (kind, name)
+
+
+def test_unknown_names_get_the_nearest() -> None:
+    with pytest.raises(UnknownName, match="did you mean builtin"):
+        catalogue.load("bultin")
+
+
+def test_a_path_that_is_no_run_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(MissingData, match=r"no card\.json"):
+        catalogue.load(str(tmp_path))
+
+
+class Example:
+    def __init__(self, *, bits: int = 32, rate: float = 0.1, name: str = "x", deep: bool = False) -> None:
+        self.bits = bits
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"bit": 8}, "did you mean bits"),
+        ({"bits": 8.5}, "bits of Example must be a int like 32, not 8.5"),
+        ({"bits": True}, "bits of Example must be a int"),
+        ({"deep": 1}, "deep of Example must be a bool"),
+        ({"rate": "fast"}, "rate of Example must be a float"),
+    ],
+)
+def test_wrong_parameters_are_named(given: dict[str, object], sentence: str) -> None:
+    with pytest.raises(BadParameter, match=sentence):
+        catalogue.checked(Example, given)
+
+
+def test_whole_numbers_pass_for_floats() -> None:
+    assert catalogue.checked(Example, {"rate": 1}) == {"rate": 1}
+
+
+def test_listing_imports_no_system() -> None:
+    code = (
+        "import sys; from diptych import catalogue; catalogue.names('system'); "
+        "bad = [m for m in sys.modules if m.startswith(('diptych.systems.', 'diptych.builtin', 'torch'))]; "
+        "sys.exit(repr(bad) if bad else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_third_parties_add_systems_by_entry_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "their_system.py").write_text(
+        '"""THEIRS: A system of somebody else (A. Author, 2026).\n\nPaper: none\nInputs: anything\n\nIdea.\n"""\n'
+        'VARIANTS = {"paper": {"size": 3}}\n'
+        '__all__ = ["Theirs"]\n'
+        "class Theirs:\n    def __init__(self, *, size=1):\n        self.size = size\n"
+    )
+    info = tmp_path / "theirs-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[diptych.systems]\ntheirs = their_system\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    card = catalogue.card("system", "theirs")
+    assert (card.title, card.family, card.idea) == (
+        "A system of somebody else (A. Author, 2026).",
+        "third party",
+        "Idea.",
+    )
+    assert "their_system" not in sys.modules
+    assert catalogue.load("theirs").size == 3
+    assert catalogue.load("theirs", size=5).size == 5
+    with pytest.raises(UnknownName, match="variant of theirs 'papr'; did you mean paper"):
+        catalogue.load("theirs:papr")
