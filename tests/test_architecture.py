@@ -1,0 +1,85 @@
+"""The layer rules hold, and the tool that says so notices when they are broken."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def lint(folder: Path) -> subprocess.CompletedProcess[str]:
+    # The linter analyses whatever `diptych` its working folder imports first.
+    code = (
+        "import sys; sys.path.insert(0, 'src'); from importlinter.cli import lint_imports_command as c; c()"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", code, "--no-cache"], cwd=folder, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    shutil.copytree(ROOT / "src", tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__", "weights"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    return tmp_path
+
+
+def test_the_layers_hold(copy: Path) -> None:
+    done = lint(copy)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "contract"),
+    [
+        ("similarity.py", "import diptych.pipeline", "Lower layers never import upper ones"),
+        ("metrics.py", "def late():\n    import torch", "Torch stays where training is"),
+        ("systems/hashing/dcmh.py", "import diptych.systems.hashing.dsph", "Systems never import each other"),
+        ("data/wikipedia.py", "import diptych.data.flickr8k", "Data sets never import each other"),
+        ("pipeline.py", "import diptych.testing", "Nothing in the package imports the public test suite"),
+    ],
+)
+def test_a_broken_rule_is_reported(copy: Path, file: str, line: str, contract: str) -> None:
+    with (copy / "src" / "diptych" / file).open("a") as source:
+        source.write(f"\n\n{line}\n")
+    done = lint(copy)
+    assert done.returncode == 1
+    assert any(contract in row and "BROKEN" in row for row in done.stdout.splitlines()), done.stdout
+
+
+def test_public_names_are_listed_sorted_and_resolve() -> None:
+    import diptych
+
+    assert diptych.__all__ == sorted(diptych.__all__)
+    for name in diptych.__all__:
+        assert getattr(diptych, name) is not None
+    assert dir(diptych) == diptych.__all__
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = diptych.nothing
+
+
+@pytest.mark.parametrize(
+    "module", ["diptych", "diptych.catalogue", "diptych.pipeline", "diptych.engine.collection"]
+)
+def test_importing_it_loads_nothing_heavy(module: str) -> None:
+    heavy = {
+        "torch",
+        "transformers",
+        "onnxruntime",
+        "faiss",
+        "matplotlib",
+        "typer",
+        "rich",
+        "scipy",
+        "sklearn",
+    }
+    code = (
+        f"import sys, {module}; found = {heavy!r} & set(sys.modules); sys.exit(repr(found) if found else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
