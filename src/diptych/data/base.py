@@ -1,4 +1,4 @@
-"""What every data set has: splits of two sides with labels and pairs, and named evaluation protocols.
+"""What every data set has: splits, and named protocols that say which split is asked about which.
 
 A data set is used through `Dataset.split` (for training) and `Dataset.cases` (for evaluation: query and
 gallery of each fold). Nothing here reads files; see `diptych.data.originals` for sets with a known home.
@@ -6,19 +6,17 @@ gallery of each fold). Nothing here reads files; see `diptych.data.originals` fo
 
 from __future__ import annotations
 
-import hashlib
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
-from diptych.core import Floats, Item, Rows
 from diptych.data.pictures import Absent, Pictures
-from diptych.errors import BadData, UnknownName, UsageError
+from diptych.data.split import Labels, Side, Split, captioned, concat, multi_hot, paired_in_order
+from diptych.errors import BadData, UnknownName
 
 __all__ = [
     "Absent",
@@ -30,137 +28,13 @@ __all__ = [
     "Relevance",
     "Side",
     "Split",
+    "captioned",
     "concat",
     "multi_hot",
     "paired_in_order",
 ]
 
-Labels = NDArray[np.uint8]
 Relevance = Literal["pair", "label"]
-Side = Literal["image", "text"]
-
-
-@dataclass(frozen=True, eq=False)
-class Split:
-    """One part of a data set: two sides, who belongs to whom, and what each shows.
-
-    Args:
-        image: n_i pictures (a `Pictures`, or any sequence of paths or PIL pictures), or features (n_i, d)
-            float32; `Absent` where they are not to be had.
-        text: n_t strings, or features (n_t, d) float32.
-        label: (n_i, C) uint8, 1 where the image shows the class; None without classes.
-        pairs: (p, 2) int64, image row and text row of each true pair.
-        text_label: (n_t, C) uint8; what the paired images show, when not given.
-        image_id: Name of each image in the original set; its row number, when not given.
-        text_id: Likewise for texts.
-        positives: (r, 2) int64, every image and text that count as a match; `pairs`, when not given. More
-            than `pairs` where the same caption describes several images.
-
-    Raises:
-        BadData: naming the part whose shape does not fit the others.
-    """
-
-    image: Sequence[Any] | Floats
-    text: Sequence[Any] | Floats
-    label: Labels | None
-    pairs: Rows
-    text_label: Labels | None = None
-    image_id: Sequence[str] | None = None
-    text_id: Sequence[str] | None = None
-    positives: Rows | None = None
-
-    def __post_init__(self) -> None:
-        put = object.__setattr__  # the class is frozen for everybody else
-        for side in ("image", "text"):
-            value = getattr(self, side)
-            if isinstance(value, np.ndarray):
-                if value.ndim < 2:
-                    raise BadData(f"{side} features must be (n, d), not {value.shape}")
-                put(self, side, np.ascontiguousarray(value, np.float32))
-        images, texts = len(self.image), len(self.text)
-        put(self, "pairs", _pairs("pairs", self.pairs, images, texts))
-        if self.positives is None:
-            put(self, "positives", self.pairs)
-        else:
-            put(self, "positives", _pairs("positives", self.positives, images, texts))
-        if self.label is not None:
-            put(self, "label", _labels("label", self.label, images))
-            if self.text_label is None:
-                put(self, "text_label", _through(self.label, self.pairs, texts))
-        if self.text_label is not None:
-            put(self, "text_label", _labels("text_label", self.text_label, texts))
-        for part, count in (("image_id", images), ("text_id", texts)):
-            ids = getattr(self, part)
-            ids = tuple(map(str, range(count) if ids is None else ids))
-            if len(ids) != count:
-                raise BadData(f"{part} has {len(ids)} entries for {count} rows")
-            put(self, part, ids)
-
-    def __len__(self) -> int:
-        """Number of images."""
-        return len(self.image)
-
-    def __repr__(self) -> str:
-        classes = f", {self.label.shape[1]} classes" if self.label is not None else ""
-        return f"<Split: {len(self.image)} images, {len(self.text)} texts, {len(self.pairs)} pairs{classes}>"
-
-    def sha256(self) -> str:
-        """Fingerprint over ids, labels and pairs: the same split has the same one, whatever its features."""
-        digest = hashlib.sha256()
-        for ids in (self.image_id, self.text_id):
-            joined = "\0".join(ids or ())
-            digest.update(f"{len(ids or ())}:{joined};".encode())
-        for part in (self.label, self.text_label, self.pairs, self.positives):
-            if part is None:
-                digest.update(b"none;")
-                continue
-            digest.update(f"{part.shape}{part.dtype.str[1:]};".encode())
-            digest.update(np.ascontiguousarray(part, part.dtype.newbyteorder("<")).data)
-        return digest.hexdigest()
-
-    def select(self, images: ArrayLike, texts: ArrayLike) -> Split:
-        """The rows given of each side, in that order, and the pairs whose both ends are among them."""
-        image_rows, text_rows = np.asarray(images, np.int64), np.asarray(texts, np.int64)
-        assert self.positives is not None
-        return Split(
-            image=_rows(self.image, image_rows),
-            text=_rows(self.text, text_rows),
-            label=None if self.label is None else self.label[image_rows],
-            pairs=_renumber(self.pairs, image_rows, text_rows, len(self.image), len(self.text)),
-            text_label=None if self.text_label is None else self.text_label[text_rows],
-            image_id=_rows(self.image_id or (), image_rows),
-            text_id=_rows(self.text_id or (), text_rows),
-            positives=None
-            if self.positives is self.pairs
-            else _renumber(self.positives, image_rows, text_rows, len(self.image), len(self.text)),
-        )
-
-    def take(self, images: ArrayLike) -> Split:
-        """The images given, in that order, with the texts that are paired with them."""
-        rows = np.asarray(images, np.int64)
-        place = np.full(len(self.image), -1, np.int64)
-        place[rows] = np.arange(len(rows))
-        kept = self.pairs[place[self.pairs[:, 0]] >= 0]
-        kept = kept[np.argsort(place[kept[:, 0]], kind="stable")]
-        return self.select(rows, list(dict.fromkeys(kept[:, 1].tolist())))
-
-    def captions(self, count: int) -> Split:
-        """The same images with the first `count` texts of each (the field counts five captions)."""
-        order = np.argsort(self.pairs[:, 0], kind="stable")
-        image = self.pairs[order, 0]
-        rank = np.arange(len(image)) - np.searchsorted(image, image)
-        kept = self.pairs[np.sort(order[rank < count]), 1]
-        return self.select(np.arange(len(self.image)), list(dict.fromkeys(kept.tolist())))
-
-    def folds(self, count: int) -> list[Split]:
-        """As many disjoint parts, of neighbouring images and their texts; COCO's "1K" is 5 folds of 5,000."""
-        if not 1 <= count <= len(self.image):
-            raise UsageError(f"{len(self.image)} images cannot be cut into {count} folds")
-        return [self.take(rows) for rows in np.array_split(np.arange(len(self.image)), count)]
-
-    def items(self, side: Side) -> Sequence[Item]:
-        """That side as items; a picture is decoded when its item is looked at."""
-        return _Items(self, side)
 
 
 class Dataset(ABC):
@@ -295,125 +169,3 @@ class Loaded(Dataset):
         """One split."""
         self.check_split(name)
         return self.parts[name]
-
-
-class _Items(Sequence[Item]):
-    """One side of a split as items, made when looked at."""
-
-    def __init__(self, split: Split, side: Side) -> None:
-        self.split, self.side = split, side
-
-    def __len__(self) -> int:
-        return len(getattr(self.split, self.side))
-
-    def __getitem__(self, row: Any) -> Any:
-        if isinstance(row, slice):
-            return [self[one] for one in range(*row.indices(len(self)))]
-        value = getattr(self.split, self.side)[row]
-        ids = getattr(self.split, f"{self.side}_id")
-        if isinstance(value, str) and self.side == "text":
-            return Item(id=ids[row], text=value)
-        if self.side == "image":
-            return Item(id=ids[row], image=value)
-        return Item(id=ids[row], meta={"features": value})
-
-
-def paired_in_order(count: int, each: int = 1) -> Rows:
-    """Pairs (count * each, 2) of images with `each` texts apiece, both in order."""
-    texts = np.arange(count * each, dtype=np.int64)
-    return np.stack([texts // each, texts], axis=1)
-
-
-def multi_hot(numbers: Sequence[Any] | NDArray[Any], classes: int) -> Labels:
-    """(n, classes) uint8 from one class number, or a sequence of class numbers, a row.
-
-    Raises:
-        BadData: if a number is not below `classes`.
-    """
-    hot = np.zeros((len(numbers), classes), np.uint8)
-    for row, value in enumerate(numbers):
-        for number in np.atleast_1d(np.asarray(value, np.int64)):
-            if not 0 <= number < classes:
-                raise BadData(f"row {row} has class {number}, but there are {classes} classes (from 0)")
-            hot[row, number] = 1
-    return hot
-
-
-def concat(parts: Sequence[Split]) -> Split:
-    """The splits one below the other.
-
-    Raises:
-        BadData: if some have labels and others do not, or of different classes.
-    """
-    labelled = [part for part in parts if part.label is not None]
-    widths = {part.label.shape[1] for part in labelled if part.label is not None}
-    if len(widths) > 1 or (labelled and len(labelled) < len(parts)):
-        raise BadData(f"these splits cannot be joined: their numbers of classes differ ({sorted(widths)})")
-    images = np.cumsum([0, *(len(part.image) for part in parts)])
-    texts = np.cumsum([0, *(len(part.text) for part in parts)])
-    shifts = [np.array([image, text]) for image, text in zip(images, texts, strict=True)]
-
-    def joined(name: str) -> Any:
-        return _joined([getattr(part, name) for part in parts])
-
-    extra = any(part.positives is not part.pairs for part in parts)
-    return Split(
-        image=joined("image"),
-        text=joined("text"),
-        label=joined("label") if labelled else None,
-        pairs=np.concatenate([part.pairs + shift for part, shift in zip(parts, shifts, strict=False)]),
-        text_label=joined("text_label") if all(part.text_label is not None for part in parts) else None,
-        image_id=joined("image_id"),
-        text_id=joined("text_id"),
-        positives=np.concatenate([p.positives + shift for p, shift in zip(parts, shifts, strict=False)])
-        if extra
-        else None,
-    )
-
-
-def _joined(values: Sequence[Any]) -> Any:
-    if all(isinstance(value, np.ndarray) for value in values):
-        return np.concatenate(values)
-    if all(isinstance(value, Pictures) for value in values) or all(isinstance(v, Absent) for v in values):
-        return sum(values[1:], values[0])
-    return [one for value in values for one in value]
-
-
-def _rows(values: Any, rows: NDArray[np.int64]) -> Any:
-    if isinstance(values, np.ndarray | Pictures | Absent):
-        return values[rows]
-    return [values[row] for row in rows.tolist()]
-
-
-def _renumber(pairs: Rows, images: Rows, texts: Rows, n_images: int, n_texts: int) -> Rows:
-    """The pairs with both ends among the rows given, in new row numbers, ordered by image, then text."""
-    new_image, new_text = np.full(n_images, -1, np.int64), np.full(n_texts, -1, np.int64)
-    new_image[images], new_text[texts] = np.arange(len(images)), np.arange(len(texts))
-    new = np.stack([new_image[pairs[:, 0]], new_text[pairs[:, 1]]], axis=1)
-    new = new[(new >= 0).all(axis=1)]
-    return new[np.lexsort((new[:, 1], new[:, 0]))]
-
-
-def _pairs(name: str, pairs: Rows, images: int, texts: int) -> Rows:
-    pairs = np.asarray(pairs, np.int64)
-    if pairs.ndim != 2 or pairs.shape[1] != 2:
-        raise BadData(f"{name} must be (p, 2), not {pairs.shape}")
-    if len(pairs) and (pairs.min() < 0 or (pairs.max(axis=0) >= (images, texts)).any()):
-        raise BadData(f"{name} name rows that do not exist: there are {images} images and {texts} texts")
-    return pairs
-
-
-def _labels(name: str, label: Labels, rows: int) -> Labels:
-    label = np.asarray(label)
-    if label.ndim != 2 or len(label) != rows:
-        raise BadData(f"{name} must be ({rows}, classes), not {label.shape}")
-    if label.size and not np.isin(label, (0, 1)).all():
-        raise BadData(f"{name} must hold only 0 and 1")
-    return np.ascontiguousarray(label, np.uint8)
-
-
-def _through(label: Labels, pairs: Rows, texts: int) -> Labels:
-    """What the images paired with each text show."""
-    derived = np.zeros((texts, label.shape[1]), np.uint8)
-    np.maximum.at(derived, pairs[:, 1], label[pairs[:, 0]])
-    return derived

@@ -23,7 +23,7 @@ from diptych.errors import BadData, ImageError, MissingData
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["SUFFIXES", "Absent", "Pictures", "decode"]
+__all__ = ["SUFFIXES", "Absent", "Pictures", "decode", "is_picture", "open_zip", "pictures_in", "tar_slices"]
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"})
 """File endings (lower case) that the readers take for pictures."""
@@ -280,6 +280,32 @@ class Absent(Sequence[Any]):
 
     def __repr__(self) -> str:
         return f"<{self.size} absent>"
+
+
+def pictures_in(place: Path, names: Sequence[str]) -> Pictures:
+    """The pictures of those names in a folder, a ZIP or an uncompressed tar, all of which must be there.
+
+    Names of an archive may lie in one folder inside it (``images/1.jpg`` for ``1.jpg``).
+
+    Raises:
+        MissingData: the folder or archive is not there.
+        BadData: some of the pictures are not in it.
+    """
+    if place.is_dir():
+        lost = [name for name in names if not (place / name).is_file()]
+        if lost:
+            raise BadData(f"{place} lacks {len(lost)} of {len(names)} pictures, the first {lost[0]!r}")
+        return Pictures.from_folder(place, names)
+    if place.suffix.lower() == ".tar":
+        inside: Iterable[str] = tar_slices(place)
+        read = Pictures.from_tar
+    else:
+        with open_zip(place) as archive:
+            inside = archive.namelist()
+        read = Pictures.from_zip
+    by_name = {PurePosixPath(member).name: member for member in inside if is_picture(member)}
+    known = set(inside)
+    return read(place, [name if name in known else by_name.get(name, name) for name in names])
 
 
 def is_picture(name: str) -> bool:

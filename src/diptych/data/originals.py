@@ -1,0 +1,377 @@
+"""Data sets with a known home: finding their files, refusing half of them, and remembering where they are.
+
+A set comes in one or more variants (features, protocols), and each variant in one or more layouts: the forms
+in which people have the originals. Nothing is copied. `Originals.prepare` checks a folder of originals and
+writes a small ``originals.json`` that records where they are, with sizes and checksums; files put straight
+into the set's own folder are found without it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from diptych.core import Rows
+from diptych.data.base import Dataset, Protocol, Split
+from diptych.data.readers import arrays
+from diptych.errors import BadData, MissingData, UnknownName
+
+__all__ = ["Check", "Files", "Layout", "Originals", "data_home", "permuted"]
+
+_MANIFEST = "originals.json"
+
+
+def data_home() -> Path:
+    """Where data sets are kept: DIPTYCH_DATA, or ``data`` in DIPTYCH_HOME, or in the user's data folder."""
+    if given := os.environ.get("DIPTYCH_DATA"):
+        return Path(given).expanduser()
+    if home := os.environ.get("DIPTYCH_HOME"):
+        return Path(home).expanduser() / "data"
+    import platformdirs
+
+    return Path(platformdirs.user_data_dir("diptych", appauthor=False)) / "data"
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """A folder of originals. A need is a relative path, ``a|b`` if either will do, ``f.npz::key`` for an array."""
+
+    folder: Path
+
+    def find(self, need: str) -> Path | None:
+        """The file or folder that meets the need; None if none does."""
+        for option in need.split("|"):
+            name, _, key = option.partition("::")
+            path = self.folder / name
+            if path.exists() and (not key or key in arrays.names(path)):
+                return path
+        return None
+
+    def __contains__(self, need: str) -> bool:
+        return self.find(need) is not None
+
+    def __getitem__(self, need: str) -> Path:
+        found = self.find(need)
+        if found is None:
+            raise MissingData(f"{self.folder} lacks {describe(need)}")
+        return found
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One form in which the originals come.
+
+    Args:
+        title: What it is, for people.
+        parts: What each split needs.
+        read: From the files and a split's name, that split by name, and any others that came along with it.
+        shared: What all splits need.
+        spare: Needs without which a split can still be read, with `Absent` in the place of what is missing;
+            `prepare` refuses all the same unless told to accept parts.
+        sizes: Images and texts that each split must have, where that is known for certain.
+        class_names: What each label column means.
+    """
+
+    title: str
+    parts: Mapping[str, tuple[str, ...]]
+    read: Callable[[Files, str], Mapping[str, Split]]
+    shared: tuple[str, ...] = ()
+    spare: frozenset[str] = frozenset()
+    sizes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    class_names: tuple[str, ...] = ()
+
+    @property
+    def needs(self) -> list[str]:
+        """Everything that any split needs."""
+        return list(dict.fromkeys([*self.shared, *(need for part in self.parts.values() for need in part)]))
+
+    def lacking(self, files: Files, split: str) -> list[str]:
+        """What the split needs and does not find."""
+        return [need for need in (*self.shared, *self.parts[split]) if need not in files]
+
+    def absent(self, files: Files, split: str) -> bool:
+        """Whether nothing of the split is there, so that it is missing and not damaged."""
+        own = self.parts[split]
+        return bool(own) and not any(need in files for need in own)
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One finding of `Originals.verify`."""
+
+    what: str
+    ok: bool
+    detail: str
+
+
+class Originals(Dataset):
+    """A data set with a known home.
+
+    Subclasses set `name`, `variants` and `protocols_of`, and say in their module's docstring (fields ``Home:``
+    and ``Files:``) where the originals come from.
+
+    Args:
+        root: Folder of the originals or of the prepared set, or a folder that has it inside under the set's
+            name; default: under `data_home`.
+        variant: One of `variants`; default: the first of which files are there, else the first.
+
+    Raises:
+        UnknownName: no such variant.
+    """
+
+    variants: Mapping[str, tuple[Layout, ...]]
+    """Layouts of each variant; the first variant is the default."""
+    protocols_of: Mapping[str, Mapping[str, Protocol]]
+    """Protocols of each variant."""
+    folders: tuple[str, ...] = ()
+    """Other names that the set's folder may have under the data home."""
+
+    def __init__(self, root: str | Path | None = None, *, variant: str | None = None) -> None:
+        if variant is not None and variant not in self.variants:
+            raise UnknownName(f"variant of {self.name}", variant, self.variants)
+        self.root = self._root(root)
+        self.variant = variant or self._variant_here()
+        self.protocols = self.protocols_of[self.variant]
+        self._loaded: dict[str, Split] = {}
+
+    def _root(self, root: str | Path | None) -> Path:
+        parent = data_home() if root is None else Path(root).expanduser()
+        if root is not None and ((parent / _MANIFEST).is_file() or self._any_file(parent)):
+            return parent
+        for name in (self.name, self.name.replace("_", "-"), *self.folders):
+            if (parent / name).is_dir():
+                return parent / name
+        return parent / self.name if root is None else parent
+
+    def _any_file(self, folder: Path) -> bool:
+        files = Files(folder)
+        return any(
+            need in files for layouts in self.variants.values() for way in layouts for need in way.needs
+        )
+
+    def _variant_here(self) -> str:
+        for variant in self.variants:
+            if self._best(self.originals(variant), variant) is not None:
+                return variant
+        return next(iter(self.variants))
+
+    def originals(self, variant: str | None = None) -> Files:
+        """Where the originals of a variant are, whether or not they are there.
+
+        Raises:
+            BadData: the record of `prepare` is damaged.
+        """
+        entry = self._manifest().get(variant or self.variant)
+        return Files(Path(entry["folder"]) if entry else self.root)
+
+    def _manifest(self) -> Mapping[str, Any]:
+        path = self.root / _MANIFEST
+        if not path.is_file():
+            return {}
+        try:
+            found: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))["variants"]
+            return found
+        except (ValueError, KeyError, TypeError) as error:
+            raise BadData(f"{path} is damaged ({error}); delete it and prepare {self.name} again") from error
+
+    def _best(self, files: Files, variant: str) -> Layout | None:
+        """The layout of which most is there; None if nothing is."""
+        counts = [sum(need in files for need in way.needs) for way in self.variants[variant]]
+        return self.variants[variant][int(np.argmax(counts))] if any(counts) else None
+
+    def layout(self) -> Layout:
+        """The layout that the files have.
+
+        Raises:
+            MissingData: if there is none of the set's files.
+        """
+        found = self._best(self.originals(), self.variant)
+        if found is None:
+            raise MissingData(self.where())
+        return found
+
+    def where(self) -> str:
+        """Where the originals come from and where to put them, in a sentence or two."""
+        first = self.variants[self.variant][0]
+        return (
+            f"{self.name} ({self.variant}) is not in {self.originals().folder}. It comes from: "
+            f"{self.field('Home').rstrip('.')}. Put {' and '.join(map(describe, first.needs))} there, or run: "
+            f"diptych data prepare {self.name} --from FOLDER"
+        )
+
+    def field(self, name: str) -> str:
+        """One ``Field: text`` of the card; "" if the card does not have it."""
+        match = re.search(rf"^{name}:[ ]*(.*(?:\n[ \t]+.*)*)", self.card, re.MULTILINE)
+        return " ".join(match[1].split()) if match else ""
+
+    @property
+    def splits(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Every split of the variant, in the layout that is there or, if none is, the first."""
+        found = self._best(self.originals(), self.variant)
+        return tuple((found or self.variants[self.variant][0]).parts)
+
+    @property
+    def available(self) -> tuple[str, ...]:
+        """The splits whose files are there."""
+        layout, files = self._best(self.originals(), self.variant), self.originals()
+        if layout is None:
+            return ()
+        return tuple(split for split in layout.parts if not set(layout.lacking(files, split)) - layout.spare)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:  # type: ignore[override]
+        """What each label column means; empty where nobody recorded it."""
+        return (self._best(self.originals(), self.variant) or self.variants[self.variant][0]).class_names
+
+    def split(self, name: str) -> Split:
+        """One split, read on first use.
+
+        Raises:
+            UnknownName: if there is none of that name.
+            MissingData: if its files are not there.
+            BadData: if only some of them are, or their contents are not as expected.
+        """
+        if name not in self._loaded:
+            layout, files = self.layout(), self.originals()
+            self.check_split(name)
+            self._refuse_half(layout, files, name, tolerated=layout.spare)
+            for part, split in layout.read(files, name).items():
+                _check_size(f"{part} of {self.name}", split, layout.sizes.get(part))
+                self._loaded[part] = split
+        return self._loaded[name]
+
+    def _refuse_half(self, layout: Layout, files: Files, split: str, tolerated: frozenset[str]) -> None:
+        lacking = [need for need in layout.lacking(files, split) if need not in tolerated]
+        if not lacking:
+            return
+        if layout.absent(files, split):
+            others = ", ".join(self.available) or "none"
+            raise MissingData(
+                f"the split {split!r} of {self.name} is not in {files.folder} (splits that are: {others}). "
+                f"It comes from: {self.field('Home')}"
+            )
+        there = [need for need in (*layout.shared, *layout.parts[split]) if need in files]
+        raise BadData(
+            f"{files.folder} holds only a part of {self.name} ({split}): "
+            f"{' and '.join(map(describe, lacking))} missing, while {' and '.join(map(describe, there))} "
+            f"{'is' if len(there) == 1 else 'are'} there"
+        )
+
+    def prepare(self, originals: str | Path | None = None, *, partial: bool = False) -> Path:
+        """Check a folder of originals, read every split once, and remember where it is.
+
+        Args:
+            originals: The folder; default: the set's own folder.
+            partial: Accept a set of which a spare part is missing.
+
+        Returns:
+            The record written.
+
+        Raises:
+            MissingData: none of the set's files is there.
+            BadData: only some of a split's files are, or their contents are not as expected.
+        """
+        files = Files(Path(originals).expanduser().resolve() if originals else self.originals().folder)
+        if not files.folder.is_dir():
+            raise MissingData(f"{files.folder} is not a folder. {self.where()}")
+        layout = self._best(files, self.variant)
+        if layout is None:
+            raise MissingData(f"{files.folder} holds nothing of it: {self.where()}")
+        for split in layout.parts:
+            if not layout.absent(files, split) or layout.lacking(files, split) == list(layout.shared):
+                self._refuse_half(layout, files, split, layout.spare if partial else frozenset())
+        source = type(self)(files.folder, variant=self.variant)
+        for split in source.available:
+            source.split(split)
+        entry = {
+            "folder": str(files.folder),
+            "layout": layout.title,
+            "splits": list(source.available),
+            "files": {need: _fingerprint(files[need]) for need in layout.needs if need in files},
+        }
+        manifest = {"format": 1, "dataset": self.name, "variants": {**self._manifest(), self.variant: entry}}
+        path = self.root / _MANIFEST
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        self._loaded.clear()
+        return path
+
+    def verify(self) -> list[Check]:
+        """Compare the files with the record of `prepare` (sizes, checksums), and read every split that is there.
+
+        Raises:
+            MissingData: none of the set's files is there.
+        """
+        layout, files = self.layout(), self.originals()
+        found: list[Check] = []
+        recorded = self._manifest().get(self.variant, {}).get("files", {})
+        for need in layout.needs:
+            path = files.find(need)
+            if path is None:
+                found.append(Check(describe(need), False, "missing"))
+            elif need in recorded:
+                same = _fingerprint(path) == recorded[need]
+                found.append(Check(describe(need), same, "as recorded" if same else "changed since prepared"))
+            else:
+                found.append(Check(describe(need), True, "present; not prepared, so without checksum"))
+        for split in self.available:
+            try:
+                part = type(self)(self.root, variant=self.variant).split(split)
+            except BadData as error:
+                found.append(Check(split, False, str(error)))
+            else:
+                found.append(Check(split, True, f"{part!r} sha256 {part.sha256()[:16]}"))
+        return found
+
+
+def permuted(count: int, *, query: int, train: int, seed: int | None) -> dict[str, Rows]:
+    """The usual hashing split: of one random order, the first are queries, the next train, all but queries database.
+
+    Args:
+        count: Number of items.
+        query, train: Sizes.
+        seed: For `numpy.random.RandomState`, as in the papers' codes; None keeps the order of the file.
+    """
+    if query + train > count:
+        raise BadData(f"{count} items are too few for {query} queries and {train} training items")
+    order = np.arange(count) if seed is None else np.random.RandomState(seed).permutation(count)
+    return {"query": order[:query], "train": order[query : query + train], "database": order[query:]}
+
+
+def describe(need: str) -> str:
+    """A need in words: ``a or b``, ``array k of f``."""
+    words = []
+    for option in need.split("|"):
+        name, _, key = option.partition("::")
+        words.append(f"array {key} of {name}" if key else name)
+    return " or ".join(words)
+
+
+def _check_size(what: str, split: Split, expected: tuple[int, int] | None) -> None:
+    got = (len(split.image), len(split.text))
+    if expected is not None and got != expected:
+        raise BadData(
+            f"{what} has {got[0]:,} images and {got[1]:,} texts, but {expected[0]:,} and {expected[1]:,} "
+            "belong to it; fetch the originals again"
+        )
+
+
+def _fingerprint(path: Path) -> dict[str, Any]:
+    """Size and SHA-256 of a file; of a folder, the number of its files and the SHA-256 of their names and sizes."""
+    digest = hashlib.sha256()
+    if path.is_dir():
+        inside: Sequence[Path] = sorted(one for one in path.rglob("*") if one.is_file())
+        for one in inside:
+            digest.update(f"{one.relative_to(path).as_posix()}\0{one.stat().st_size}\n".encode())
+        return {"entries": len(inside), "sha256": digest.hexdigest()}
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256")
+    return {"bytes": path.stat().st_size, "sha256": digest.hexdigest()}

@@ -1,0 +1,89 @@
+"""Reads caption files in Andrej Karpathy's form: ``dataset_flickr8k.json``, ``dataset_coco.json`` and so on.
+
+One JSON object with a list ``images``; each has ``filename`` (and ``filepath``, its folder), ``split`` and
+``sentences``, each with ``raw``. COCO's split "restval" counts as "train", as everywhere in the literature.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from diptych.data.base import Absent, Dataset, Loaded, Split, captioned
+from diptych.data.pictures import pictures_in
+from diptych.errors import BadData
+
+__all__ = ["FORM", "read", "recognises", "splits"]
+
+FORM = "Karpathy's JSON (a list `images` with filename, split and sentences)"
+
+
+def recognises(path: Path) -> bool:
+    """Whether the path is such a file, or a folder that holds one called dataset_*.json."""
+    if path.is_dir():
+        return len(list(path.glob("dataset*.json"))) == 1
+    if path.suffix.lower() != ".json":
+        return False
+    with path.open(encoding="utf-8", errors="replace") as file:
+        start = file.read(4096)
+    return '"sentences"' in start or '"sentids"' in start
+
+
+def read(path: Path, *, pictures: Path | None = None) -> Dataset:
+    """The file as a data set.
+
+    Args:
+        path: The file, or the folder that holds it.
+        pictures: Folder or archive of the pictures; default: ``images`` beside the file, or its folder.
+
+    Raises:
+        BadData: if it is not such a file, or pictures are missing.
+    """
+    file = next(iter(path.glob("dataset*.json"))) if path.is_dir() else path
+    return Loaded(file.stem.removeprefix("dataset_"), splits(file, pictures))
+
+
+def splits(file: Path, pictures: Path | None = None, restval: bool = True) -> dict[str, Split]:
+    """Every split of the file.
+
+    Args:
+        file: The JSON.
+        pictures: Folder or archive of the pictures; default as for `read`.
+        restval: Count COCO's "restval" as "train"; else it stays a split of its own.
+    """
+    try:
+        images: Sequence[Mapping[str, Any]] = json.loads(file.read_text(encoding="utf-8"))["images"]
+        by_split: dict[str, list[Mapping[str, Any]]] = {}
+        for image in images:
+            name = "train" if image["split"] == "restval" and restval else image["split"]
+            by_split.setdefault(name, []).append(image)
+        return {name: _split(file, part, pictures) for name, part in by_split.items()}
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise BadData(f"{file} is not in Karpathy's form ({error!r})") from error
+
+
+def _split(file: Path, images: Sequence[Mapping[str, Any]], pictures: Path | None) -> Split:
+    ids = [str(image["filename"]) for image in images]
+    captions = [[str(sentence["raw"]).strip() for sentence in image["sentences"]] for image in images]
+    text_ids = [
+        str(sentence.get("sentid", f"{name}#{number}"))
+        for name, image in zip(ids, images, strict=True)
+        for number, sentence in enumerate(image["sentences"])
+    ]
+    return captioned(_pictures(file, images, pictures), captions, image_id=ids, text_id=text_ids)
+
+
+def _pictures(file: Path, images: Sequence[Mapping[str, Any]], place: Path | None) -> Sequence[Any]:
+    """The pictures, in the folder that ``filepath`` names if they are there, else in the place itself."""
+    options = [place] if place else [file.parent / "images", file.parent / "images.zip", file.parent]
+    flat = [str(image["filename"]) for image in images]
+    nested = [str(Path(image.get("filepath", ""), image["filename"]).as_posix()) for image in images]
+    for option in options:
+        if option.is_file():
+            return pictures_in(option, flat)
+        for names in (nested, flat):
+            if names and (option / names[0]).is_file():
+                return pictures_in(option, names)
+    return Absent(len(flat), f"the pictures of {file} are not in {' or '.join(map(str, options))}")
