@@ -1,0 +1,323 @@
+"""Base of everything that is trained: hyper-parameters, two networks, an objective, save and load.
+
+A system is a keyword-only dataclass whose fields are its hyper-parameters::
+
+    @dataclass(kw_only=True, eq=False)
+    class DSCMR(Learner):
+        image_dim: int = 4096
+        lr: float = 1e-4
+
+        def __post_init__(self) -> None:
+            self.image_net, self.text_net = ...
+
+        def objective(self, batch): return {"J1": ..., "J2": ...}
+
+The networks exist as soon as the object does: dimensions are hyper-parameters (`dimensions` reads them off a
+split), and whoever constructs decides the seed (`diptych.catalogue.load` does).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import inspect
+import json
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from diptych import similarity
+from diptych._version import __version__
+from diptych.core import Floats
+from diptych.data.base import Split
+from diptych.errors import BadData, MissingData, UsageError
+from diptych.trainer import Batch, Trainer
+
+__all__ = ["Learner", "dimensions"]
+
+
+@dataclass(kw_only=True, eq=False)
+class Learner:
+    """Two networks and an objective.
+
+    Subclasses set `image_net` and `text_net` in `__post_init__`, and define `objective`; a paper whose
+    algorithm is not "minimise the objective" overrides `fit` and writes its algorithm box there. Every
+    attribute that is a module is saved.
+
+    Args:
+        epochs: Passes over the training pairs.
+        batch_size: Pairs in a batch.
+        lr: Learning rate.
+    """
+
+    similarity: ClassVar[str] = "cosine"
+    """How the vectors compare: "cosine" (they have unit length), "dot" or "hamming" (they are +1 and -1)."""
+
+    epochs: int = 100
+    batch_size: int = 100
+    lr: float = 1e-4
+
+    image_net: nn.Module = dataclasses.field(init=False, repr=False)
+    text_net: nn.Module = dataclasses.field(init=False, repr=False)
+
+    @property
+    def name(self) -> str:
+        """The system's name: that of its file."""
+        return type(self).__module__.rpartition(".")[2]
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The hyper-parameters by name; constructing with them gives the same architecture."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.init}
+
+    @property
+    def networks(self) -> dict[str, nn.Module]:
+        """Every attribute that is a module, by name, in the order of their creation."""
+        return {name: value for name, value in vars(self).items() if isinstance(value, nn.Module)}
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are."""
+        return next(
+            (p.device for net in self.networks.values() for p in net.parameters()), torch.device("cpu")
+        )
+
+    @property
+    def fingerprint(self) -> str:
+        """Equal only if name, hyper-parameters and weights are equal."""
+        digest = hashlib.sha256(json.dumps(self.parameters, sort_keys=True, default=list).encode())
+        for key, tensor in self.state().items():
+            digest.update(f"{key}{tuple(tensor.shape)}{tensor.dtype}".encode())
+            digest.update(tensor.flatten().view(torch.uint8).numpy().data)
+        return f"{self.name}:{digest.hexdigest()[:16]}"
+
+    def objective(self, batch: Batch) -> dict[str, Tensor]:
+        """The loss on a batch, as named summands with their weights included, each one number.
+
+        Raises:
+            NotImplementedError: a system with its own `fit` may have none.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no single objective; see its fit")
+
+    def optimizer(self) -> torch.optim.Optimizer:
+        """What the default `fit` steps with: Adam over all networks."""
+        return torch.optim.Adam(self.trainable(), lr=self.lr)
+
+    def trainable(self, *names: str) -> list[nn.Parameter]:
+        """The parameters that are trained, each once, of the networks named (all, if none is)."""
+        nets = [self.networks[name] for name in names] if names else self.networks.values()
+        found = [p for net in nets for p in net.parameters() if p.requires_grad]
+        return list(dict.fromkeys(found))
+
+    def prepare(self, split: Split) -> None:
+        """Take from the training split what needs no gradients (means, neighbours); by default nothing.
+
+        `fit` calls it first.
+        """
+
+    def fit(self, split: Split, trainer: Trainer) -> Self:
+        """Learn from a split; returns the learner.
+
+        Raises:
+            UsageError: the split has other dimensions than the networks.
+            TrainingError: training cannot go on.
+        """
+        self.check(split)
+        self.prepare(split)
+        optimizer = self.optimizer()
+        for _ in trainer.epochs(self.epochs, keep=(*self.networks.values(), optimizer)):
+            for batch in trainer.batches(split, self.batch_size):
+                trainer.step(optimizer, self.objective(batch))
+        return self
+
+    def check(self, split: Split) -> None:
+        """Refuse a split that does not fit the networks.
+
+        Raises:
+            UsageError: naming the dimension, what it is and what it should be.
+        """
+        found = dimensions(split)
+        for key, value in self.parameters.items():
+            if key in ("image_dim", "text_dim", "classes") and found.get(key) != value:
+                raise UsageError(
+                    f"{self.name} was built with {key}={value}, but the training data have "
+                    f"{found.get(key, 'none')}; construct it with {key}={found.get(key, '...')}"
+                )
+
+    def encode_image(self, images: Sequence[Any]) -> Floats:
+        """Vectors (n, d) float32 of image features (n, image_dim).
+
+        Raises:
+            UsageError: the features have another dimension.
+        """
+        return self.encoded(self.image_net, self.features(images, "image"))
+
+    def encode_text(self, texts: Sequence[Any]) -> Floats:
+        """Vectors (n, d) float32 of text features (n, text_dim).
+
+        Raises:
+            UsageError: the features have another dimension.
+        """
+        return self.encoded(self.text_net, self.features(texts, "text"))
+
+    def features(self, values: Sequence[Any], side: str) -> Floats:
+        """The features given, as (n, d) float32, after a check of their dimension."""
+        wanted = self.parameters.get(f"{side}_dim")
+        try:
+            rows = np.asarray(values, dtype=np.float32)
+        except (TypeError, ValueError) as error:
+            raise UsageError(
+                f"{self.name} encodes {side} features, not {side}s themselves; "
+                "train with --features, or join an extractor and this head with diptych.chain.Chain"
+            ) from error
+        if rows.size == 0:
+            return np.zeros((0, wanted or 0), np.float32)
+        if rows.ndim != 2 or (wanted is not None and rows.shape[1] != wanted):
+            raise UsageError(f"{self.name} encodes {side} features (n, {wanted or 'd'}), not {rows.shape}")
+        return rows
+
+    def encoded(self, net: nn.Module, inputs: Any, *, size: int = 1024) -> Floats:
+        """Outputs (n, d) of a network in evaluation mode, as `similarity` wants them; its mode is put back.
+
+        Args:
+            net: Takes (b, ...) float32 and gives (b, d).
+            inputs: (n, ...) float32.
+            size: Rows at a time.
+        """
+        modes = {module: module.training for module in net.modules()}
+        net.eval()
+        try:
+            with torch.no_grad():
+                rows = torch.as_tensor(np.asarray(inputs, np.float32))
+                parts = [net(part.to(self.device)).float().cpu() for part in torch.split(rows, size)]
+        finally:
+            for module, mode in modes.items():
+                module.training = mode
+        return self.as_vectors(torch.cat(parts).numpy())
+
+    def as_vectors(self, outputs: Floats) -> Floats:
+        """Network outputs as `similarity` wants them: unit rows, or signs (0 counts as -1)."""
+        if self.similarity == "cosine":
+            return similarity.unit(outputs)
+        if self.similarity == "hamming":
+            return np.where(outputs > 0, np.float32(1), np.float32(-1))
+        return outputs
+
+    def state(self) -> dict[str, Tensor]:
+        """All weights and buffers in main memory, by "network.name"."""
+        return {
+            f"{name}.{key}": tensor.detach().cpu().contiguous()
+            for name, net in self.networks.items()
+            for key, tensor in net.state_dict().items()
+        }
+
+    def save(self, folder: Path | str, **facts: Any) -> None:
+        """Write `card.json` and `weights.safetensors`.
+
+        Args:
+            folder: Made if it is not there.
+            facts: What else the card should hold and JSON can (variant, seed, data, command).
+        """
+        from safetensors.torch import save
+
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        # Copies, because networks may share layers and the format stores no sharing.
+        weights = save({key: tensor.clone() for key, tensor in self.state().items()})
+        (folder / "weights.safetensors").write_bytes(weights)
+        card = {
+            "name": self.name,
+            "parameters": self.parameters,
+            "fingerprint": self.fingerprint,
+            "versions": _versions(),
+            "commit": _commit(),
+            **facts,
+        }
+        # Last, because a folder with a card counts as whole.
+        (folder / "card.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+
+    @classmethod
+    def from_weights(cls, weights: str, **parameters: Any) -> Self:
+        """The learner that was saved into a folder.
+
+        Args:
+            weights: The folder.
+            parameters: Hyper-parameters over the saved ones, where the weights allow it.
+
+        Raises:
+            MissingData: there is no such folder, or it lacks a file.
+            BadData: its files do not fit the system.
+        """
+        from safetensors import SafetensorError
+        from safetensors.torch import load
+
+        folder = Path(weights).expanduser()
+        for file in ("card.json", "weights.safetensors"):
+            if not (folder / file).is_file():
+                raise MissingData(
+                    f"{weights} has no {file}; give the folder that `diptych train` wrote for this system"
+                )
+        try:
+            card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
+            saved = {key: _as_default(cls, key, value) for key, value in card["parameters"].items()}
+            state = load((folder / "weights.safetensors").read_bytes())
+        except (ValueError, KeyError, TypeError, SafetensorError) as error:
+            raise BadData(f"{weights} is damaged ({error}); train again or restore it") from error
+        with torch.random.fork_rng(devices=[]):  # the first weights drawn here are not used
+            learner = cls(**{**saved, **parameters})
+        for name, net in learner.networks.items():
+            own = {key.removeprefix(f"{name}."): t for key, t in state.items() if key.startswith(f"{name}.")}
+            try:
+                net.load_state_dict(own)
+            except RuntimeError as error:
+                raise BadData(f"the weights in {weights} do not fit {cls.__name__}: {error}") from error
+            net.eval()
+        return learner
+
+
+def dimensions(split: Split) -> dict[str, int]:
+    """What a split says of a learner's dimensions: `image_dim`, `text_dim` (of features) and `classes`."""
+    found: dict[str, int] = {}
+    for side in ("image", "text"):
+        value = getattr(split, side)
+        if isinstance(value, np.ndarray):
+            found[f"{side}_dim"] = int(value.shape[1])
+    if split.label is not None:
+        found["classes"] = int(split.label.shape[1])
+    return found
+
+
+def _as_default(system: type, key: str, value: Any) -> Any:
+    """A value out of JSON, where tuples became lists."""
+    parameter = inspect.signature(system).parameters.get(key)
+    return tuple(value) if parameter is not None and isinstance(parameter.default, tuple) else value
+
+
+def _versions() -> Mapping[str, str]:
+    return {
+        "diptych": __version__,
+        "python": ".".join(map(str, sys.version_info[:3])),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+    }
+
+
+def _commit() -> str | None:
+    """The commit of a source checkout; None for an installed package."""
+    root = Path(__file__).parents[2]
+    if not (root / ".git").exists():
+        return None
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=False
+        )
+    except FileNotFoundError:
+        return None
+    return done.stdout.strip() or None

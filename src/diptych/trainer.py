@@ -1,0 +1,577 @@
+"""The three verbs of a training loop: `Trainer.epochs`, `Trainer.batches`, `Trainer.step`.
+
+A system writes its paper's algorithm box with them and any PyTorch in between; device, precision, several
+processes, progress, log, validation, early stopping and restart happen inside the verbs.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from diptych import _checkpoint
+from diptych._training_view import Log, Progress, TensorBoard, draw_curves
+from diptych.data.base import Split
+from diptych.errors import BadParameter, MissingExtra, TrainingError
+
+__all__ = ["Batch", "Precision", "Trainer"]
+
+Precision = Literal["fp32", "bf16", "fp16"]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Pairs of the training split.
+
+    Args:
+        index: (b,) int64 rows into the split's pairs.
+        image_row, text_row: (b,) int64 rows into the split's images and texts.
+        image: (b, d) float32 features, or a list of b pictures.
+        text: (b, d) float32 features, or a list of b strings.
+        label: (b, C) float32, 1 where the pair shows the class; (b, 0) without classes.
+    """
+
+    index: Tensor
+    image_row: Tensor
+    text_row: Tensor
+    image: Any
+    text: Any
+    label: Tensor
+
+    def __len__(self) -> int:
+        """Number of pairs."""
+        return len(self.index)
+
+
+class Trainer:
+    """Runs a training and remembers everything that is needed to go on with it.
+
+    Args:
+        run: Run folder for log, checkpoints and curves; None keeps nothing. A folder that holds the
+            checkpoints of the same training goes on where they end, bit for bit as if it had never stopped.
+        seed: Decides order, dropout and every other draw.
+        validate: Called after an epoch; returns a number, larger is better. The state of the best epoch is
+            put back when the epochs are over. May be set later, as an attribute.
+        patience: Stop after so many validations without a new best; None never stops early.
+        validate_every: Epochs from one validation to the next.
+        clip: Largest norm of all gradients of one step together; None does not clip.
+        device: Where to train ("cpu", "cuda", "cuda:1", "mps"); None takes a graphics card if there is one.
+        precision: "fp32", or "bf16" or "fp16" for mixed precision.
+        devices: Processes that share each batch. More than one must have been started by a launcher, as
+            `diptych train --devices` or ``torchrun`` do.
+        identity: Says what is trained (system, parameters, data). A folder with checkpoints of another
+            identity is refused.
+        checkpoint_seconds: Least time from one checkpoint to the next; the last epoch always gets one.
+        quiet: Show no progress bar even on a terminal.
+        tensorboard: Write event files into the run folder too.
+
+    Raises:
+        BadParameter: a value that is not allowed.
+        MissingExtra: mixed precision, several processes or TensorBoard without their packages.
+
+    Example:
+        >>> import torch
+        >>> from diptych.data.planted import Planted
+        >>> net, split = torch.nn.Linear(32, 24), Planted().split("train")
+        >>> optimizer, trainer = torch.optim.SGD(net.parameters(), lr=0.1), Trainer(quiet=True)
+        >>> for _ in trainer.epochs(2, keep=(net, optimizer)):
+        ...     for batch in trainer.batches(split, 50):
+        ...         trainer.step(optimizer, {"fit": (net(batch.image) - batch.text).square().mean()})
+        >>> trainer.steps
+        8
+    """
+
+    def __init__(
+        self,
+        run: Path | None = None,
+        *,
+        seed: int = 0,
+        validate: Callable[[], float] | None = None,
+        patience: int | None = None,
+        validate_every: int = 1,
+        clip: float | None = None,
+        device: str | torch.device | None = None,
+        precision: Precision = "fp32",
+        devices: int = 1,
+        identity: str = "",
+        checkpoint_seconds: float = 30.0,
+        quiet: bool = False,
+        tensorboard: bool = False,
+    ) -> None:
+        if precision not in ("fp32", "bf16", "fp16"):
+            raise BadParameter(f"precision must be fp32, bf16 or fp16, not {precision!r}")
+        if validate_every < 1 or (patience is not None and patience < 1):
+            raise BadParameter("patience and validate_every must be at least 1")
+        self.run, self.seed, self.identity = run, seed, identity
+        self.validate, self.patience, self.validate_every = validate, patience, validate_every
+        self.clip, self.checkpoint_seconds, self.quiet = clip, checkpoint_seconds, quiet
+        self._processes = _Processes.of(precision, devices, device)
+        self.device: torch.device = self._processes.device
+        self.generator = torch.Generator().manual_seed(seed)
+        """For draws outside the epochs (inside them, torch itself is seeded)."""
+        self.steps = 0
+        """Optimiser steps so far."""
+        self.best: float | None = None
+        """Best validation of the last stage that was validated."""
+        self._stage, self._epoch = -1, 0
+        self._kept: tuple[Any, ...] = ()
+        self._passes = 0
+        self._sums: dict[str, list[float]] = {}
+        self._share = 1.0
+        self._progress: Progress | None = None
+        main_run = run if self._processes.main else None
+        self._record_log = Log(main_run / "log.jsonl" if main_run else None)
+        self._board = TensorBoard(main_run / "tensorboard") if tensorboard and main_run else None
+
+    @property
+    def history(self) -> Sequence[Mapping[str, Any]]:
+        """One entry an epoch: stage, epoch, seconds, steps, the mean of each term, validation."""
+        return self._record_log.entries
+
+    def epochs(self, n: int, *, keep: Sequence[Any] = (), validate: bool = True) -> Iterator[int]:
+        """Count n epochs; between them validate, log, checkpoint, and stop early.
+
+        A training may call this several times, once a stage.
+
+        Args:
+            n: Epochs of this stage.
+            keep: Everything that must survive a restart: modules, optimisers, schedules, random generators,
+                and tensors or arrays that are changed in place. Modules are moved to the device and are in
+                training mode inside the loop, in evaluation mode after it.
+            validate: False for a stage that the validation does not concern (a teacher's).
+
+        Yields:
+            The number of the epoch, from 0.
+
+        Raises:
+            TrainingError: a checkpoint of another training, or a validation that is not finite.
+        """
+        self._stage += 1
+        self._kept = tuple(keep)
+        modules = [thing for thing in keep if isinstance(thing, nn.Module)]
+        for module in modules:
+            module.to(self.device).train()
+        self._processes.agree(modules)
+        checks = self.validate if validate else None
+        outside = self._random_state()
+        torch.manual_seed(_mixed(self.seed, self._stage, self._processes.rank))
+        stage = self._resume() or _Stage()
+        progress = Progress(n, done=stage.done, shown=self._processes.main and Progress.wanted(self.quiet))
+        self._progress, written = progress, time.monotonic()
+        try:
+            while stage.done < n and not stage.over:
+                self._epoch, self._passes, self._sums = stage.done, 0, {}
+                started = time.perf_counter()
+                yield stage.done
+                entry = self._entry(stage.done, time.perf_counter() - started)
+                stage.done += 1
+                if checks is not None and (stage.done % self.validate_every == 0 or stage.done == n):
+                    entry["validation"] = self._validated(checks, stage)
+                self._publish(entry)
+                if time.monotonic() - written >= self.checkpoint_seconds and stage.done < n:
+                    self._write(stage)
+                    written = time.monotonic()
+        finally:
+            progress.close()
+            self._progress = None
+        if stage.best_state is not None:
+            _checkpoint.restore(self._kept, stage.best_state)
+            stage.best_state = None
+            self.best = stage.best
+        stage.over = True
+        self._write(stage)
+        # Not in a finally: a loop that was left by an exception is closed whenever its frame is collected,
+        # which may be in the middle of another training.
+        self._set_random_state(outside)
+        for module in modules:
+            module.eval()
+
+    def batches(
+        self, split: Split, size: int, *, shuffle: bool = True, drop_last: bool = False
+    ) -> Iterator[Batch]:
+        """Every pair of the split once, in a seeded order that differs from pass to pass.
+
+        Args:
+            split: What to learn from.
+            size: Pairs in a batch, over all processes together.
+            shuffle: False keeps the order of the split.
+            drop_last: Leave out a last batch that is not full.
+
+        Raises:
+            BadParameter: `size` is not positive.
+            TrainingError: there is no pair to learn from.
+        """
+        if size < 1:
+            raise BadParameter(f"the batch size must be at least 1, not {size}")
+        count = len(split.pairs)
+        if count == 0 or (drop_last and count < size):
+            raise TrainingError(f"{split!r} has no batch of {size} pairs to learn from")
+        order = np.arange(count)
+        if shuffle:
+            draw = np.random.default_rng((self.seed, max(self._stage, 0), self._epoch, self._passes))
+            draw.shuffle(order)
+        self._passes += 1
+        tensors = [thing for thing in self._kept if isinstance(thing, Tensor)]
+        with self._processes.rows_shared(tensors):
+            for start in range(0, count - size + 1 if drop_last else count, size):
+                rows, self._share = self._processes.part(order[start : start + size])
+                batch = self._batch(split, rows)
+                with self._processes.autocast():
+                    yield batch
+
+    def step(self, optimizer: torch.optim.Optimizer, terms: Mapping[str, Tensor]) -> None:
+        """One step of an optimiser down the sum of the terms.
+
+        Only the parameters of this optimiser receive gradients; those it held before are forgotten.
+
+        Args:
+            optimizer: Updates its own parameters.
+            terms: Named summands of the loss, each a tensor of one number, weights included.
+
+        Raises:
+            TrainingError: a term is not finite, or none depends on a parameter that is trained.
+        """
+        self.record(terms)
+        total = torch.stack([term.float() for term in terms.values()]).sum()
+        if not total.requires_grad:
+            raise TrainingError(f"none of the terms {', '.join(terms)} depends on what is trained")
+        parameters = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
+        optimizer.zero_grad(set_to_none=True)
+        self._processes.descend(optimizer, total, parameters, share=self._share, clip=self.clip)
+        self.steps += 1
+
+    def record(self, terms: Mapping[str, Tensor]) -> None:
+        """Put the terms into the log, without a step.
+
+        Raises:
+            TrainingError: a term is not finite.
+        """
+        if not terms:
+            raise TrainingError("there are no loss terms")
+        values = dict(
+            zip(terms, torch.stack([t.detach().float() for t in terms.values()]).tolist(), strict=True)
+        )
+        for name, value in values.items():
+            if not math.isfinite(value):
+                raise TrainingError(
+                    f"loss term {name!r} became {value} in epoch {self._epoch}, step {self.steps}; "
+                    "a smaller learning rate (--set lr=...) or clipping may help"
+                )
+            self._sums.setdefault(name, []).append(value)
+        if self._progress is not None:
+            self._progress.terms(values)
+
+    def draw(self) -> Path | None:
+        """Draw the curves into the run folder; None without one."""
+        if self.run is None or not self._processes.main or not self.history:
+            return None
+        path = self.run / "curves.png"
+        draw_curves(self.history, path)
+        return path
+
+    def _random_state(self) -> dict[str, Any]:
+        return {
+            "torch": torch.get_rng_state(),
+            "cuda": [torch.cuda.get_rng_state(card) for card in self._processes.cards],
+        }
+
+    def _set_random_state(self, state: Mapping[str, Any]) -> None:
+        torch.set_rng_state(state["torch"])
+        for card, one in zip(self._processes.cards, state["cuda"], strict=True):
+            torch.cuda.set_rng_state(one, card)
+
+    def _batch(self, split: Split, rows: np.ndarray[Any, Any]) -> Batch:
+        pairs = split.pairs[rows]
+        label = np.zeros((len(rows), 0), np.float32) if split.label is None else split.label[pairs[:, 0]]
+        return Batch(
+            index=torch.from_numpy(rows).to(self.device),
+            image_row=torch.from_numpy(pairs[:, 0].copy()).to(self.device),
+            text_row=torch.from_numpy(pairs[:, 1].copy()).to(self.device),
+            image=_gathered(split.image, pairs[:, 0], self.device),
+            text=_gathered(split.text, pairs[:, 1], self.device),
+            label=torch.from_numpy(label.astype(np.float32)).to(self.device),
+        )
+
+    def _entry(self, epoch: int, seconds: float) -> dict[str, Any]:
+        terms = {name: sum(values) / len(values) for name, values in self._sums.items()}
+        return {
+            "stage": self._stage,
+            "epoch": epoch,
+            "seconds": round(seconds, 3),
+            "steps": self.steps,
+            "terms": terms,
+        }
+
+    def _validated(self, check: Callable[[], float], stage: _Stage) -> float:
+        with torch.random.fork_rng(devices=self._processes.cards):
+            value = self._processes.told(float(check()))
+        if not math.isfinite(value):
+            raise TrainingError(f"the validation gave {value} after epoch {stage.done - 1}")
+        if stage.best is None or value > stage.best:
+            stage.best, stage.since = value, 0
+            stage.best_state = _checkpoint.capture(self._kept)
+        else:
+            stage.since += 1
+        stage.over = self.patience is not None and stage.since >= self.patience
+        return value
+
+    def _publish(self, entry: dict[str, Any]) -> None:
+        self._record_log.add(entry)
+        if self._board is not None:
+            self._board.add(entry)
+        shown = {**entry["terms"], **({"validation": entry["validation"]} if "validation" in entry else {})}
+        if self._progress is not None:
+            self._progress.epoch(entry["epoch"], shown)
+        _log.info("stage %d epoch %d: %s", entry["stage"], entry["epoch"], shown)
+
+    def _checkpoint_path(self) -> Path | None:
+        return self.run / "checkpoints" / f"stage{self._stage}.pt" if self.run else None
+
+    def _write(self, stage: _Stage) -> None:
+        path = self._checkpoint_path()
+        if path is None:
+            return
+        random = self._processes.all_of({**self._random_state(), "own": self.generator.get_state()})
+        if self._processes.main:
+            _checkpoint.write(
+                path,
+                {
+                    "seed": self.seed,
+                    "identity": self.identity,
+                    "steps": self.steps,
+                    "log_bytes": self._record_log.bytes,
+                    "random": random,
+                    "kept": _checkpoint.capture(self._kept),
+                    **vars(stage),
+                },
+            )
+        self._processes.wait()
+
+    def _resume(self) -> _Stage | None:
+        """Put everything back as the checkpoint of this stage says; None if there is none."""
+        path = self._checkpoint_path()
+        if path is None or not path.is_file():
+            if self._stage == 0 and self._processes.main:
+                self._record_log.cut(0)
+            return None
+        saved = _checkpoint.read(path)
+        if (saved["seed"], saved["identity"]) != (self.seed, self.identity):
+            theirs, ours = saved["identity"] or "unnamed", self.identity or "unnamed"
+            raise TrainingError(
+                f"{self.run} holds another training ({theirs}, seed {saved['seed']}), "
+                f"not {ours}, seed {self.seed}; choose another folder or remove it"
+            )
+        random = saved["random"]
+        if len(random) != self._processes.count:
+            raise TrainingError(
+                f"{self.run} was trained by {len(random)} processes, not {self._processes.count}; "
+                "go on with as many"
+            )
+        _checkpoint.restore(self._kept, saved["kept"])
+        mine = random[self._processes.rank]
+        self._set_random_state(mine)
+        self.generator.set_state(mine["own"])
+        self.steps = saved["steps"]
+        self._record_log.cut(saved["log_bytes"])
+        stage = _Stage(**{name: saved[name] for name in vars(_Stage())})
+        if stage.over:
+            self.best = stage.best
+        return stage
+
+
+@dataclass
+class _Stage:
+    """Where one stage stands."""
+
+    done: int = 0
+    best: float | None = None
+    best_state: list[Any] | None = None
+    since: int = 0
+    over: bool = False
+
+
+class _Processes:
+    """One process in full precision; the base of the one that shares work through Accelerate."""
+
+    rank, count, main = 0, 1, True
+
+    @staticmethod
+    def of(precision: Precision, devices: int, device: str | torch.device | None) -> _Processes:
+        if devices < 1:
+            raise BadParameter(f"devices must be at least 1, not {devices}")
+        started = int(os.environ.get("WORLD_SIZE", "1"))
+        if devices not in (1, started):
+            raise BadParameter(
+                f"{devices} devices were asked for, but {started} processes were started; "
+                f"use `diptych train --devices {devices}` or torchrun --nproc-per-node {devices}"
+            )
+        if precision == "fp32" and started == 1:
+            return _Processes(torch.device(device or _fastest()))
+        return _Accelerated(precision, device)
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        index = device.index if device.index is not None else 0
+        self.cards = [index] if device.type == "cuda" else []
+
+    def agree(self, modules: Sequence[nn.Module]) -> None:
+        """Give every process the weights of the first."""
+
+    def part(self, rows: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], float]:
+        """This process's rows of a batch, and what its mean counts in the mean of all."""
+        return rows, 1.0
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Where the forward pass runs."""
+        return nullcontext()
+
+    def rows_shared(self, tensors: Sequence[Tensor]) -> AbstractContextManager[Any]:
+        """Where rows of tensors are written by whoever had them in its batch."""
+        return nullcontext()
+
+    def descend(
+        self,
+        optimizer: torch.optim.Optimizer,
+        total: Tensor,
+        parameters: Sequence[Tensor],
+        *,
+        share: float,
+        clip: float | None,
+    ) -> None:
+        """Backward, clip, step."""
+        total.backward(inputs=list(parameters))  # type: ignore[no-untyped-call]
+        if clip is not None:
+            torch.nn.utils.clip_grad_norm_(parameters, clip)
+        optimizer.step()
+
+    def told(self, value: float) -> float:
+        """The first process's value."""
+        return value
+
+    def all_of(self, value: Any) -> list[Any]:
+        """Every process's value, by rank."""
+        return [value]
+
+    def wait(self) -> None:
+        """Until all are here."""
+
+
+class _Accelerated(_Processes):
+    """Mixed precision and several processes, through Accelerate."""
+
+    def __init__(self, precision: Precision, device: str | torch.device | None) -> None:
+        try:
+            from accelerate import Accelerator  # type: ignore[import-untyped]
+        except ImportError as error:
+            raise MissingExtra("mixed precision or training on several devices", "train") from error
+        on_cpu = str(device or _fastest()) == "cpu"
+        mode = "no" if precision == "fp32" else precision
+        self._accelerator = Accelerator(mixed_precision=mode, cpu=on_cpu)
+        super().__init__(self._accelerator.device)
+        self.rank, self.count = self._accelerator.process_index, self._accelerator.num_processes
+        self.main = self._accelerator.is_main_process
+        self._optimizers: dict[int, Any] = {}
+
+    def agree(self, modules: Sequence[nn.Module]) -> None:
+        if self.count > 1:
+            for module in modules:
+                for tensor in module.state_dict().values():
+                    torch.distributed.broadcast(tensor, 0)
+
+    def part(self, rows: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], float]:
+        if len(rows) < self.count:
+            return rows, 1.0
+        mine = rows[self.rank :: self.count]
+        return mine, len(mine) * self.count / len(rows)
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        context: AbstractContextManager[Any] = self._accelerator.autocast()
+        return context
+
+    def rows_shared(self, tensors: Sequence[Tensor]) -> AbstractContextManager[Any]:
+        return _RowsShared(tensors) if self.count > 1 else nullcontext()
+
+    def descend(
+        self,
+        optimizer: torch.optim.Optimizer,
+        total: Tensor,
+        parameters: Sequence[Tensor],
+        *,
+        share: float,
+        clip: float | None,
+    ) -> None:
+        wrapped = self._optimizers.get(id(optimizer))
+        if wrapped is None:
+            wrapped = self._optimizers[id(optimizer)] = self._accelerator.prepare_optimizer(optimizer)
+        with torch.autocast(self.device.type, enabled=False):
+            self._accelerator.backward(total * share, inputs=list(parameters))
+            if self.count > 1:
+                for parameter in parameters:
+                    # A process whose terms do not reach a parameter still takes part in the mean.
+                    if parameter.grad is None:
+                        parameter.grad = torch.zeros_like(parameter)
+                    parameter.grad = self._accelerator.reduce(parameter.grad, "mean")
+            if clip is not None:
+                self._accelerator.unscale_gradients(wrapped)
+                torch.nn.utils.clip_grad_norm_(parameters, clip)
+            wrapped.step()
+
+    def told(self, value: float) -> float:
+        return float(self.all_of(value)[0])
+
+    def all_of(self, value: Any) -> list[Any]:
+        if self.count == 1:
+            return [value]
+        values: list[Any] = [None] * self.count
+        torch.distributed.all_gather_object(values, value)
+        return values
+
+    def wait(self) -> None:
+        self._accelerator.wait_for_everyone()
+
+
+class _RowsShared:
+    """Adds up what each process changed in the tensors: their rows are disjoint, so nobody's work is lost."""
+
+    def __init__(self, tensors: Sequence[Tensor]) -> None:
+        self._tensors = tensors
+
+    def __enter__(self) -> None:
+        self._before = [tensor.detach().clone() for tensor in self._tensors]
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is not None:
+            return
+        for tensor, before in zip(self._tensors, self._before, strict=True):
+            change = tensor.detach() - before
+            torch.distributed.all_reduce(change)
+            with torch.no_grad():
+                tensor.copy_(before + change)
+
+
+def _fastest() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _mixed(*numbers: int) -> int:
+    """One seed of several numbers."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def _gathered(values: Any, rows: np.ndarray[Any, Any], device: torch.device) -> Any:
+    if isinstance(values, np.ndarray):
+        return torch.from_numpy(values[rows]).to(device)
+    return [values[row] for row in rows.tolist()]
