@@ -1,0 +1,1 @@
+"""Building blocks that several systems share, one idea a file."""

@@ -1,0 +1,1 @@
+"""Encoders of both sides into one real-valued space."""

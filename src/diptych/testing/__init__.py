@@ -1,0 +1,1 @@
+"""Public checks of systems, indexes, data sets and metrics."""
