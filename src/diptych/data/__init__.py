@@ -1,1 +1,70 @@
 """Data sets: known ones by name, and readers for the forms in which people keep their own."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from diptych.errors import BadData, MissingData, UnknownName
+
+if TYPE_CHECKING:
+    from diptych.data.base import Dataset
+
+__all__ = ["names", "open_data"]
+
+# In this order: what a reader recognises for certain comes before what it may only seem to be.
+_READERS = (
+    "readers.hugging_face",
+    "readers.clip_retrieval",
+    "readers.shards",
+    "readers.karpathy",
+    "readers.coco",
+    "folder",
+    "readers.tables",
+    "readers.arrays",
+)
+_SHARED = frozenset({"base", "folder", "hashing", "originals", "pictures", "split"})
+
+
+def names() -> list[str]:
+    """Name of every data set that Diptych knows, sorted."""
+    here = Path(__file__).parent
+    return sorted(path.stem for path in here.glob("[!_]*.py") if path.stem not in _SHARED)
+
+
+def open_data(name_or_path: str | Path, root: str | Path | None = None) -> Dataset:
+    """The data set of that name, or whatever a path holds.
+
+    Args:
+        name_or_path: ``NAME`` or ``NAME:VARIANT`` (dashes and underscores are the same), or a file or
+            folder in any form that a reader recognises.
+        root: Where the files of a named set are; default: where ``diptych data prepare`` recorded them.
+
+    Raises:
+        UnknownName: neither the name of a set or variant, nor a path.
+        MissingData: there is no such path.
+        BadData: no reader recognises what the path holds.
+
+    Example:
+        >>> open_data("planted:syn").split("query")
+        <Split: 200 images, 200 texts, 200 pairs, 24 classes>
+    """
+    name, colon, variant = str(name_or_path).partition(":")
+    key = name.replace("-", "_").lower()
+    if key in names() and not isinstance(name_or_path, Path):
+        module = importlib.import_module(f"diptych.data.{key}")
+        opened: Dataset = getattr(module, module.__all__[0]).open(root, variant if colon else None)
+        return opened
+    path = Path(name_or_path).expanduser()
+    if not path.exists():
+        if isinstance(name_or_path, str) and not any(mark in name_or_path for mark in "/\\."):
+            raise UnknownName("data set or path", name_or_path, names())
+        raise MissingData(f"{path} does not exist; give a file or folder, or one of {', '.join(names())}")
+    readers = [importlib.import_module(f"diptych.data.{reader}") for reader in _READERS]
+    for reader in readers:
+        if reader.recognises(path):
+            read: Dataset = reader.read(path)
+            return read
+    forms = "; ".join(reader.FORM for reader in readers)
+    raise BadData(f"{path} holds nothing that can be read as a data set. What can be read: {forms}")

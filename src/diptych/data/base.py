@@ -10,6 +10,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -51,6 +52,17 @@ class Dataset(ABC):
     """Named ways to evaluate; the first is the default."""
     class_names: tuple[str, ...] = ()
     """What each label column means; empty where nobody recorded it."""
+
+    @classmethod
+    def open(cls, root: str | Path | None = None, variant: str | None = None) -> Dataset:
+        """The set, or one of its variants, with its files under `root`.
+
+        Raises:
+            UnknownName: if there is no such variant.
+        """
+        if variant is not None:
+            raise UnknownName(f"variant of {cls.name}", variant, ())
+        return cls(root)  # type: ignore[call-arg]  # every named set takes its root first
 
     @abstractmethod
     def split(self, name: str) -> Split:

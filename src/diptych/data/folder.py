@@ -1,7 +1,7 @@
 """A folder of pictures, each with its captions in a text file of the same name beside it.
 
-``dog.jpg`` is described by ``dog.txt`` (or ``dog.jpg.txt``), one caption a line. Folders inside are walked too; if
-they are called train, val or test they become the splits.
+``dog.jpg`` is described by ``dog.txt`` (or ``dog.jpg.txt``), one caption a line. Folders inside are walked
+too; if they are called train, val or test they become the splits.
 """
 
 from __future__ import annotations

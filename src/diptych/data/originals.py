@@ -42,7 +42,7 @@ def data_home() -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """A folder of originals. A need is a relative path, ``a|b`` if either will do, ``f.npz::key`` for an array."""
+    """A folder of originals. A need is a relative path, ``a|b`` for either, ``f.npz::k`` for an array."""
 
     folder: Path
 
@@ -76,7 +76,7 @@ class Layout:
         shared: What all splits need.
         spare: Needs without which a split can still be read, with `Absent` in the place of what is missing;
             `prepare` refuses all the same unless told to accept parts.
-        sizes: Images and texts that each split must have, where that is known for certain.
+        sizes: Images and texts (None: any number) that each split must have, where that is known for certain.
         class_names: What each label column means.
     """
 
@@ -85,7 +85,7 @@ class Layout:
     read: Callable[[Files, str], Mapping[str, Split]]
     shared: tuple[str, ...] = ()
     spare: frozenset[str] = frozenset()
-    sizes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    sizes: Mapping[str, tuple[int, int | None]] = field(default_factory=dict)
     class_names: tuple[str, ...] = ()
 
     @property
@@ -115,8 +115,8 @@ class Check:
 class Originals(Dataset):
     """A data set with a known home.
 
-    Subclasses set `name`, `variants` and `protocols_of`, and say in their module's docstring (fields ``Home:``
-    and ``Files:``) where the originals come from.
+    Subclasses set `name`, `variants` and `protocols_of`, and say in their module's docstring (fields
+    ``Home:`` and ``Files:``) where the originals come from.
 
     Args:
         root: Folder of the originals or of the prepared set, or a folder that has it inside under the set's
@@ -142,6 +142,15 @@ class Originals(Dataset):
         self.protocols = self.protocols_of[self.variant]
         self._loaded: dict[str, Split] = {}
 
+    @classmethod
+    def open(cls, root: str | Path | None = None, variant: str | None = None) -> Originals:
+        """The set, or one of its variants, with its files under `root`.
+
+        Raises:
+            UnknownName: if there is no such variant.
+        """
+        return cls(root, variant=variant)
+
     def _root(self, root: str | Path | None) -> Path:
         parent = data_home() if root is None else Path(root).expanduser()
         if root is not None and ((parent / _MANIFEST).is_file() or self._any_file(parent)):
@@ -158,10 +167,13 @@ class Originals(Dataset):
         )
 
     def _variant_here(self) -> str:
-        for variant in self.variants:
-            if self._best(self.originals(variant), variant) is not None:
+        """The first variant of which a whole split is there, else any file, else the first of all."""
+        best = {variant: self._best(self.originals(variant), variant) for variant in self.variants}
+        for variant, layout in best.items():
+            files = self.originals(variant)
+            if layout and any(not layout.lacking(files, split) for split in layout.parts):
                 return variant
-        return next(iter(self.variants))
+        return next((variant for variant, layout in best.items() if layout), next(iter(self.variants)))
 
     def originals(self, variant: str | None = None) -> Files:
         """Where the originals of a variant are, whether or not they are there.
@@ -203,8 +215,8 @@ class Originals(Dataset):
         first = self.variants[self.variant][0]
         return (
             f"{self.name} ({self.variant}) is not in {self.originals().folder}. It comes from: "
-            f"{self.field('Home').rstrip('.')}. Put {' and '.join(map(describe, first.needs))} there, or run: "
-            f"diptych data prepare {self.name} --from FOLDER"
+            f"{self.field('Home').rstrip('.')}. Put {' and '.join(map(describe, first.needs))} there, "
+            f"or run: diptych data prepare {self.name}:{self.variant} --from FOLDER"
         )
 
     def field(self, name: str) -> str:
@@ -230,6 +242,18 @@ class Originals(Dataset):
     def class_names(self) -> tuple[str, ...]:  # type: ignore[override]
         """What each label column means; empty where nobody recorded it."""
         return (self._best(self.originals(), self.variant) or self.variants[self.variant][0]).class_names
+
+    def protocol(self, name: str | None = None) -> Protocol:
+        """The protocol of that name; by default the first whose splits are there, else the first of all.
+
+        Raises:
+            UnknownName: if there is none of that name.
+        """
+        if name is None:
+            here = set(self.available)
+            fits = (one for one, found in self.protocols.items() if {found.query, found.gallery} <= here)
+            name = next(fits, next(iter(self.protocols)))
+        return super().protocol(name)
 
     def split(self, name: str) -> Split:
         """One split, read on first use.
@@ -305,7 +329,7 @@ class Originals(Dataset):
         return path
 
     def verify(self) -> list[Check]:
-        """Compare the files with the record of `prepare` (sizes, checksums), and read every split that is there.
+        """Compare the files with the record of `prepare`, and read every split that is there.
 
         Raises:
             MissingData: none of the set's files is there.
@@ -333,7 +357,9 @@ class Originals(Dataset):
 
 
 def permuted(count: int, *, query: int, train: int, seed: int | None) -> dict[str, Rows]:
-    """The usual hashing split: of one random order, the first are queries, the next train, all but queries database.
+    """The usual hashing split of one random order: first the queries, then the training items.
+
+    The database is everything but the queries, the training items included.
 
     Args:
         count: Number of items.
@@ -355,17 +381,20 @@ def describe(need: str) -> str:
     return " or ".join(words)
 
 
-def _check_size(what: str, split: Split, expected: tuple[int, int] | None) -> None:
+def _check_size(what: str, split: Split, expected: tuple[int, int | None] | None) -> None:
+    if expected is None:
+        return
+    images, texts = expected
     got = (len(split.image), len(split.text))
-    if expected is not None and got != expected:
+    if got != (images, got[1] if texts is None else texts):
         raise BadData(
-            f"{what} has {got[0]:,} images and {got[1]:,} texts, but {expected[0]:,} and {expected[1]:,} "
-            "belong to it; fetch the originals again"
+            f"{what} has {got[0]:,} images and {got[1]:,} texts, but {images:,} images"
+            f"{'' if texts is None else f' and {texts:,} texts'} belong to it; fetch the originals again"
         )
 
 
 def _fingerprint(path: Path) -> dict[str, Any]:
-    """Size and SHA-256 of a file; of a folder, the number of its files and the SHA-256 of their names and sizes."""
+    """Size and SHA-256 of a file; of a folder, how many files, and the SHA-256 of their names and sizes."""
     digest = hashlib.sha256()
     if path.is_dir():
         inside: Sequence[Path] = sorted(one for one in path.rglob("*") if one.is_file())

@@ -6,6 +6,7 @@ memory); reading one costs one seek. It can be pickled and used from several thr
 
 from __future__ import annotations
 
+import importlib
 import os
 import tarfile
 import threading
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from diptych.errors import BadData, ImageError, MissingData
+from diptych.errors import BadData, ImageError, MissingData, MissingExtra
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -138,6 +139,13 @@ class _Memory:
         return key
 
 
+def _h5py() -> Any:
+    try:
+        return importlib.import_module("h5py")
+    except ModuleNotFoundError:
+        raise MissingExtra("reading pictures from HDF5 files", "data") from None
+
+
 def open_zip(archive: Path) -> zipfile.ZipFile:
     """The archive, open for reading.
 
@@ -151,6 +159,36 @@ def open_zip(archive: Path) -> zipfile.ZipFile:
         raise MissingData(f"{archive} is not there") from error
     except zipfile.BadZipFile as error:
         raise BadData(f"{archive} is not a whole ZIP archive ({error}); fetch it again") from error
+
+
+@dataclass(slots=True)
+class _Hdf5:
+    """Pictures that MATLAB stored as one array (height, width, 3, n) of uint8; HDF5 shows it transposed."""
+
+    path: Path
+    dataset: str
+    _open: Any = field(default=None, repr=False, compare=False)
+    _owner: int = field(default=-1, repr=False, compare=False)
+
+    def array(self) -> Any:
+        if self._open is None or self._owner != os.getpid():
+            self._open, self._owner = _h5py().File(self.path), os.getpid()
+        return self._open[self.dataset]
+
+    def read(self, key: str) -> bytes:
+        pixels = np.asarray(self.array()[int(key)]).T.astype(np.uint8)
+        height, width, _ = pixels.shape
+        return f"P6 {width} {height} 255\n".encode() + pixels.tobytes()  # as a PPM file, which Pillow reads
+
+    def place(self, key: str) -> str:
+        return f"{self.path}::{self.dataset}[{key}]"
+
+    def __getstate__(self) -> Any:
+        return self.path, self.dataset
+
+    def __setstate__(self, state: Any) -> None:
+        self.path, self.dataset = state
+        self._open, self._owner = None, -1
 
 
 class Pictures(Sequence["Image"]):
@@ -204,6 +242,12 @@ class Pictures(Sequence["Image"]):
             raise BadData(f"{archive} lacks {len(lost)} of {len(wanted)} pictures, the first {lost[0]!r}")
         store = _Slices(Path(archive), slices)
         return cls([(store, name) for name in wanted])
+
+    @classmethod
+    def from_hdf5(cls, path: Path, dataset: str) -> Pictures:
+        """Pictures of one MATLAB array (height, width, 3, n) in a ``.mat`` file of version 7.3."""
+        store = _Hdf5(Path(path), dataset)
+        return cls([(store, str(number)) for number in range(len(store.array()))])
 
     @classmethod
     def from_bytes(cls, data: Mapping[str, bytes]) -> Pictures:

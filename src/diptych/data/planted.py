@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from diptych.data.base import Dataset, Labels, Protocol, Split, paired_in_order
-from diptych.errors import UsageError
+from diptych.errors import UnknownName, UsageError
 
 __all__ = ["Planted", "Syn"]
 
@@ -54,7 +54,7 @@ class Planted(Dataset):
 
     def __init__(
         self,
-        root: Path | None = None,
+        root: str | Path | None = None,
         *,
         classes: int = 5,
         train: int = 200,
@@ -91,6 +91,19 @@ class Planted(Dataset):
         self._parts = dict(zip(self.splits, np.split(np.arange(total), ends[:-1]), strict=True))
         self._whole = whole
 
+    @classmethod
+    def open(cls, root: str | Path | None = None, variant: str | None = None) -> Dataset:
+        """The two views, or `Syn` as the variant "syn".
+
+        Raises:
+            UnknownName: if there is no such variant.
+        """
+        if variant == "syn":
+            return Syn()
+        if variant is not None:
+            raise UnknownName("variant of planted", variant, ["syn"])
+        return cls()
+
     def split(self, name: str) -> Split:
         """One split."""
         self.check_split(name)
@@ -111,7 +124,7 @@ class Syn(Dataset):
     splits = ("train", "query", "database")
     protocols: Mapping[str, Protocol] = {"label": Protocol("query", "database", "label")}
 
-    def __init__(self, root: Path | None = None) -> None:
+    def __init__(self, root: str | Path | None = None) -> None:
         random = np.random.default_rng(0)
         items, classes, words = 1200, 24, 120
         likely = 0.3 / (1 + 0.3 * np.arange(classes))

@@ -1,8 +1,8 @@
 """Reads feature files: ``.npz``, ``.npy``, MATLAB ``.mat`` (old and HDF5) and ``.h5``, and folders of them.
 
 The papers of the field share features under a handful of naming habits: ``train_image``/``test_text``/... in
-one file, one file for each of these, ``I_tr``/``T_te``/``L_tr``, ``XTrain``/``YTest``/``LTrain``, or the whole
-set as ``images``/``tags``/``labels``. All are recognised; anything else is named in the error.
+one file, one file for each of these, ``I_tr``/``T_te``/``L_tr``, ``XTrain``/``YTest``/``LTrain``, or the
+whole set as ``images``/``tags``/``labels``. All are recognised; anything else is named in the error.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ _SPLIT = {
 }  # fmt: skip
 _PART = {
     "image": "image", "images": "image", "img": "image", "imgs": "image", "i": "image", "x": "image",
-    "text": "text", "texts": "text", "txt": "text", "txts": "text", "tags": "text", "tag": "text", "t": "text",
-    "y": "text",
+    "text": "text", "texts": "text", "txt": "text", "txts": "text", "tags": "text", "tag": "text",
+    "t": "text", "y": "text",
     "label": "label", "labels": "label", "lab": "label", "labs": "label", "l": "label", "class": "label",
     "img lab": "label", "image label": "label", "txt lab": "text_label", "text label": "text_label",
     "class names": "class_names",
@@ -125,6 +125,10 @@ def read(path: Path) -> Dataset:
             seen.append(f"{file.name}::{key}")
             if meaning:
                 split, part = meaning
+                if part in parts.get(split, {}):
+                    raise BadData(
+                        f"{path} holds {split}_{part} more than once, again in {file.name}; give one file"
+                    )
                 parts.setdefault(split, {})[part] = load(file, key)[key]
     class_names = next((p.pop("class_names") for p in list(parts.values()) if "class_names" in p), None)
     parts = {split: arrays for split, arrays in parts.items() if set(_WANTED) & set(arrays)}

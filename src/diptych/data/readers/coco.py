@@ -1,7 +1,8 @@
 """Reads captions and object labels in COCO's JSON form: ``captions_*.json`` and ``instances_*.json``.
 
-The two files share image ids: captions give the texts, instances the classes shown (either may be missing). The
-pictures lie in the folder named after part and year (``train2017``), in ``images``, or in a ZIP of these names.
+The two files share image ids: captions give the texts, instances the classes shown (either may be missing).
+The pictures lie in the folder named after part and year (``train2017``), in ``images``, or in a ZIP of these
+names.
 """
 
 from __future__ import annotations
@@ -15,7 +16,20 @@ from diptych.data.base import Absent, Dataset, Loaded, Split, captioned
 from diptych.data.pictures import pictures_in
 from diptych.errors import BadData, MissingData
 
-__all__ = ["FORM", "categories", "read", "recognises", "split"]
+__all__ = ["CLASSES", "FORM", "categories", "read", "recognises", "split"]
+
+CLASSES = (
+    "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic light",
+    "fire hydrant", "stop sign", "parking meter", "bench", "bird", "cat", "dog", "horse", "sheep", "cow",
+    "elephant", "bear", "zebra", "giraffe", "backpack", "umbrella", "handbag", "tie", "suitcase", "frisbee",
+    "skis", "snowboard", "sports ball", "kite", "baseball bat", "baseball glove", "skateboard", "surfboard",
+    "tennis racket", "bottle", "wine glass", "cup", "fork", "knife", "spoon", "bowl", "banana", "apple",
+    "sandwich", "orange", "broccoli", "carrot", "hot dog", "pizza", "donut", "cake", "chair", "couch",
+    "potted plant", "bed", "dining table", "toilet", "tv", "laptop", "mouse", "remote", "keyboard",
+    "cell phone", "microwave", "oven", "toaster", "sink", "refrigerator", "book", "clock", "vase",
+    "scissors", "teddy bear", "hair drier", "toothbrush",
+)  # fmt: skip
+"""The 80 classes, in the order of their COCO ids."""
 
 FORM = "COCO's JSON (captions_*.json, instances_*.json)"
 

@@ -1,8 +1,8 @@
 """Reads webdataset shards: tar files in which ``0001.jpg`` and ``0001.txt`` (or ``.json``) are one sample.
 
 Pictures are not unpacked: each is read from its place in the tar when looked at, so that a split of many
-gigabytes opens in the time it takes to read the headers. A sample's ``.txt`` is one caption a line; of ``.json``
-the fields ``caption`` or ``captions`` are read; ``.cls`` is a class number.
+gigabytes opens in the time it takes to read the headers. A sample's ``.txt`` is one caption a line; of
+``.json`` the fields ``caption`` or ``captions`` are read; ``.cls`` is a class number.
 """
 
 from __future__ import annotations

@@ -215,7 +215,7 @@ def row_labels(row: Mapping[str, Any], columns: str | Sequence[str] | None, tabl
 
 
 def place_of(table: Path) -> Path:
-    """Where the pictures of table X are: ``X_images.zip``, ``images.zip``, ``X/``, ``images/`` or beside it."""
+    """Where the pictures of table X are: ``X_images.zip``, ``images.zip``, ``images/`` or beside it, ..."""
     stem = table.name.split(".")[0]
     options = (
         f"{stem}_images.zip",

@@ -1,0 +1,121 @@
+"""MIRFlickr-25K: 25,000 Flickr pictures with tags and 24 labels (Huiskes and Lew, ACM MIR 2008).
+
+Home: https://press.liacs.nl/mirflickr (LIACS Medialab, Leiden); the hashing form is passed on by the
+  authors of DCMH and of the codes built on it
+Files: tags: mirflickr25k.jsonl.gz and label_names.json (GitHub dh2425/LCFH). dcmh: mirflickr25k-iall.mat,
+  mirflickr25k-yall.mat, mirflickr25k-lall.mat. original: mirflickr/im*.jpg, mirflickr/meta/tags/tags*.txt
+  and the folder mirflickr25k_annotations_v080
+Licence: Creative Commons licences of each picture; see the set's own pages
+Counts: tags and dcmh: 20,015 of the 25,000 (those with frequent tags), 24 labels, 2,000 queries, database
+  18,015; train 5,000 (tags) or 10,000 (dcmh). original: 24,581 with one of the 24 labels, 5,000 queries,
+  10,000 train
+Seeds: tags: the split of the file. dcmh: none, the order of the file. original: 1814, numpy's RandomState
+Relevance: sharing at least one label
+
+The three variants are three different sets to the hashing literature, so their figures must not be mixed. In
+`tags` there are no pictures: texts, labels and pairs can be used, and pictures say that they are absent.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+import numpy as np
+
+from diptych.data.base import Absent, Protocol, Split, captioned, multi_hot, paired_in_order
+from diptych.data.hashing import hashing_protocol, matlab_layout
+from diptych.data.originals import Files, Layout, Originals, permuted
+from diptych.data.pictures import pictures_in
+from diptych.data.readers import tables
+from diptych.errors import BadData
+
+__all__ = ["MIRFlickr"]
+
+_CLASSES = (
+    "animals", "baby", "bird", "car", "clouds", "dog", "female", "flower", "food", "indoor", "lake", "male",
+    "night", "people", "plant_life", "portrait", "river", "sea", "sky", "structures", "sunset", "transport",
+    "tree", "water",
+)  # fmt: skip
+_ANNOTATIONS = "mirflickr25k_annotations_v080"
+
+
+def _read_tags(files: Files, _: str) -> Mapping[str, Split]:
+    names = json.loads(files["label_names.json"].read_text(encoding="utf-8"))["mirflickr25k"]
+    if tuple(names) != _CLASSES:
+        raise BadData(f"{files['label_names.json']} names other classes than MIRFlickr's 24")
+    rows = tables.rows(files["mirflickr25k.jsonl.gz"])
+    ids = [str(row["image"]) for row in rows]
+    whole = Split(
+        image=Absent(
+            len(rows), "mirflickr:tags has no pictures; prepare mirflickr:dcmh or mirflickr:original"
+        ),
+        text=[" ".join(row["tags"]) for row in rows],
+        label=multi_hot([row["labels"] for row in rows], len(_CLASSES)),
+        pairs=paired_in_order(len(rows)),
+        image_id=ids,
+        text_id=ids,
+    )
+    query = np.array([row["split"] == "query" for row in rows])
+    train = np.array([bool(row["train"]) for row in rows])
+    chosen = {"train": train, "query": query, "database": ~query}
+    return {part: whole.take(np.flatnonzero(some)) for part, some in chosen.items()}
+
+
+def _read_original(files: Files, _: str) -> Mapping[str, Split]:
+    shown: dict[int, list[str]] = {}
+    for name in _CLASSES:
+        for number in (files[_ANNOTATIONS] / f"{name}.txt").read_text(encoding="ascii").split():
+            shown.setdefault(int(number), []).append(name)
+    numbers = sorted(shown)
+    tags = files["mirflickr"] / "meta" / "tags"
+    texts = [
+        " ".join((tags / f"tags{number}.txt").read_text(encoding="utf-8", errors="replace").split())
+        for number in numbers
+    ]
+    names = [f"im{number}.jpg" for number in numbers]
+    whole = captioned(
+        pictures_in(files["mirflickr"], names),
+        [[text] for text in texts],
+        labels=[shown[number] for number in numbers],
+        class_names=_CLASSES,
+        image_id=names,
+        text_id=names,
+    )
+    rows = permuted(len(numbers), query=5000, train=10000, seed=1814)
+    return {part: whole.take(some) for part, some in rows.items()}
+
+
+class MIRFlickr(Originals):
+    """The MIRFlickr-25K set; see the module's docstring, and `Originals` for the arguments."""
+
+    name = "mirflickr"
+    folders = ("hashing-text-labels", "mirflickr25k")
+    variants: Mapping[str, tuple[Layout, ...]] = {
+        "dcmh": (matlab_layout("mirflickr25k", items=20015, query=2000, train=10000, seed=None),),
+        "tags": (
+            Layout(
+                "tags, labels and split of LCFH",
+                dict.fromkeys(("train", "query", "database"), ()),
+                _read_tags,
+                shared=("mirflickr25k.jsonl.gz", "label_names.json"),
+                sizes={"train": (5000, 5000), "query": (2000, 2000), "database": (18015, 18015)},
+                class_names=_CLASSES,
+            ),
+        ),
+        "original": (
+            Layout(
+                "pictures, tags and annotations of LIACS",
+                dict.fromkeys(("train", "query", "database"), ()),
+                _read_original,
+                shared=("mirflickr", "mirflickr/meta/tags", _ANNOTATIONS),
+                sizes={"train": (10000, 10000), "query": (5000, 5000), "database": (19581, 19581)},
+                class_names=_CLASSES,
+            ),
+        ),
+    }
+    protocols_of: Mapping[str, Mapping[str, Protocol]] = {
+        "tags": hashing_protocol("2,000 / 5,000 / 18,015; the split of LCFH"),
+        "dcmh": hashing_protocol("2,000 / 10,000 / 18,015; file order, as DCMH's code"),
+        "original": hashing_protocol("5,000 / 10,000 / rest of 24,581; seed 1814, as DSPH's code"),
+    }
