@@ -167,7 +167,7 @@ class Learner:
         """
         return self.encoded(self.text_net, self.features(texts, "text"))
 
-    def features(self, values: Sequence[Any], side: str) -> Floats:
+    def features(self, values: Any, side: str) -> Floats:
         """The features given, as (n, d) float32, after a check of their dimension."""
         wanted = self.parameters.get(f"{side}_dim")
         try:

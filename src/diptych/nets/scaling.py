@@ -1,4 +1,4 @@
-"""Scales input features with the statistics of the training data, as a layer, so that it travels with them."""
+"""Scales inputs with the statistics of the training data, as a layer, so that it travels with them."""
 
 from __future__ import annotations
 

@@ -6,9 +6,9 @@ Tables: 2
 Inputs: image features and text features, such as VGG-19 fc7 (4096) and a sentence CNN (300)
 Learns from: labels
 
-Two shallow networks end in one shared layer. They learn to predict labels linearly from the common space (J1),
-to make the cosine of two items, across and within the sides, agree with whether they share a class (J2), and to
-pull the two sides of a pair together (J3).
+Two shallow networks end in one shared layer. They learn to predict labels linearly from the common space
+(J1), to make the cosine of two items, across and within the sides, agree with whether they share a class
+(J2), and to pull the two sides of a pair together (J3).
 
 Differs from the paper:
 - The order of pairs is shuffled; the code keeps it, which leaves its batches in the order of the file.
@@ -113,7 +113,7 @@ class DSCMR(Learner):
         return {
             "J1": label_loss(*predicted, batch.label),
             "J2": self.pairwise_weight * pairwise_loss(u, v, batch.label),
-            "J3": self.invariance_weight * (u - v).norm(dim=1).mean(),
+            "J3": self.invariance_weight * _lengths(u - v).mean(),
         }
 
     def prepare(self, split: Split) -> None:
@@ -143,7 +143,7 @@ def label_loss(image: Tensor, text: Tensor, label: Tensor) -> Tensor:
     The norm of each row, not its square: its gradient keeps length one down to the optimum (paper, eq. 2;
     the Frobenius norm there is a sum of row norms in the code).
     """
-    return (image - label).norm(dim=1).mean() + (text - label).norm(dim=1).mean()
+    return _lengths(image - label).mean() + _lengths(text - label).mean()
 
 
 def pairwise_loss(u: Tensor, v: Tensor, label: Tensor) -> Tensor:
@@ -160,3 +160,8 @@ def pairwise_loss(u: Tensor, v: Tensor, label: Tensor) -> Tensor:
         agreement = first @ second.T / 2
         total = total + (functional.softplus(agreement) - similar * agreement).mean()
     return total
+
+
+def _lengths(rows: Tensor) -> Tensor:
+    """Euclidean length (n,) of each row (n, d); at a row of zeros its gradient is zero, not undefined."""
+    return torch.linalg.vector_norm(rows, dim=1)

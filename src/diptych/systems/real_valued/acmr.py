@@ -1,0 +1,253 @@
+"""ACMR: Adversarial Cross-Modal Retrieval (Wang, Yang, Xu, Hanjalic, Shen, ACM MM 2017).
+
+Paper: ACM MM 2017, pages 154-162
+Code: sunpeng981712364/ACMR_demo@14b277f, cuishuhao/ACMR@301b3a5
+Tables: 2
+Inputs: image features and text features, such as VGG-19 fc7 (4096) and a bag of 5,000 words
+Learns from: labels
+
+Two projectors into a common space predict the labels (L_imd) and keep items of one class together and others
+apart across the sides (L_imi), while a modality classifier tries to tell which side a vector comes from and
+the projectors, through a reversed gradient, to prevent it (L_adv).
+
+Differs from the paper:
+- L_imi is the mean over the triplets of the batch, not their sum, so that its weight does not depend on the
+  batch size; the weights are ours (the paper found its own by search and does not print them).
+- The epoch is chosen on validation data; similarity is the cosine (the demo measures Euclidean distance).
+- Variant `demo` is what the released code does: its adversarial gradient never reaches the projectors, its
+  label head is never trained, and its triplet term is one hinge on the sum over the batch. In it the hardest
+  negative is the item of another class that is nearest to the anchor by the cosine of the anchor's own input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from diptych.data.base import Split
+from diptych.errors import BadParameter
+from diptych.learner import Learner
+from diptych.nets.classes import class_loss
+from diptych.nets.pairwise import share_a_label
+from diptych.nets.reversal import reverse, schedule
+from diptych.nets.scaling import Scaling, fit_scaling
+from diptych.trainer import Batch, Trainer
+
+__all__ = ["ACMR"]
+
+VARIANTS: Mapping[str, Mapping[str, Any]] = {
+    "paper": {},
+    "demo": {
+        "image_sizes": (512, 100, 40),
+        "text_sizes": (40, 100, 40),
+        "adversarial": False,
+        "trained_labels": False,
+        "triplet": "demo",
+        "label_weight": 100.0,
+        "triplet_weight": 1.0,
+        "norm_weight": 0.0,
+        "margin": 0.1,
+    },
+    "tiny": {
+        "image_dim": 32,
+        "text_dim": 24,
+        "classes": 5,
+        "image_sizes": (64, 16),
+        "text_sizes": (64, 16),
+        "epochs": 12,
+        "batch_size": 32,
+        "lr": 2e-3,
+        "image_scaling": "standard",
+        "text_scaling": "standard",
+    },
+}
+
+RECIPES: Mapping[str, Mapping[str, Any]] = {
+    # Validation peaks after some five epochs and falls from there on.
+    "wikipedia": {"image_scaling": "standard", "text_scaling": "standard", "epochs": 10},
+}
+
+
+@dataclass(kw_only=True, eq=False)
+class ACMR(Learner):
+    """ACMR.
+
+    Args:
+        image_dim, text_dim: Dimensions of the input features.
+        classes: Number of classes.
+        image_sizes, text_sizes: Widths of each projector's layers; the last is the common space.
+        classifier_size: Hidden width of the modality classifier.
+        adversarial: Whether the classifier's gradient, reversed, reaches the projectors.
+        adversarial_weight: Factor of L_adv in the projectors' loss.
+        trained_labels: Whether the label head learns; otherwise it is a fixed random map.
+        triplet: "paper" or "demo", the form of L_imi.
+        triplet_weight: alpha, the weight of each direction of L_imi.
+        label_weight: beta, the weight of L_imd.
+        negative_weight: lambda, the weight of the repelling part of L_imi.
+        margin: mu of L_imi.
+        norm_weight: Weight of L_reg.
+        projector_steps: k, projector steps for each step of the classifier.
+        image_scaling, text_scaling: "none", "global" or "standard", see `diptych.nets.scaling`.
+    """
+
+    image_dim: int = 4096
+    text_dim: int = 5000
+    classes: int = 10
+    image_sizes: tuple[int, ...] = (2000, 200)
+    text_sizes: tuple[int, ...] = (500, 200)
+    classifier_size: int = 50
+    adversarial: bool = True
+    adversarial_weight: float = 1.0
+    trained_labels: bool = True
+    triplet: str = "paper"
+    triplet_weight: float = 0.1
+    label_weight: float = 1.0
+    negative_weight: float = 1.0
+    margin: float = 1.0
+    norm_weight: float = 1e-4
+    projector_steps: int = 1
+    image_scaling: str = "none"
+    text_scaling: str = "none"
+    epochs: int = 50
+    batch_size: int = 64
+    lr: float = 1e-4
+
+    def __post_init__(self) -> None:
+        if self.triplet not in ("paper", "demo"):
+            raise BadParameter(f"triplet of ACMR must be paper or demo, not {self.triplet!r}")
+        if self.image_sizes[-1] != self.text_sizes[-1]:
+            raise BadParameter("the last of image_sizes and of text_sizes must be equal: the common space")
+        dim = self.image_sizes[-1]
+        self.image_net = _projector(self.image_dim, self.image_sizes, self.image_scaling)
+        self.text_net = _projector(self.text_dim, self.text_sizes, self.text_scaling)
+        self.label_net = nn.Linear(dim, self.classes).requires_grad_(self.trained_labels)
+        self.modality_net = nn.Sequential(
+            nn.Linear(dim, self.classifier_size), nn.ReLU(), nn.Linear(self.classifier_size, 2)
+        )
+
+    def prepare(self, split: Split) -> None:
+        """Take the statistics of the training features."""
+        fit_scaling(self.image_net, self.features(split.image, "image"))
+        fit_scaling(self.text_net, self.features(split.text, "text"))
+
+    def fit(self, split: Split, trainer: Trainer) -> Self:
+        """The paper's algorithm 1: k steps of the projectors, one of the modality classifier."""
+        self.check(split)
+        self.prepare(split)
+        projectors = self._adam("image_net", "text_net", "label_net")
+        classifier = self._adam("modality_net")
+        keep = (*self.networks.values(), projectors, classifier)
+        for epoch in trainer.epochs(self.epochs, keep=keep):
+            strength = schedule(epoch / self.epochs)
+            for batch in trainer.batches(split, self.batch_size):
+                for _ in range(self.projector_steps):
+                    trainer.step(projectors, self.objective(batch, strength=strength))
+                trainer.step(classifier, self.classifier_objective(batch))
+        return self
+
+    def objective(self, batch: Batch, *, strength: float = 1.0) -> dict[str, Tensor]:
+        """What the projectors and the label head descend: L_emb, and L_adv through the reversed gradient.
+
+        Args:
+            batch: Pairs.
+            strength: l of the gradient reversal.
+        """
+        v, t = self.image_net(batch.image), self.text_net(batch.text)  # (n, m)
+        if self.triplet == "paper":
+            parts = [
+                triplet_loss(a, b, batch.label, margin=self.margin, negative_weight=self.negative_weight)
+                for a, b in ((v, t), (t, v))
+            ]
+        else:
+            parts = [
+                demo_triplet(a, b, hardest(inputs, batch.label), margin=self.margin)
+                for a, b, inputs in ((v, t, batch.image), (t, v, batch.text))
+            ]
+        terms = {
+            "imi": self.triplet_weight * (parts[0] + parts[1]),
+            "imd": self.label_weight
+            * (class_loss(self.label_net(v), batch.label) + class_loss(self.label_net(t), batch.label)),
+            "reg": self.norm_weight * (_norms(self.image_net) + _norms(self.text_net)),
+        }
+        if self.adversarial:
+            against = self.modality_loss(reverse(v, strength), reverse(t, strength))
+            terms["adv"] = self.adversarial_weight * against
+        return terms
+
+    def classifier_objective(self, batch: Batch) -> dict[str, Tensor]:
+        """What the modality classifier descends: L_adv, with the projectors as they are."""
+        with torch.no_grad():
+            v, t = self.image_net(batch.image), self.text_net(batch.text)
+        return {"modality": self.modality_loss(v, t)}
+
+    def modality_loss(self, v: Tensor, t: Tensor) -> Tensor:
+        """L_adv: -mean(log D(v) + log(1 - D(t))) of vectors (n, m); 2 ln 2 at chance (paper, eq. 4)."""
+        logits = self.modality_net(torch.cat((v, t)))
+        side = torch.tensor([0, 1], device=logits.device).repeat_interleave(len(v))
+        return 2 * functional.cross_entropy(logits, side)
+
+    def _adam(self, *names: str) -> torch.optim.Optimizer:
+        return torch.optim.Adam(self.trainable(*names), lr=self.lr, betas=(0.5, 0.999))
+
+
+def triplet_loss(
+    anchor: Tensor, other: Tensor, label: Tensor, *, margin: float, negative_weight: float = 1.0
+) -> Tensor:
+    """L_imi of one direction, as a mean over the triplets (i, j, k) of the batch (paper, eq. 5 and 6).
+
+    Each is l2(a_i, o_j) + lambda max(0, mu - l2(a_i, o_k)), where j shares a class with i and k does not.
+
+    Args:
+        anchor, other: (n, m), the two sides.
+        label: (n, C) multi-hot.
+        margin: mu.
+        negative_weight: lambda.
+    """
+    same = share_a_label(label, label)
+    different = 1 - same
+    distance = torch.linalg.vector_norm(anchor[:, None] - other[None], dim=2)  # (n, n)
+    positives, negatives = same.sum(dim=1), different.sum(dim=1)
+    attract = (negatives * (same * distance).sum(dim=1)).sum()
+    repel = (positives * (different * (margin - distance).clamp(min=0)).sum(dim=1)).sum()
+    return (attract + negative_weight * repel) / (positives * negatives).sum().clamp(min=1)
+
+
+def demo_triplet(
+    anchor: Tensor, other: Tensor, negative: Tensor, *, margin: float, positive_weight: float = 5.0
+) -> Tensor:
+    """The released code's hinge on the batch: max(0, margin + 5 S+ - S-), S = sum of half squared distances.
+
+    Args:
+        anchor, other: (n, m), the two sides of n pairs.
+        negative: (n,) int64, row of `other` that each anchor is pushed from.
+        margin: .1 in the code.
+        positive_weight: 5 in the code.
+    """
+    attract = 0.5 * (anchor - other).square().sum()
+    repel = 0.5 * (anchor - other[negative]).square().sum()
+    return (margin + positive_weight * attract - repel).clamp(min=0)
+
+
+def hardest(inputs: Tensor, label: Tensor) -> Tensor:
+    """Row (n,) of the item of another class whose input (n, d) has the largest cosine with each item's."""
+    unit = functional.normalize(inputs)
+    same = share_a_label(label, label)
+    return (unit @ unit.T - 2 * same).argmax(dim=1)
+
+
+def _projector(dim: int, sizes: tuple[int, ...], scaling: str) -> nn.Sequential:
+    layers: list[nn.Module] = [Scaling(dim, scaling)]
+    for size in sizes:
+        layers += [nn.Linear(dim, size), nn.Tanh()]
+        dim = size
+    return nn.Sequential(*layers)
+
+
+def _norms(net: nn.Module) -> Tensor:
+    """L_reg of one projector: the sum of the Frobenius norms of its weight matrices."""
+    return torch.stack([torch.norm(p) for p in net.parameters() if p.ndim == 2]).sum()
