@@ -1,0 +1,116 @@
+"""DCHMT: Differentiable Cross-modal Hashing via Multimodal Transformers (Tu et al., ACM MM 2022).
+
+Paper: doi 10.1145/3503161.3548187
+Code: kalenforn/DCHMT@79bd5e6 (model/hash_model.py, train/hash_train.py)
+Tables: survey Table 1; no row in Table 3
+Inputs: image and text features of a dual tower (the paper: CLIP ViT-B/32), multi-hot labels
+Learns from: labels
+
+Each bit is a choice between two values of a softmax, so that codes are learned by gradient descent without
+relaxing a sign; distances between the choices are drawn to 0 for similar pairs and beyond a margin for
+others.
+
+Differs from the paper: the towers are frozen (their features are given). Both terms are squared, as the
+authors' erratum says; the published figure prints another form.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from diptych.core import Floats
+from diptych.data.base import Split
+from diptych.learner import Learner
+from diptych.nets.optimizers import BertAdam
+from diptych.nets.pairwise import share_a_label
+from diptych.trainer import Batch
+
+__all__ = ["DCHMT"]
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "paper": {},
+    "tiny": {"bits": 16, "epochs": 30, "batch_size": 64},
+}
+RECIPES: dict[str, dict[str, Any]] = {"syn": {"epochs": 40, "batch_size": 64, "lr": 3e-3}}
+
+
+@dataclass(kw_only=True, eq=False)
+class DCHMT(Learner):
+    """Differentiable hashing by selection.
+
+    Args:
+        image_dim: Dimensions of the image features.
+        text_dim: Dimensions of the text features.
+        classes: Label columns.
+        bits: Code length c.
+        hidden: Units before the selections.
+        differing: vartheta, the share of bits in which dissimilar items should differ.
+    """
+
+    similarity = "hamming"
+
+    image_dim: int = 512
+    text_dim: int = 512
+    classes: int = 24
+    bits: int = 32
+    hidden: int = 128
+    differing: float = 0.75
+    epochs: int = 100
+    batch_size: int = 128
+    lr: float = 1e-3
+
+    def __post_init__(self) -> None:
+        self.image_net = _Selections(self.image_dim, self.hidden, self.bits)
+        self.text_net = _Selections(self.text_dim, self.hidden, self.bits)
+        self.total_steps = 1
+
+    def prepare(self, split: Split) -> None:
+        """Count the steps, which the optimiser's schedule needs."""
+        self.total_steps = self.epochs * ceil(len(split.pairs) / self.batch_size)
+
+    def optimizer(self) -> torch.optim.Optimizer:
+        """BertAdam over both heads."""
+        return BertAdam(self.trainable(), self.lr, total=self.total_steps)
+
+    def objective(self, batch: Batch) -> dict[str, Tensor]:
+        """Similar and dissimilar distances, between the modalities and within each."""
+        return self.terms(self.image_net(batch.image), self.text_net(batch.text), batch.label)
+
+    def terms(self, image: Tensor, text: Tensor, label: Tensor) -> dict[str, Tensor]:
+        """The objective of selections: image and text (b, c, 2), label (b, C)."""
+        similar = share_a_label(label, label)
+        margin = (2 * self.bits * self.differing) ** 0.5
+        terms: dict[str, Tensor] = {}
+        for name, first, second in (("cross", image, text), ("image", image, image), ("text", text, text)):
+            distance = torch.cdist(first.flatten(1), second.flatten(1))
+            terms[f"{name}_similar"] = (similar * distance).square().mean()
+            short = margin - ((1 - similar) * distance).clamp(max=margin)
+            terms[f"{name}_dissimilar"] = ((1 - similar) * short).square().mean()
+        return terms
+
+    def as_vectors(self, outputs: Floats) -> Floats:
+        """Codes (n, c) of selections (n, c, 2): +1 where the second value wins."""
+        if outputs.ndim == 2:
+            return outputs
+        return np.where(outputs[..., 1] > outputs[..., 0], np.float32(1), np.float32(-1))
+
+
+class _Selections(nn.Module):
+    """Features (b, d) to two probabilities a bit (b, c, 2)."""
+
+    def __init__(self, inputs: int, hidden: int, bits: int) -> None:
+        super().__init__()
+        self.hidden, self.choice = nn.Linear(inputs, hidden), nn.Linear(hidden, 2 * bits)
+        for layer in (self.hidden, self.choice):
+            nn.init.kaiming_uniform_(layer.weight, mode="fan_out", nonlinearity="relu")
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, features: Tensor) -> Tensor:
+        choices: Tensor = self.choice(self.hidden(features).relu()).view(len(features), -1, 2)
+        return choices.softmax(dim=2)

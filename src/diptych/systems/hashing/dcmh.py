@@ -1,0 +1,143 @@
+"""DCMH: Deep Cross-Modal Hashing (Jiang, Li, CVPR 2017).
+
+Paper: arXiv 1602.02255
+Code: jiangqy/DCMH-CVPR2017@67d0e84 (DCMH_demo.py, process_DCMH.m, update_net.m)
+Tables: survey Tables 1 and 3 (its Table 3 row is a re-run; the paper's own MIRFlickr values are higher)
+Inputs: image features (the paper: raw pixels through CNN-F), bag-of-words tags, multi-hot labels
+Learns from: labels
+
+Both networks are trained in turn so that inner products of their outputs explain which items share a label,
+while one binary code per pair, in closed form the sign of their sum, pulls both outputs towards the same
+corners.
+
+Differs from the paper: an image network on supplied features stands for the fine-tuned CNN-F; everything
+after its layer full7 is unchanged. Order of updates as in the authors' TensorFlow code (image, text, then B;
+their MATLAB code has it the other way round). Every pair is visited once an epoch where the code draws with
+replacement.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from diptych.data.base import Split
+from diptych.learner import Learner
+from diptych.nets.pairwise import likelihood, pair_labels, share_a_label, sign
+from diptych.trainer import Trainer
+
+__all__ = ["DCMH"]
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "paper": {},
+    "tiny": {"image_hidden": 256, "text_hidden": 256, "epochs": 30, "batch_size": 64, "bits": 16, "lr": 5.0},
+}
+RECIPES: dict[str, dict[str, Any]] = {
+    # With few pairs the balance term outweighs the likelihood and undoes it; and as the objective is divided
+    # by the number of pairs and the network is small, the rate must be larger.
+    "syn": {
+        "image_hidden": 256,
+        "text_hidden": 256,
+        "epochs": 150,
+        "batch_size": 64,
+        "balance_weight": 0.01,
+        "lr": 5.0,
+    },
+}
+
+
+@dataclass(kw_only=True, eq=False)
+class DCMH(Learner):
+    """Deep cross-modal hashing.
+
+    Args:
+        image_dim: Dimensions of the image features.
+        text_dim: Words of the bag.
+        classes: Label columns.
+        bits: Code length c.
+        image_hidden: Units between image features and code; 0 for none (features of full7 need none).
+        text_hidden: Units of the text network's hidden layer.
+        quantisation_weight: gamma in eq. 1.
+        balance_weight: eta in eq. 1.
+        final_lr: Learning rate of the last epoch; it falls in equal steps from `lr`.
+    """
+
+    similarity = "hamming"
+
+    image_dim: int = 4096
+    text_dim: int = 1386
+    classes: int = 24
+    bits: int = 32
+    image_hidden: int = 0
+    text_hidden: int = 8192
+    quantisation_weight: float = 1.0
+    balance_weight: float = 1.0
+    epochs: int = 500
+    batch_size: int = 128
+    lr: float = 10**-1.5
+    final_lr: float = 1e-6
+
+    def __post_init__(self) -> None:
+        self.image_net = _network(self.image_dim, self.image_hidden, self.bits)
+        self.text_net = _network(self.text_dim, self.text_hidden, self.bits)
+
+    def terms(
+        self, rows: Tensor, outputs: Tensor, own: Tensor, other: Tensor, codes: Tensor, similar: Tensor
+    ) -> dict[str, Tensor]:
+        """Eq. 1 on a batch, divided by batch size and number of pairs as in the authors' code.
+
+        Args:
+            rows: (b,) of the batch in the buffers.
+            outputs: (b, c) F_i (or G_j) of the batch, with gradients.
+            own: (n, c) buffer of the same network, which holds `outputs` in its rows already.
+            other: (n, c) buffer of the other network.
+            codes: (n, c) B.
+            similar: (b, n) S of the batch with all pairs.
+        """
+        scale = 1 / (len(other) * len(rows))
+        everything = own.sum(dim=0) - own[rows].sum(dim=0) + outputs.sum(dim=0)
+        return {
+            "likelihood": scale * likelihood(outputs, other, similar).sum(),
+            "quantisation": scale * self.quantisation_weight * (codes[rows] - outputs).square().sum(),
+            "balance": scale * self.balance_weight * everything.square().sum(),
+        }
+
+    def fit(self, split: Split, trainer: Trainer) -> Self:
+        """Algorithm 1: image network, text network, then B, once an epoch."""
+        self.check(split)
+        labels = pair_labels(split, trainer.device)
+        shape = (len(labels), self.bits)
+        buffers = [torch.randn(shape, generator=trainer.generator).to(trainer.device) for _ in range(2)]
+        codes = sign(buffers[0] + buffers[1])
+        nets = (self.image_net, self.text_net)
+        optimizers = [torch.optim.SGD(net.parameters(), lr=self.lr) for net in nets]
+        for epoch in trainer.epochs(self.epochs, keep=(*nets, *optimizers, *buffers, codes)):
+            for side in (0, 1):
+                optimizers[side].param_groups[0]["lr"] = self._rate(epoch)
+                for batch in trainer.batches(split, self.batch_size):
+                    outputs = nets[side]((batch.image, batch.text)[side])
+                    buffers[side][batch.index] = outputs.detach()
+                    similar = share_a_label(batch.label, labels)
+                    terms = self.terms(batch.index, outputs, buffers[side], buffers[1 - side], codes, similar)
+                    trainer.step(optimizers[side], terms)
+            codes.copy_(sign(self.quantisation_weight * (buffers[0] + buffers[1])))
+        return self
+
+    def _rate(self, epoch: int) -> float:
+        return self.lr + (self.final_lr - self.lr) * epoch / max(self.epochs - 1, 1)
+
+
+def _network(inputs: int, hidden: int, bits: int) -> nn.Module:
+    """Linear layers with weights and biases from N(0, 0.01^2), and no activation at the end."""
+    layers = (
+        [nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, bits)]
+        if hidden
+        else [nn.Linear(inputs, bits)]
+    )
+    for layer in layers:
+        for parameter in layer.parameters():
+            nn.init.normal_(parameter, std=0.01)
+    return nn.Sequential(*layers)

@@ -1,0 +1,76 @@
+"""DSPH's numbers (specification) and its margin."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from diptych.systems.hashing.dsph import DSPH, threshold
+
+X = torch.tensor([[0.9, 0.1], [-0.2, 0.8], [0.5, -0.7]])
+Y = torch.tensor([[0.6, 0.4], [0.1, 0.9], [0.3, -0.2]])
+P = torch.tensor([[1, 0.2], [-0.3, 1], [0.5, -0.5], [-1, -0.1]])
+L = torch.tensor([[1.0, 1, 0, 0], [0, 0, 1, 1], [1, 0, 0, 0]])
+
+
+@pytest.fixture
+def model(monkeypatch: pytest.MonkeyPatch) -> DSPH:
+    learner = DSPH(image_dim=3, text_dim=3, classes=4, bits=2)
+    learner.proxies.weight.data = P
+    monkeypatch.setattr("diptych.systems.hashing.dsph.threshold", lambda bits, classes: 0.0)
+    return learner
+
+
+def test_terms(model: DSPH) -> None:
+    terms = {name: term.item() for name, term in model.terms(X, Y, L).items()}
+    assert terms["image_positive"] == pytest.approx(0.897181, abs=1e-5)
+    assert terms["text_positive"] == pytest.approx(0.781894, abs=1e-5)
+    assert terms["image_negative"] == pytest.approx(0.372858, abs=1e-5)
+    assert terms["text_negative"] == pytest.approx(0.342877, abs=1e-5)
+    assert terms["irrelevant"] == pytest.approx(0.514554 + 0.222339, abs=1e-5)
+    assert sum(terms.values()) == pytest.approx(3.131703, abs=1e-5)
+
+
+def test_codes_on_orthogonal_proxies_cost_nothing(model: DSPH) -> None:
+    model.proxies.weight.data = torch.eye(4)[:, :2]
+    single = torch.tensor([[1.0, 0, 0, 0], [0, 1, 0, 0]])
+    codes = torch.eye(2)
+    assert sum(model.terms(codes, codes, single).values()).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_no_multi_label_pair_apart_means_no_penalty(model: DSPH) -> None:
+    assert model.terms(X, Y, torch.ones(3, 4))["irrelevant"].item() == 0
+
+
+@pytest.mark.parametrize(
+    ("classes", "margins"),
+    [
+        (21, (0, 0, 0, 0)),
+        (24, (0, 0, 0, 0)),
+        (80, (0.25, 0.125, 0, 0)),
+        (10, (0, 0, -0.03125, -0.0625)),
+        (255, (0.375, 0.1875, 0.09375, 0)),
+        (291, (0.5, 0.25, 0.125, 0.0625)),
+    ],
+)
+def test_margin_equals_the_released_table(classes: int, margins: tuple[float, ...]) -> None:
+    assert [threshold(bits, classes) for bits in (16, 32, 64, 128)] == list(margins)
+
+
+def test_proxies_and_heads_step_together_at_their_own_rates() -> None:
+    learner = DSPH(image_dim=3, text_dim=3, classes=4, bits=8)
+    learner.total_steps = 10
+    before = {name: tensor.clone() for name, tensor in learner.state().items()}
+    optimizer = learner.optimizer()
+    sum(
+        learner.terms(
+            learner.image_net(X @ torch.ones(2, 3)), learner.text_net(Y @ torch.ones(2, 3)), L
+        ).values()
+    ).backward()
+    optimizer.step()
+    optimizer.step()
+    assert all(
+        not torch.equal(before[name], tensor)
+        for name, tensor in learner.state().items()
+        if "bias" not in name
+    )
