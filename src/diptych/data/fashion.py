@@ -33,6 +33,14 @@ _PARTS = ("train", "val", "test")
 _ATTRIBUTES = ("gender", "master_category", "sub_category", "article_type", "base_colour", "season", "usage")
 
 
+_COLUMNS: Mapping[str, str | tuple[str, ...]] = {
+    "article": "article_type",
+    "sub-category": "sub_category",
+    "master-category": "master_category",
+    "attributes": _ATTRIBUTES,
+}
+
+
 def _table(part: str) -> str:
     return f"{part}.jsonl.gz|{part}.jsonl"
 
@@ -104,10 +112,7 @@ class Fashion(Originals):
 
     name = "fashion"
     variants: Mapping[str, tuple[Layout, ...]] = {
-        "article": (_layout("article_type"),),
-        "sub-category": (_layout("sub_category"),),
-        "master-category": (_layout("master_category"),),
-        "attributes": (_layout(_ATTRIBUTES),),
+        variant: (_layout(columns),) for variant, columns in _COLUMNS.items()
     }
     protocols_of: Mapping[str, Mapping[str, Protocol]] = dict.fromkeys(variants, _PROTOCOLS)
 
@@ -117,7 +122,5 @@ class Fashion(Originals):
         files = self.originals()
         here = {part: files.find(_table(part)) for part in _PARTS}
         content = {part: [_clean(row) for row in tables.rows(path)] for part, path in here.items() if path}
-        columns = {"article": "article_type", "attributes": _ATTRIBUTES}.get(
-            self.variant, self.variant.replace("-", "_")
-        )
+        columns = _COLUMNS[self.variant]
         return class_names(content, columns)

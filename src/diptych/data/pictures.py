@@ -11,7 +11,7 @@ import os
 import tarfile
 import threading
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Protocol, overload
@@ -222,10 +222,7 @@ class Pictures(Sequence["Image"]):
         store = _Zip(Path(archive))
         inside = store.file().NameToInfo
         wanted = list(members) if members is not None else [name for name in inside if is_picture(name)]
-        lost = [name for name in wanted if name not in inside]
-        if lost:
-            raise BadData(f"{archive} lacks {len(lost)} of {len(wanted)} pictures, the first {lost[0]!r}")
-        return cls([(store, name) for name in wanted])
+        return cls(_entries(store, archive, wanted, inside))
 
     @classmethod
     def from_tar(cls, archive: Path, members: Iterable[str] | None = None) -> Pictures:
@@ -237,11 +234,7 @@ class Pictures(Sequence["Image"]):
         """
         slices = tar_slices(Path(archive))
         wanted = list(members) if members is not None else [name for name in slices if is_picture(name)]
-        lost = [name for name in wanted if name not in slices]
-        if lost:
-            raise BadData(f"{archive} lacks {len(lost)} of {len(wanted)} pictures, the first {lost[0]!r}")
-        store = _Slices(Path(archive), slices)
-        return cls([(store, name) for name in wanted])
+        return cls(_entries(_Slices(Path(archive), slices), archive, wanted, slices))
 
     @classmethod
     def from_hdf5(cls, path: Path, dataset: str) -> Pictures:
@@ -340,16 +333,28 @@ def pictures_in(place: Path, names: Sequence[str]) -> Pictures:
         if lost:
             raise BadData(f"{place} lacks {len(lost)} of {len(names)} pictures, the first {lost[0]!r}")
         return Pictures.from_folder(place, names)
+    store: _Store
+    inside: Collection[str]
     if place.suffix.lower() == ".tar":
-        inside: Iterable[str] = tar_slices(place)
-        read = Pictures.from_tar
+        slices = tar_slices(place)
+        store, inside = _Slices(place, slices), slices
     else:
-        with open_zip(place) as archive:
-            inside = archive.namelist()
-        read = Pictures.from_zip
-    by_name = {PurePosixPath(member).name: member for member in inside if is_picture(member)}
-    known = set(inside)
-    return read(place, [name if name in known else by_name.get(name, name) for name in names])
+        store = archive = _Zip(place)
+        inside = archive.file().NameToInfo
+    members = list(names)
+    if any(name not in inside for name in members):
+        by_name = {PurePosixPath(member).name: member for member in inside if is_picture(member)}
+        members = [name if name in inside else by_name.get(name, name) for name in names]
+    return Pictures(_entries(store, place, members, inside))
+
+
+def _entries(
+    store: _Store, archive: Path, members: Sequence[str], inside: Collection[str]
+) -> list[tuple[_Store, str]]:
+    lost = [name for name in members if name not in inside]
+    if lost:
+        raise BadData(f"{archive} lacks {len(lost)} of {len(members)} pictures, the first {lost[0]!r}")
+    return [(store, name) for name in members]
 
 
 def is_picture(name: str) -> bool:

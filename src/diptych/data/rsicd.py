@@ -83,8 +83,9 @@ def _with_scenes(split: Split) -> Split:
         if split.text[text] not in captions[image]:
             captions[image].append(split.text[text])
     ids: Sequence[Any] = split.image_id or ()
+    images: Any = split.image
     return captioned(
-        split.image, captions, labels=[_scene(name) for name in ids], class_names=_CLASSES, image_id=ids
+        images, captions, labels=[_scene(name) for name in ids], class_names=_CLASSES, image_id=ids
     )
 
 

@@ -293,7 +293,7 @@ def _labels(name: str, label: Labels, rows: int) -> Labels:
     label = np.asarray(label)
     if label.ndim != 2 or len(label) != rows:
         raise BadData(f"{name} must be ({rows}, classes), not {label.shape}")
-    if label.size and not np.isin(label, (0, 1)).all():
+    if label.size and not ((label == 0) | (label == 1)).all():
         raise BadData(f"{name} must hold only 0 and 1")
     return np.ascontiguousarray(label, np.uint8)
 
