@@ -195,7 +195,7 @@ class Learner:
         net.eval()
         try:
             with torch.no_grad():
-                rows = torch.as_tensor(np.asarray(inputs, np.float32))
+                rows = torch.from_numpy(np.ascontiguousarray(inputs, np.float32))
                 parts = [net(part.to(self.device)).float().cpu() for part in torch.split(rows, size)]
         finally:
             for module, mode in modes.items():

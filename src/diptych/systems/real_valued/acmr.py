@@ -210,7 +210,7 @@ def triplet_loss(
     """
     same = share_a_label(label, label)
     different = 1 - same
-    distance = torch.linalg.vector_norm(anchor[:, None] - other[None], dim=2)  # (n, n)
+    distance: Tensor = torch.linalg.vector_norm(anchor[:, None] - other[None], dim=2)  # (n, n)
     positives, negatives = same.sum(dim=1), different.sum(dim=1)
     attract = (negatives * (same * distance).sum(dim=1)).sum()
     repel = (positives * (different * (margin - distance).clamp(min=0)).sum(dim=1)).sum()
@@ -250,4 +250,4 @@ def _projector(dim: int, sizes: tuple[int, ...], scaling: str) -> nn.Sequential:
 
 def _norms(net: nn.Module) -> Tensor:
     """L_reg of one projector: the sum of the Frobenius norms of its weight matrices."""
-    return torch.stack([torch.norm(p) for p in net.parameters() if p.ndim == 2]).sum()
+    return torch.stack([torch.linalg.matrix_norm(p) for p in net.parameters() if p.ndim == 2]).sum()

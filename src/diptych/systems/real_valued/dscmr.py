@@ -164,4 +164,5 @@ def pairwise_loss(u: Tensor, v: Tensor, label: Tensor) -> Tensor:
 
 def _lengths(rows: Tensor) -> Tensor:
     """Euclidean length (n,) of each row (n, d); at a row of zeros its gradient is zero, not undefined."""
-    return torch.linalg.vector_norm(rows, dim=1)
+    lengths: Tensor = torch.linalg.vector_norm(rows, dim=1)
+    return lengths

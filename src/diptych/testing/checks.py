@@ -1,0 +1,508 @@
+"""Checks that every system must pass, chosen by what it can do.
+
+`check_system(name)` yields (name of the check, function); a function raises AssertionError with one sentence
+if the system fails it. Which checks there are follows from the protocols the class has. Third parties run
+them on their own systems as we do::
+
+    @pytest.mark.parametrize(("name", "check"), check_system("mine"))
+    def test_conformance(name, check):
+        check()
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from diptych import catalogue, similarity
+from diptych.data.base import Split
+from diptych.errors import BadParameter
+from diptych.learner import Learner
+from diptych.testing.materials import Spy, Stopped, chance, drawn, mean_average_precision, planted, unchanged
+from diptych.trainer import Trainer
+
+__all__ = ["Check", "check_system"]
+
+Check = tuple[str, Callable[[], None]]
+
+_FIELDS = ("Paper", "Code", "Inputs", "Learns from")
+
+
+def check_system(
+    name: str,
+    *,
+    parameters: Mapping[str, Any] | None = None,
+    data: Callable[[], tuple[Split, Split]] | None = None,
+    margin: float = 0.15,
+    seconds: float = 60.0,
+    reaches: Mapping[str, set[str]] | None = None,
+) -> Iterator[Check]:
+    """Every check that applies to a system, in the order in which failures are best understood.
+
+    Args:
+        name: As in `diptych.catalogue.load`, without weights; the variant is `tiny` if none is given.
+        parameters: Over those of the variant.
+        data: Makes the split to learn from and the one to retrieve in; by default planted features for
+            systems with an `image_dim`, and drawn pictures with captions for the others.
+        margin: How far MAP must exceed chance in both directions after training.
+        seconds: Processor time that training may take.
+        reaches: For each loss term, the networks that it must train; it may train no other. Terms that are
+            not named must train some network of their own optimiser.
+
+    Yields:
+        Name of the check, and a function without arguments that raises AssertionError if it fails.
+    """
+    subject = Subject(name, dict(parameters or {}), data)
+    chosen: list[Callable[..., None]] = [card, class_and_name, variants, listed_without_torch]
+    kind = subject.type
+    if kind is None:
+        yield from ((check.__name__, partial(check, subject)) for check in chosen)
+        return
+    chosen += [builds_in_seconds, same_seed_same_system]
+    encodes = [f"encode_{side}" for side in ("image", "text") if hasattr(kind, f"encode_{side}")]
+    if encodes:
+        chosen += [vectors, one_by_one_equals_batch, order_does_not_matter, encoding_leaves_no_trace]
+        if "bits" in subject.signature:
+            chosen.append(number_of_bits)
+        if len(encodes) == 2:
+            chosen += [sides_share_a_space, index_equals_brute_force]
+    if hasattr(kind, "score"):
+        chosen += [scores, permuting_permutes_scores, pair_equals_matrix_entry]
+    if issubclass(kind, Learner):
+        chosen += [
+            saved_and_loaded,
+            partial(learns, margin=margin, seconds=seconds),
+            partial(gradients, reaches=reaches or {}),
+            goes_through_the_trainer,
+            input_unchanged,
+            repeats,
+            resumes,
+        ]
+        if kind.fit is Learner.fit:
+            chosen.append(loss_falls)
+        if not _learns_from_labels(subject):
+            chosen.append(poisoned_labels_change_nothing)
+    for check in chosen:
+        label = check.func.__name__ if isinstance(check, partial) else check.__name__
+        yield label, partial(check, subject)
+
+
+class Subject:
+    """One system under test: builds it, and keeps what several checks need."""
+
+    def __init__(
+        self,
+        name: str,
+        parameters: Mapping[str, Any],
+        data: Callable[[], tuple[Split, Split]] | None = None,
+    ) -> None:
+        parts = catalogue.parse(name)
+        self.name, self.variant, self.parameters = parts.system, parts.variant or "tiny", dict(parameters)
+        self._data = data
+
+    @cached_property
+    def card(self) -> catalogue.Card:
+        """Its card."""
+        return catalogue.card("system", self.name)
+
+    @cached_property
+    def module(self) -> Any:
+        """Its module."""
+        return importlib.import_module(self.card.module)
+
+    @cached_property
+    def type(self) -> type | None:
+        """Its class; None where `__all__` names none, which a check of its own reports."""
+        names: Sequence[str] = getattr(self.module, "__all__", ())
+        found = getattr(self.module, names[0], None) if len(names) == 1 else None
+        return found if inspect.isclass(found) else None
+
+    @cached_property
+    def signature(self) -> Mapping[str, inspect.Parameter]:
+        """The parameters of its constructor."""
+        assert self.type is not None
+        return inspect.signature(self.type).parameters
+
+    @cached_property
+    def data(self) -> tuple[Split, Split]:
+        """What it learns from and what it is tried on."""
+        if self._data is not None:
+            return self._data()
+        return planted() if "image_dim" in self.signature else drawn()
+
+    def build(self, seed: int = 0, **parameters: Any) -> Any:
+        """A new one."""
+        name = f"{self.name}:{self.variant}"
+        return catalogue.load(name, seed=seed, **{**self.parameters, **parameters})
+
+    @cached_property
+    def system(self) -> Any:
+        """One that was not trained."""
+        return self.build()
+
+    @cached_property
+    def trained(self) -> tuple[Any, Spy, float]:
+        """One that was trained to the end, its trainer, and the processor seconds it took."""
+        learner, spy = self.build(), Spy(seed=0, quiet=True, device="cpu")
+        started = time.process_time()
+        learner.fit(self.data[0], spy.watching(learner))
+        return learner, spy, time.process_time() - started
+
+    def trained_briefly(self, split: Split, trainer: Trainer | None = None) -> tuple[Any, Trainer]:
+        """One that was trained for two epochs."""
+        learner = self.build(**({"epochs": 2} if "epochs" in self.signature else {}))
+        trainer = trainer or Trainer(seed=0, quiet=True, device="cpu")
+        learner.fit(split, trainer)
+        return learner, trainer
+
+    def sides(self) -> Iterator[tuple[Callable[[Any], Any], Any]]:
+        """Encoding method and a few inputs, for each side the system encodes."""
+        for side in ("image", "text"):
+            method = getattr(self.system, f"encode_{side}", None)
+            if method is not None:
+                yield method, getattr(self.data[1], side)[:7]
+
+
+def card(subject: Subject) -> None:
+    """The card says title, paper, code, inputs, what it learns from, the idea and the differences."""
+    found = subject.card
+    _must(
+        bool(found.title), f"{found.path}: the first line must be 'NAME: full title (authors, venue year).'"
+    )
+    for field in _FIELDS:
+        _must(bool(found.fields.get(field)), f"{found.path}: the card lacks the line '{field}: ...'")
+    words = found.fields["Learns from"].lower()
+    _must(
+        any(word in words for word in ("labels", "pairs", "nothing")),
+        f"{found.path}: 'Learns from:' must name labels, pairs or nothing, not {words!r}",
+    )
+    _must(
+        "Differs from the paper:" in found.idea,
+        f"{found.path}: the card lacks 'Differs from the paper:' (say 'nothing' if so)",
+    )
+
+
+def class_and_name(subject: Subject) -> None:
+    """`__all__` names one class, called as the file is."""
+    path = subject.card.path
+    names: Sequence[str] = getattr(subject.module, "__all__", ())
+    _must(len(names) == 1, f"{path}: __all__ must hold exactly the system's class, not {list(names)}")
+    _must(subject.type is not None, f"{path}: {names[0]!r} of __all__ is not a class")
+    plain = [text.replace("_", "").replace("-", "").lower() for text in (names[0], path.stem)]
+    _must(plain[0] == plain[1], f"{path}: class {names[0]} does not carry the file's name")
+
+
+def variants(subject: Subject) -> None:
+    """`paper` and `tiny` exist, and the constructor takes every variant and recipe."""
+    path, module = subject.card.path, subject.module
+    for name in ("paper", "tiny"):
+        _must(name in getattr(module, "VARIANTS", {}), f"{path}: VARIANTS lacks {name!r}")
+    _must(hasattr(module, "RECIPES"), f"{path}: RECIPES is missing (it may be empty)")
+    assert subject.type is not None
+    for name, chosen in {**module.VARIANTS, **module.RECIPES}.items():
+        try:
+            catalogue.checked(subject.type, chosen)
+        except BadParameter as error:
+            raise AssertionError(f"{path}: {name}: {error}") from error
+
+
+def listed_without_torch(subject: Subject) -> None:
+    """Reading the card in a fresh process does not import torch."""
+    code = (
+        "import sys; from diptych import catalogue; "
+        f"catalogue.card('system', {subject.name!r}); sys.exit('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True)
+    _must(done.returncode == 0, f"reading the card of {subject.name} imports torch")
+
+
+def builds_in_seconds(subject: Subject) -> None:
+    """The tiny variant builds from its name alone, in seconds."""
+    started = time.process_time()
+    subject.build()
+    took = time.process_time() - started
+    _must(took < 5, f"{subject.name}:{subject.variant} took {took:.1f} s to build; 5 s are allowed")
+
+
+def same_seed_same_system(subject: Subject) -> None:
+    """The same seed gives the same weights, and another seed others."""
+    if not issubclass(subject.type or object, Learner):
+        return
+    first, again, other = subject.build(0), subject.build(0), subject.build(1)
+    _must(
+        first.fingerprint == again.fingerprint, f"{subject.name} draws weights that the seed does not decide"
+    )
+    _must(first.fingerprint != other.fingerprint, f"{subject.name} draws the same weights from every seed")
+
+
+def vectors(subject: Subject) -> None:
+    """Vectors are (n, d) float32, finite, and as their similarity wants them."""
+    kind = subject.system.similarity
+    _must(kind in similarity.SIMILARITIES, f"{subject.name}: there is no similarity {kind!r}")
+    for encode, inputs in subject.sides():
+        found = encode(inputs)
+        where = f"{subject.name}.{encode.__name__}"
+        _must(isinstance(found, np.ndarray), f"{where} gives {type(found).__name__}, not a numpy array")
+        _must(found.dtype == np.float32, f"{where} gives {found.dtype}, not float32")
+        ndim = 3 if kind == "maxsim" else 2
+        _must(found.ndim == ndim and len(found) == len(inputs), f"{where} gives {found.shape}")
+        if kind != "maxsim":  # there NaN marks what is no token
+            _must(bool(np.isfinite(found).all()), f"{where} gives numbers that are not finite")
+        if kind == "cosine":
+            length = np.linalg.norm(found, axis=1)
+            _must(bool(np.allclose(length, 1, atol=1e-5)), f"{where} gives lengths {length.min()}, not 1")
+        if kind == "hamming":
+            _must(bool(np.isin(found, (-1, 1)).all()), f"{where} gives codes other than +1 and -1")
+
+
+def number_of_bits(subject: Subject) -> None:
+    """A hasher gives as many bits as it is asked for."""
+    for bits in (16, 32, 64):
+        system = subject.build(bits=bits)
+        for side in ("image", "text"):
+            found = getattr(system, f"encode_{side}")(getattr(subject.data[1], side)[:3]).shape[1]
+            _must(found == bits, f"{subject.name} gives {found} bits for {side}s, not {bits}")
+
+
+def sides_share_a_space(subject: Subject) -> None:
+    """Images and texts have vectors of one dimension."""
+    widths = {encode.__name__: encode(inputs).shape[-1] for encode, inputs in subject.sides()}
+    _must(len(set(widths.values())) == 1, f"{subject.name} gives different dimensions: {widths}")
+
+
+def one_by_one_equals_batch(subject: Subject) -> None:
+    """One at a time gives what a batch gives: to 1e-5, and exactly for codes."""
+    for encode, inputs in subject.sides():
+        batch = encode(inputs)
+        for row in range(len(inputs)):
+            single = encode(inputs[row : row + 1])[0]
+            if batch.ndim == 3:
+                ours = batch[row][np.isfinite(batch[row]).all(axis=1)]
+                single = single[np.isfinite(single).all(axis=1)]
+            else:
+                ours = batch[row]
+            _must(
+                ours.shape == single.shape
+                and bool(np.allclose(ours, single, atol=_tolerance(subject), rtol=0)),
+                f"{subject.name}.{encode.__name__} of one item differs from the batch's",
+            )
+
+
+def order_does_not_matter(subject: Subject) -> None:
+    """Encoding in another order gives the same vectors in that order."""
+    for encode, inputs in subject.sides():
+        backwards = inputs[::-1]
+        straight, turned = encode(inputs), encode(backwards)[::-1]
+        same = np.allclose(straight, turned, atol=_tolerance(subject), rtol=0, equal_nan=True)
+        _must(bool(same), f"{subject.name}.{encode.__name__} depends on the order of its inputs")
+
+
+def encoding_leaves_no_trace(subject: Subject) -> None:
+    """Encoding runs in evaluation mode, puts the mode back, changes no weight, no gradient and no input."""
+    system = subject.system
+    nets = system.networks if isinstance(system, Learner) else {}
+    for net in nets.values():
+        net.train()
+    before = system.fingerprint if nets else ""
+    for encode, inputs in subject.sides():
+        copy = np.array(inputs, copy=True) if isinstance(inputs, np.ndarray) else None
+        first, second = encode(inputs), encode(inputs)
+        where = f"{subject.name}.{encode.__name__}"
+        _must(bool(np.array_equal(first, second, equal_nan=True)), f"{where} gives other vectors each time")
+        _must(copy is None or bool(np.array_equal(copy, inputs)), f"{where} changes its input")
+    for name, net in nets.items():
+        _must(net.training, f"{subject.name} leaves {name} in evaluation mode though it was training")
+        _must(all(p.grad is None for p in net.parameters()), f"{subject.name} leaves gradients in {name}")
+        net.eval()
+    _must(not nets or system.fingerprint == before, f"{subject.name} changes its weights when it encodes")
+
+
+def index_equals_brute_force(subject: Subject) -> None:
+    """Searching its vectors through an index gives what comparing all of them gives."""
+    from diptych.index.flat import Flat
+    from diptych.index.hamming import Hamming
+
+    system, split = subject.system, subject.data[1]
+    kind = system.similarity
+    if kind == "maxsim":
+        return
+    queries, gallery = system.encode_text(split.text[:5]), system.encode_image(split.image[:20])
+    index: Any = Hamming(gallery.shape[1]) if kind == "hamming" else Flat(gallery.shape[1], similarity=kind)
+    index.add(np.arange(len(gallery), dtype=np.int64), gallery)
+    hits = index.search(queries, 5)
+    scores = similarity.named(kind)(queries, gallery)
+    best = -np.sort(-scores, axis=1)[:, :5]
+    _must(
+        bool(np.allclose(hits.scores, best, atol=1e-5)),
+        f"{subject.name}: the index finds other scores than brute force",
+    )
+
+
+def scores(subject: Subject) -> None:
+    """Scores are (images, texts) float32 and finite."""
+    images, texts = subject.data[1].image[:3], subject.data[1].text[:4]
+    found = subject.system.score(images, texts)
+    _must(
+        isinstance(found, np.ndarray) and found.dtype == np.float32 and found.shape == (3, 4),
+        f"{subject.name}.score of 3 images and 4 texts gives {getattr(found, 'shape', type(found))}",
+    )
+    _must(bool(np.isfinite(found).all()), f"{subject.name}.score gives numbers that are not finite")
+
+
+def permuting_permutes_scores(subject: Subject) -> None:
+    """Inputs in another order give the same scores in that order."""
+    images, texts = subject.data[1].image[:3], subject.data[1].text[:4]
+    straight = subject.system.score(images, texts)
+    turned = subject.system.score(images[::-1], texts[::-1])[::-1, ::-1]
+    _must(bool(np.allclose(straight, turned, atol=1e-5)), f"{subject.name}.score depends on the order")
+
+
+def pair_equals_matrix_entry(subject: Subject) -> None:
+    """A pair alone gets the score that it has among others."""
+    images, texts = subject.data[1].image[:3], subject.data[1].text[:4]
+    matrix = subject.system.score(images, texts)
+    for row in range(3):
+        alone = subject.system.score(images[row : row + 1], texts[2:3])[0, 0]
+        _must(abs(alone - matrix[row, 2]) < 1e-5, f"{subject.name}.score of a pair differs from the matrix's")
+
+
+def saved_and_loaded(subject: Subject) -> None:
+    """What was saved and loaded has the same fingerprint and vectors, and the folder holds no pickle."""
+    system = subject.trained[0]
+    with tempfile.TemporaryDirectory() as folder:
+        system.save(folder, seed=0)
+        files = sorted(path.name for path in Path(folder).iterdir())
+        again = catalogue.load(folder)
+    _must(files == ["card.json", "weights.safetensors"], f"{subject.name}.save wrote {files}")
+    _must(again.fingerprint == system.fingerprint, f"{subject.name} loads with another fingerprint")
+    for side in ("image", "text"):
+        if hasattr(system, f"encode_{side}"):
+            inputs = getattr(subject.data[1], side)[:5]
+            ours, theirs = (getattr(one, f"encode_{side}")(inputs) for one in (system, again))
+            _must(
+                bool(np.array_equal(ours, theirs, equal_nan=True)),
+                f"{subject.name} encodes {side}s differently once saved and loaded",
+            )
+
+
+def learns(subject: Subject, *, margin: float, seconds: float) -> None:
+    """After training, MAP exceeds chance by the margin in both directions, within the time."""
+    learner, _, took = subject.trained
+    _must(took <= seconds, f"{subject.name} took {took:.1f} s to train; {seconds:.0f} s are allowed")
+    split = subject.data[1]
+    floor = chance(split)
+    for direction, found in mean_average_precision(learner, split).items():
+        _must(
+            found >= floor + margin,
+            f"{subject.name} reaches MAP {found:.3f} {direction}; {floor + margin:.3f} are required "
+            f"(chance is {floor:.3f})",
+        )
+
+
+def gradients(subject: Subject, *, reaches: Mapping[str, set[str]]) -> None:
+    """Each term trains the networks it should and no other; none is dead; every parameter is trained."""
+    learner, spy, _ = subject.trained
+    unknown = set(reaches) - set(spy.reached)
+    _must(not unknown, f"{subject.name} has no loss term {', '.join(sorted(unknown))}")
+    for term, nets in spy.reached.items():
+        _must(bool(nets), f"{subject.name}: term {term!r} has no gradient for what its optimiser trains")
+        if term in reaches:
+            _must(
+                nets == reaches[term],
+                f"{subject.name}: term {term!r} trains {sorted(nets)}, not {sorted(reaches[term])}",
+            )
+    dead = [
+        f"{net}.{key}"
+        for net, module in learner.networks.items()
+        for key, parameter in module.named_parameters()
+        if parameter.requires_grad and id(parameter) not in spy.moved
+    ]
+    _must(not dead, f"{subject.name}: no step ever trains {', '.join(dead[:5])}")
+
+
+def goes_through_the_trainer(subject: Subject) -> None:
+    """Training made its steps through the trainer's verbs."""
+    spy = subject.trained[1]
+    _must(spy.steps > 0 and len(spy.history) > 0, f"{subject.name} trained without Trainer.epochs and step")
+
+
+def loss_falls(subject: Subject) -> None:
+    """The objective is smaller in the last epoch than in the first."""
+    history = subject.trained[1].history
+    first, last = (sum(entry["terms"].values()) for entry in (history[0], history[-1]))
+    _must(last < first, f"{subject.name}: the objective rose from {first:.4g} to {last:.4g}")
+
+
+def input_unchanged(subject: Subject) -> None:
+    """Training does not change the data."""
+    split = subject.data[0]
+    with unchanged(split) as same:
+        subject.trained_briefly(split)
+    _must(same(), f"{subject.name} changes its training data")
+
+
+def repeats(subject: Subject) -> None:
+    """The same seed and data give the same weights, bit for bit."""
+    first, _ = subject.trained_briefly(subject.data[0])
+    torch.rand(3)  # whoever draws from the global generator outside the trainer is found out
+    again, _ = subject.trained_briefly(subject.data[0])
+    _must(first.fingerprint == again.fingerprint, f"{subject.name} does not repeat with the same seed")
+
+
+def resumes(subject: Subject) -> None:
+    """Training that was stopped goes on to the same weights, bit for bit."""
+    whole, trainer = subject.trained_briefly(subject.data[0])
+    with tempfile.TemporaryDirectory() as folder:
+        run = Path(folder)
+        spy = Spy(run, seed=0, quiet=True, device="cpu", checkpoint_seconds=0)
+        spy.stop_after = max(1, trainer.steps * 3 // 4)
+        try:
+            subject.trained_briefly(subject.data[0], spy)
+        except Stopped:
+            torch.rand(5)
+        else:
+            raise AssertionError(f"{subject.name} made {spy.steps} steps where it had made {trainer.steps}")
+        rest = Trainer(run, seed=0, quiet=True, device="cpu", checkpoint_seconds=0)
+        again, _ = subject.trained_briefly(subject.data[0], rest)
+        _must(
+            again.fingerprint == whole.fingerprint and rest.steps == trainer.steps,
+            f"{subject.name} does not resume bit for bit; is everything that changes named in keep?",
+        )
+
+
+def poisoned_labels_change_nothing(subject: Subject) -> None:
+    """A system that learns from pairs gives the same weights when the labels are wrong."""
+    split = subject.data[0]
+    if split.label is None:
+        return
+    wrong = Split(split.image, split.text, split.label[::-1].copy(), split.pairs)
+    clean, _ = subject.trained_briefly(split)
+    poisoned, _ = subject.trained_briefly(wrong)
+    _must(
+        clean.fingerprint == poisoned.fingerprint,
+        f"{subject.name} says that it learns from {subject.card.fields['Learns from']}, but labels change it",
+    )
+
+
+def _learns_from_labels(subject: Subject) -> bool:
+    return "label" in subject.card.fields.get("Learns from", "").lower()
+
+
+def _tolerance(subject: Subject) -> float:
+    return 0.0 if subject.system.similarity == "hamming" else 1e-5
+
+
+def _must(condition: bool, otherwise: str) -> None:
+    if not condition:
+        raise AssertionError(otherwise)
