@@ -78,6 +78,7 @@ class Layout:
             `prepare` refuses all the same unless told to accept parts.
         sizes: Images and texts (None: any number) that each split must have, where that is known for certain.
         class_names: What each label column means.
+        checksums: How the SHA-256 of a file begins, where that is known.
     """
 
     title: str
@@ -87,6 +88,7 @@ class Layout:
     spare: frozenset[str] = frozenset()
     sizes: Mapping[str, tuple[int, int | None]] = field(default_factory=dict)
     class_names: tuple[str, ...] = ()
+    checksums: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def needs(self) -> list[str]:
@@ -336,16 +338,26 @@ class Originals(Dataset):
         """
         layout, files = self.layout(), self.originals()
         found: list[Check] = []
+        optional = {
+            need for split, part in layout.parts.items() if layout.absent(files, split) for need in part
+        }
         recorded = self._manifest().get(self.variant, {}).get("files", {})
         for need in layout.needs:
             path = files.find(need)
+            wanted = layout.checksums.get(need, "")
             if path is None:
-                found.append(Check(describe(need), False, "missing"))
+                absent = need in optional and need not in recorded
+                found.append(Check(describe(need), absent, "not here" if absent else "missing"))
+                continue
+            now = _fingerprint(path)
+            if not now["sha256"].startswith(wanted):
+                found.append(Check(describe(need), False, f"not the original, whose SHA-256 begins {wanted}"))
             elif need in recorded:
-                same = _fingerprint(path) == recorded[need]
+                same = now == recorded[need]
                 found.append(Check(describe(need), same, "as recorded" if same else "changed since prepared"))
             else:
-                found.append(Check(describe(need), True, "present; not prepared, so without checksum"))
+                detail = "as published" if wanted else "present; not prepared, so without checksum"
+                found.append(Check(describe(need), True, detail))
         for split in self.available:
             try:
                 part = type(self)(self.root, variant=self.variant).split(split)

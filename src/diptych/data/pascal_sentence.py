@@ -13,8 +13,8 @@ Relevance: the same class
 
 Many copies of the features lack train_img.mat (the largest file). The rest can be used for checks: the split
 "train" then has texts and labels, and says what is missing as soon as its pictures are looked at. The
-features do not record which number is which class. In the variant `sentences` the cut is ours, by file name in
-each class: 40 train, 5 validation, 5 test.
+features do not record which number is which class. In the variant `sentences` the cut is ours, by file
+name in each class: 40 train, 5 validation, 5 test.
 """
 
 from __future__ import annotations
@@ -121,6 +121,13 @@ class PascalSentence(Originals):
                 _read_mat,
                 spare=frozenset({"train_img.mat"}),
                 sizes=_SIZES,
+                checksums={
+                    "test_img.mat": "65a60083",
+                    "test_txt.mat": "7d20757d",
+                    "train_txt.mat": "208df4f7",
+                    "train_img_lab.mat": "27fe81ef",
+                    "test_img_lab.mat": "2116271d",
+                },
             ),
             Layout(
                 f"all in {_NPZ}",

@@ -8,6 +8,8 @@ whole set as ``images``/``tags``/``labels``. All are recognised; anything else i
 from __future__ import annotations
 
 import re
+import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -39,6 +41,17 @@ _PART = {
     "class names": "class_names",
     "image id": "image_id", "text id": "text_id",
 }  # fmt: skip
+# What NumPy, SciPy and h5py raise at a damaged file.
+_DAMAGED = (
+    OSError,
+    ValueError,
+    TypeError,
+    KeyError,
+    NotImplementedError,
+    EOFError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 _WANTED = ("image", "text", "label")
 
 
@@ -52,7 +65,7 @@ def names(path: Path) -> list[str]:
     kind = path.suffix.lower()
     try:
         if kind == ".npz":
-            with np.load(path, allow_pickle=False) as file:
+            with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
                 return list(file.files)
         if kind == ".npy":
             return [path.stem]
@@ -61,7 +74,7 @@ def names(path: Path) -> list[str]:
         if kind in SUFFIXES:
             with optional("h5py", "reading HDF5 files").File(path) as file:
                 return [name for name in file if not name.startswith("#")]
-    except (OSError, ValueError, NotImplementedError, EOFError) as error:
+    except _DAMAGED as error:
         raise BadData(f"{path} cannot be read ({error})") from error
     raise BadData(f"{path} is no feature file; known endings: {', '.join(sorted(SUFFIXES))}")
 
@@ -84,7 +97,7 @@ def load(path: Path, *keys: str) -> dict[str, NDArray[Any]]:
     kind = path.suffix.lower()
     try:
         if kind == ".npz":
-            with np.load(path, allow_pickle=False) as file:
+            with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
                 return {key: file[key] for key in wanted}
         if kind == ".npy":
             return {path.stem: np.load(path, allow_pickle=False)}
@@ -96,7 +109,7 @@ def load(path: Path, *keys: str) -> dict[str, NDArray[Any]]:
             return {
                 key: np.asarray(file[key]).T if kind == ".mat" else np.asarray(file[key]) for key in wanted
             }
-    except (OSError, ValueError, TypeError) as error:
+    except _DAMAGED as error:
         raise BadData(f"{path} cannot be read ({error})") from error
 
 

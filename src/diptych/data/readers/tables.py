@@ -247,7 +247,9 @@ def _tables(folder: Path) -> dict[str, Path]:
     }
     named = {name: path for name, path in found.items() if name.lower() in _SPLITS}
     ordered = sorted(named, key=lambda name: _SPLITS.index(name.lower()))
-    return {name: named[name] for name in ordered} or (found if len(found) == 1 else {})
+    return {name: named[name] for name in ordered} or (
+        {"all": next(iter(found.values()))} if len(found) == 1 else {}
+    )
 
 
 def _column(
