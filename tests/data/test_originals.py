@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import json
 import zipfile
@@ -58,7 +59,7 @@ class Toy(Originals):
 
     @property
     def card(self) -> str:
-        return type(self).__doc__ or ""
+        return inspect.cleandoc(type(self).__doc__ or "")
 
 
 @pytest.fixture
@@ -94,15 +95,15 @@ def test_the_home_follows_argument_then_environment(
 def test_absent_says_where_to_get_it_and_where_to_put_it(tmp_path: Path) -> None:
     with pytest.raises(
         MissingData,
-        match=r"toy \(plain\) is not in .*It comes from: the toy shop, on the corner\. Put all\.txt and .* there, "
-        r"or run: diptych data prepare toy:plain --from FOLDER",
+        match=r"toy \(plain\) is not in .*It comes from: the toy shop, on the corner\. "
+        r"Put all\.txt and .* there, or run: diptych data prepare toy:plain --from FOLDER",
     ):
         Toy(tmp_path).split("train")
 
 
 def test_half_a_split_is_refused_by_name(toys: Path, tmp_path: Path) -> None:
     (toys / "train.lab").unlink()
-    message = r"only a part of toy \(train\): train\.lab or train\.labels missing, while all\.txt and train\.txt are"
+    message = r"part of toy \(train\): train\.lab or train\.labels missing, while all\.txt and train\.txt are"
     with pytest.raises(BadData, match=message):
         Toy(toys).split("train")
     with pytest.raises(BadData, match=message):

@@ -6,6 +6,7 @@ gallery of each fold). Nothing here reads files; see `diptych.data.originals` fo
 
 from __future__ import annotations
 
+import inspect
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -81,7 +82,7 @@ class Dataset(ABC):
     @property
     def card(self) -> str:
         """What is known about the set: the docstring of its module."""
-        return (sys.modules[type(self).__module__].__doc__ or "").strip()
+        return inspect.cleandoc(sys.modules[type(self).__module__].__doc__ or "")
 
     def protocol(self, name: str | None = None) -> Protocol:
         """The protocol of that name, or the default one.

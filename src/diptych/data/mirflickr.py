@@ -115,7 +115,7 @@ class MIRFlickr(Originals):
         ),
     }
     protocols_of: Mapping[str, Mapping[str, Protocol]] = {
-        "tags": hashing_protocol("2,000 / 5,000 / 18,015; the split of LCFH"),
         "dcmh": hashing_protocol("2,000 / 10,000 / 18,015; file order, as DCMH's code"),
+        "tags": hashing_protocol("2,000 / 5,000 / 18,015; the split of LCFH"),
         "original": hashing_protocol("5,000 / 10,000 / rest of 24,581; seed 1814, as DSPH's code"),
     }
