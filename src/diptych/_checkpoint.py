@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -68,9 +69,11 @@ def read(path: Path) -> dict[str, Any]:
     Raises:
         TrainingError: if the file is damaged.
     """
+    if not zipfile.is_zipfile(path):
+        raise TrainingError(f"{path} is damaged (no archive); remove it and train again")
     try:
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+    except (RuntimeError, pickle.UnpicklingError) as error:
         raise TrainingError(f"{path} is damaged ({error}); remove it and train again") from error
     return content
 

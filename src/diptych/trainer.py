@@ -385,7 +385,8 @@ class Trainer:
         self._set_random_state(mine)
         self.generator.set_state(mine["own"])
         self.steps = saved["steps"]
-        self._record_log.cut(saved["log_bytes"])
+        if not path.with_name(f"stage{self._stage + 1}.pt").is_file():
+            self._record_log.cut(saved["log_bytes"])
         stage = _Stage(**{name: saved[name] for name in vars(_Stage())})
         if stage.over:
             self.best = stage.best
@@ -544,7 +545,7 @@ class _Accelerated(_Processes):
 
 
 class _RowsShared:
-    """Adds up what each process changed in the tensors: their rows are disjoint, so nobody's work is lost."""
+    """Gives every process what the others changed in the tensors, which are rows of other pairs."""
 
     def __init__(self, tensors: Sequence[Tensor]) -> None:
         self._tensors = tensors
@@ -557,9 +558,12 @@ class _RowsShared:
             return
         for tensor, before in zip(self._tensors, self._before, strict=True):
             change = tensor.detach() - before
+            # A batch with fewer pairs than processes went to all of them: they changed the same entries.
+            changed = (change != 0).to(change.dtype)
             torch.distributed.all_reduce(change)
+            torch.distributed.all_reduce(changed)
             with torch.no_grad():
-                tensor.copy_(before + change)
+                tensor.copy_(before + change / changed.clamp(min=1))
 
 
 def _fastest() -> str:
