@@ -131,6 +131,28 @@ def test_a_whole_split_missing_is_another_matter(toys: Path, tmp_path: Path) -> 
     assert all(check.ok for check in Toy(tmp_path / "new").verify())
 
 
+def test_files_of_another_kind_are_not_a_traceback(toys: Path) -> None:
+    (toys / "train.txt").write_text("not numbers")
+    with pytest.raises(BadData, match=r"is not toy in the form of text files: ValueError"):
+        Toy(toys).split("train")
+
+
+def test_what_no_split_can_be_read_from_is_refused(toys: Path, tmp_path: Path) -> None:
+    for path in toys.iterdir():
+        if path.name != "all.txt":
+            path.unlink()
+    with pytest.raises(BadData, match=r"holds only all\.txt of toy; missing: train\.txt, train\.lab or"):
+        Toy(tmp_path / "new").prepare(toys)
+
+
+@pytest.mark.parametrize("name", ["fashion", "caltech101", "rsicd"])
+def test_rows_of_another_set_are_refused_by_field(name: str, tmp_path: Path) -> None:
+    (tmp_path / "train.jsonl").write_text('{"image": "a.jpg", "title": "A"}\n')
+    (tmp_path / "train_images").mkdir()
+    with pytest.raises(BadData, match=r"train\.jsonl, row 1: the field '\w+' is missing"):
+        open_data(name, tmp_path).split("train")
+
+
 def test_wrong_size_is_refused(toys: Path) -> None:
     (toys / "train.txt").write_text("1 2\n")
     with pytest.raises(BadData, match="train of toy has 1 images and 1 texts, but 3 images belong to it"):

@@ -31,7 +31,11 @@ _PARTS = ("train", "test")
 
 
 def _read_rows(files: Files, _: str) -> Mapping[str, Split]:
-    here = {part: tables.rows(files[f"{part}.jsonl"]) for part in _PARTS if f"{part}.jsonl" in files}
+    here = {
+        part: tables.rows(files[f"{part}.jsonl"], "image", "label")
+        for part in _PARTS
+        if f"{part}.jsonl" in files
+    }
     names = sorted({str(row["label"]) for rows in here.values() for row in rows})
     return {
         part: _named(
@@ -82,6 +86,7 @@ class Caltech101(Originals):
                 "JSON Lines and a ZIP of pictures for each split",
                 {part: (f"{part}.jsonl", f"{part}_images.zip|{part}_images") for part in _PARTS},
                 _read_rows,
+                sizes={"train": (900, 100)},
             ),
             Layout("the original folders", {"train": ()}, _read_original, shared=("101_ObjectCategories",)),
         ),

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -49,7 +50,10 @@ def _reader(columns: str | tuple[str, ...]) -> Callable[[Files, str], Mapping[st
     def read(files: Files, _: str) -> Mapping[str, Split]:
         # Label columns must mean the same in every split, so all that are there are read together.
         here = {part: files[_table(part)] for part in _PARTS if _table(part) in files}
-        content = {part: [_clean(row) for row in tables.rows(path)] for part, path in here.items()}
+        content = {
+            part: [_clean(row) for row in tables.rows(path, "image", "text", *_ATTRIBUTES)]
+            for part, path in here.items()
+        }
         names = class_names(content, columns)
         found = {}
         for part, path in here.items():
@@ -116,11 +120,15 @@ class Fashion(Originals):
     }
     protocols_of: Mapping[str, Mapping[str, Protocol]] = dict.fromkeys(variants, _PROTOCOLS)
 
-    @property
+    @cached_property
     def class_names(self) -> tuple[str, ...]:  # type: ignore[override]
         """What each label column means, over the splits that are there."""
         files = self.originals()
         here = {part: files.find(_table(part)) for part in _PARTS}
-        content = {part: [_clean(row) for row in tables.rows(path)] for part, path in here.items() if path}
+        content = {
+            part: [_clean(row) for row in tables.rows(path, "image", "text", *_ATTRIBUTES)]
+            for part, path in here.items()
+            if path
+        }
         columns = _COLUMNS[self.variant]
         return class_names(content, columns)

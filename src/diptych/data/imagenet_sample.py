@@ -28,7 +28,7 @@ _NAMES, _LABELS, _PICTURES = "all_1000_class_names.jsonl", "labels.jsonl", "imag
 
 
 def _read(files: Files, _: str) -> Mapping[str, Split]:
-    classes, rows = tables.rows(files[_NAMES]), tables.rows(files[_LABELS])
+    classes, rows = tables.rows(files[_NAMES], "wnid", "label"), tables.rows(files[_LABELS], "image", "wnid")
     wnids, names = [str(one["wnid"]) for one in classes], [str(one["label"]) for one in classes]
     column = {wnid: number for number, wnid in enumerate(wnids)}
     strange = [str(row["wnid"]) for row in rows if row["wnid"] not in column]

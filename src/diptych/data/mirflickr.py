@@ -44,7 +44,7 @@ def _read_tags(files: Files, _: str) -> Mapping[str, Split]:
     names = json.loads(files["label_names.json"].read_text(encoding="utf-8"))["mirflickr25k"]
     if tuple(names) != _CLASSES:
         raise BadData(f"{files['label_names.json']} names other classes than MIRFlickr's 24")
-    rows = tables.rows(files["mirflickr25k.jsonl.gz"])
+    rows = tables.rows(files["mirflickr25k.jsonl.gz"], "image", "tags", "labels", "split", "train")
     ids = [str(row["image"]) for row in rows]
     whole = Split(
         image=Absent(

@@ -115,7 +115,7 @@ def _read_tags(files: Files, _: str) -> Mapping[str, Split]:
     if tuple(names) != TC10:
         raise BadData(f"{files['label_names.json']} names other classes than the 10 of NUS-WIDE-10")
     found: dict[str, list[Mapping[str, Any]]] = {"query": [], "train": []}
-    for row in tables.rows(files["nuswide10_query_train.jsonl.gz"]):
+    for row in tables.rows(files["nuswide10_query_train.jsonl.gz"], "image", "tags", "labels", "split"):
         found[str(row["split"])].append(row)
     return {part: _tagged(rows) for part, rows in found.items()}
 

@@ -46,14 +46,19 @@ class Files:
 
     folder: Path
 
-    def find(self, need: str) -> Path | None:
-        """The file or folder that meets the need; None if none does."""
+    def option(self, need: str) -> str | None:
+        """The alternative that meets the need; None if none does."""
         for option in need.split("|"):
             name, _, key = option.partition("::")
             path = self.folder / name
             if path.exists() and (not key or key in arrays.names(path)):
-                return path
+                return option
         return None
+
+    def find(self, need: str) -> Path | None:
+        """The file or folder that meets the need; None if none does."""
+        option = self.option(need)
+        return None if option is None else self.folder / option.partition("::")[0]
 
     def __contains__(self, need: str) -> bool:
         return self.find(need) is not None
@@ -269,10 +274,20 @@ class Originals(Dataset):
             layout, files = self.layout(), self.originals()
             self.check_split(name)
             self._refuse_half(layout, files, name, tolerated=layout.spare)
-            for part, split in layout.read(files, name).items():
+            for part, split in self._read(layout, files, name).items():
                 _check_size(f"{part} of {self.name}", split, layout.sizes.get(part))
                 self._loaded[part] = split
         return self._loaded[name]
+
+    def _read(self, layout: Layout, files: Files, name: str) -> Mapping[str, Split]:
+        """What the reader returns; files that are not what they are called must not end in a traceback."""
+        try:
+            return layout.read(files, name)
+        except (KeyError, ValueError, OSError) as error:
+            raise BadData(
+                f"{files.folder} is not {self.name} in the form of {layout.title}: "
+                f"{type(error).__name__} {error}"
+            ) from error
 
     def _refuse_half(self, layout: Layout, files: Files, split: str, tolerated: frozenset[str]) -> None:
         lacking = [need for need in layout.lacking(files, split) if need not in tolerated]
@@ -284,7 +299,7 @@ class Originals(Dataset):
                 f"the split {split!r} of {self.name} is not in {files.folder} (splits that are: {others}). "
                 f"It comes from: {self.field('Home')}"
             )
-        there = [need for need in (*layout.shared, *layout.parts[split]) if need in files]
+        there = [one for one in map(files.option, (*layout.shared, *layout.parts[split])) if one]
         raise BadData(
             f"{files.folder} holds only a part of {self.name} ({split}): "
             f"{' and '.join(map(describe, lacking))} missing, while {' and '.join(map(describe, there))} "
@@ -315,6 +330,13 @@ class Originals(Dataset):
             if not layout.absent(files, split) or layout.lacking(files, split) == list(layout.shared):
                 self._refuse_half(layout, files, split, layout.spare if partial else frozenset())
         source = type(self)(files.folder, variant=self.variant)
+        if not source.available:
+            there = [one for one in map(files.option, layout.needs) if one]
+            lacking = [need for need in layout.needs if need not in files]
+            raise BadData(
+                f"{files.folder} holds only {' and '.join(map(describe, there))} of {self.name}; "
+                f"missing: {', '.join(map(describe, lacking))}"
+            )
         for split in source.available:
             source.split(split)
         entry = {

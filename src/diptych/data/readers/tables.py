@@ -104,15 +104,28 @@ def read(
     return Loaded(path.name.split(".")[0], parts, class_names=classes)
 
 
-def rows(path: Path) -> list[dict[str, Any]]:
+def rows(path: Path, *fields: str) -> list[dict[str, Any]]:
     """Every row of a table, by column name.
+
+    Args:
+        path: The table.
+        fields: Columns that every row must have.
 
     Raises:
         MissingData: the file is not there.
-        BadData: it is damaged; the message gives the line.
+        BadData: it is damaged, or a field is missing; the message gives line or row.
     """
     if not path.is_file():
         raise MissingData(f"{path} is not there")
+    found = _rows(path)
+    for number, row in enumerate(found, start=1):
+        lost = [name for name in fields if name not in row]
+        if lost:
+            raise BadData(f"{path}, row {number}: the field {lost[0]!r} is missing")
+    return found
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
     name = path.name.lower().removesuffix(".gz")
     if name.endswith(".parquet"):
         return _parquet(path)
