@@ -11,7 +11,7 @@ import os
 import tarfile
 import threading
 import zipfile
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Protocol, overload
@@ -161,6 +161,14 @@ def open_zip(archive: Path) -> zipfile.ZipFile:
         raise BadData(f"{archive} is not a whole ZIP archive ({error}); fetch it again") from error
 
 
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    read: Callable[[str], bytes]
+
+    def place(self, key: str) -> str:
+        return key
+
+
 @dataclass(slots=True)
 class _Hdf5:
     """Pictures that MATLAB stored as one array (height, width, 3, n) of uint8; HDF5 shows it transposed."""
@@ -194,7 +202,8 @@ class _Hdf5:
 class Pictures(Sequence["Image"]):
     """Pictures decoded on access: ``pictures[3]`` is an RGB PIL picture, ``pictures[3:9]`` a `Pictures`.
 
-    Make one with `from_paths`, `from_folder`, `from_zip`, `from_tar` or `from_bytes`; join two with ``+``.
+    Make one with `from_paths`, `from_folder`, `from_zip`, `from_tar`, `from_hdf5`, `from_reader` or
+    `from_bytes`; join two with ``+``.
     """
 
     def __init__(self, entries: Sequence[tuple[_Store, str]]) -> None:
@@ -241,6 +250,12 @@ class Pictures(Sequence["Image"]):
         """Pictures of one MATLAB array (height, width, 3, n) in a ``.mat`` file of version 7.3."""
         store = _Hdf5(Path(path), dataset)
         return cls([(store, str(number)) for number in range(len(store.array()))])
+
+    @classmethod
+    def from_reader(cls, read: Callable[[str], bytes], names: Iterable[str]) -> Pictures:
+        """Pictures whose files `read` returns by name."""
+        store = _Reader(read)
+        return cls([(store, name) for name in names])
 
     @classmethod
     def from_bytes(cls, data: Mapping[str, bytes]) -> Pictures:

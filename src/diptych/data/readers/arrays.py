@@ -24,7 +24,7 @@ from diptych.errors import BadData, MissingData
 __all__ = ["FORM", "SUFFIXES", "class_labels", "load", "names", "read", "recognises"]
 
 FORM = "a feature file (.npz, .npy, .mat, .h5), or a folder of them"
-SUFFIXES = frozenset({".npz", ".npy", ".mat", ".h5", ".hdf5"})
+SUFFIXES = frozenset({".npz", ".npy", ".mat", ".h5", ".h5py", ".hdf5"})
 
 _SPLIT = {
     "train": "train", "tr": "train", "trn": "train", "training": "train",

@@ -7,10 +7,12 @@ Each split's picture and caption columns are recognised by the names that tables
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from diptych.data.base import Dataset, Loaded
+from diptych.data.base import Dataset, Loaded, Pictures
 from diptych.data.readers.extra import optional
 from diptych.data.readers.tables import assemble, row_labels
 from diptych.errors import BadData
@@ -61,30 +63,51 @@ def from_datasets(
     datasets = optional("datasets", "reading Hugging Face data sets")
     by_split = dict(found) if isinstance(found, datasets.DatasetDict) else {"all": found}
     columns = {"image": image, "text": text, "label": label}
-    content = {split: list(_rows(part, split, datasets)) for split, part in by_split.items()}
     place = Path(name)
+    content = {split: list(_rows(part, datasets)) for split, part in by_split.items()}
     classes = tuple(
         sorted({one for rows in content.values() for row in rows for one in row_labels(row, label, place)})
     )
-    parts = {
-        split: assemble(place, rows, place, columns=columns, class_names=classes)
-        for split, rows in content.items()
-    }
+    parts = {}
+    for split, rows in content.items():
+        encoded = _encoded(by_split[split], datasets, image)
+        source = place if encoded is None else partial(Pictures.from_reader, encoded.read)
+        parts[split] = assemble(place, rows, source, columns=columns, class_names=classes)
     return Loaded(name, parts, class_names=classes)
 
 
-def _rows(part: Any, split: str, datasets: Any) -> Iterator[Mapping[str, Any]]:
-    """Rows with pictures as files in memory, and class numbers as their names."""
+@dataclass(frozen=True, slots=True)
+class _Encoded:
+    """A column of pictures, not decoded; a picture's name is its row number."""
+
+    rows: Any
+    column: str
+
+    def read(self, name: str) -> bytes:
+        value = self.rows[int(name)][self.column]
+        return value["bytes"] if value["bytes"] is not None else Path(value["path"]).read_bytes()
+
+
+def _encoded(part: Any, datasets: Any, image: str | None) -> _Encoded | None:
+    """The column of pictures, given or the first; None if there is none, and names are paths."""
+    column = next(
+        (
+            key
+            for key, kind in part.features.items()
+            if isinstance(kind, datasets.Image) and image in (None, key)
+        ),
+        None,
+    )
+    if column is None:
+        return None
+    cast = part.cast_column(column, datasets.Image(decode=False))
+    return _Encoded(cast.select_columns([column]), column)
+
+
+def _rows(part: Any, datasets: Any) -> Iterator[Mapping[str, Any]]:
+    """Rows with row numbers in the place of pictures, and names in the place of class numbers."""
     classes = {name: kind for name, kind in part.features.items() if isinstance(kind, datasets.ClassLabel)}
-    for name, kind in part.features.items():
-        if isinstance(kind, datasets.Image):
-            part = part.cast_column(name, datasets.Image(decode=False))
-    for number, row in enumerate(part):
-        found = dict(row)
-        for name, kind in classes.items():
-            found[name] = kind.int2str(row[name])
-        for name, value in row.items():
-            if isinstance(value, Mapping) and value.get("bytes") is not None:
-                # Names are not unique or not given; the row number is.
-                found[name] = {"path": f"{split}/{number}", "bytes": value["bytes"]}
-        yield found
+    pictures = [name for name, kind in part.features.items() if isinstance(kind, datasets.Image)]
+    for number, row in enumerate(part.remove_columns(pictures) if pictures else part):
+        names = {name: kind.int2str(row[name]) for name, kind in classes.items()}
+        yield {**row, **names, **dict.fromkeys(pictures, str(number))}

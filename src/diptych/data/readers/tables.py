@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -168,7 +168,7 @@ def lines(path: Path) -> Iterable[str]:
 def assemble(
     table: Path,
     content: Sequence[Mapping[str, Any]],
-    place: Path,
+    place: Path | Callable[[list[str]], Sequence[Any]],
     *,
     columns: Mapping[str, Any] | None = None,
     class_names: Sequence[str] = (),
@@ -178,7 +178,7 @@ def assemble(
     Args:
         table: Where the rows are from, for messages.
         content: The rows.
-        place: Folder or archive of the pictures.
+        place: Folder or archive of the pictures, or a function that gives them by name.
         columns: Column of "image", "text" and "label", where they are not among `COLUMNS`.
         class_names: All labels, in the order of the label columns; empty to leave labels out.
     """
@@ -204,6 +204,8 @@ def assemble(
         if len(data) < len(found):
             raise BadData(f"{table} holds the bytes of only {len(data)} of {len(found)} pictures")
         pictures = Pictures.from_bytes(data)
+    elif not isinstance(place, Path):
+        pictures = place(found)
     elif place.exists():
         pictures = pictures_in(place, found)
     else:
