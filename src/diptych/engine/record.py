@@ -1,0 +1,290 @@
+"""The SQLite file that holds everything a collection knows; durability and readers' locks are SQLite's.
+
+File names are stored as bytes (`os.fsencode`), relative to the collection's folder where they lie in it, so that
+any name a file system allows survives and the whole folder may be moved. Vectors are kept in half precision,
+binary codes packed. A batch is one transaction, on disk in full when its block ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from diptych.errors import CollectionError, TooNew
+
+__all__ = ["SCHEMA_VERSION", "Caption", "Known", "Record", "Stored"]
+
+SCHEMA_VERSION = 1
+
+Side = Literal["image", "text"]
+
+_SCHEMA = (
+    "CREATE TABLE setting (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
+    """CREATE TABLE file (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        path BLOB NOT NULL UNIQUE,
+        size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
+        hash BLOB NOT NULL,
+        captions TEXT NOT NULL DEFAULT ''
+    )""",
+    "CREATE INDEX file_by_hash ON file (hash)",
+    # AUTOINCREMENT: a row number is never used twice, so a search file cannot mistake one item for another.
+    """CREATE TABLE item (
+        row INTEGER PRIMARY KEY AUTOINCREMENT,
+        file INTEGER NOT NULL REFERENCES file (id) ON DELETE CASCADE,
+        side TEXT NOT NULL CHECK (side IN ('image', 'text')),
+        text TEXT,
+        meta TEXT NOT NULL DEFAULT '{}',
+        vector BLOB NOT NULL
+    )""",
+    "CREATE INDEX item_by_file ON item (file)",
+    """CREATE TABLE skipped (
+        path BLOB PRIMARY KEY, reason TEXT NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL
+    ) WITHOUT ROWID""",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the record knows of a file: enough to see whether it changed."""
+
+    id: int
+    size: int
+    mtime_ns: int
+    hash: bytes
+    captions: str
+
+
+@dataclass(frozen=True, slots=True)
+class Caption:
+    """A text item that is about to be stored."""
+
+    text: str
+    vector: bytes
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An item as stored: its row, side, file, text and where the text came from."""
+
+    row: int
+    side: Side
+    path: Path
+    text: str | None
+    source: str
+
+
+class Record:
+    """One collection's SQLite file.
+
+    Args:
+        path: The file; made with its tables if absent.
+        root: The folder that names are relative to.
+
+    Raises:
+        TooNew: it was written by a later version of Diptych.
+        CollectionError: it is not a collection, or cannot be opened.
+    """
+
+    def __init__(self, path: Path, root: Path) -> None:
+        self.path, self.root = path, root
+        try:
+            # Isolation level None: transactions are ours, begun by `batch`.
+            self._db = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
+            self._db.execute("PRAGMA foreign_keys = ON")
+            self._db.execute("PRAGMA synchronous = FULL")
+            self._db.execute("PRAGMA journal_mode = WAL")
+            with self.batch(changes=False):
+                if not self._db.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone():
+                    for statement in _SCHEMA:
+                        self._db.execute(statement)
+                    self.set("schema", str(SCHEMA_VERSION))
+                    self.set("generation", "0")
+                version = int(self.get("schema") or 0)
+        except (sqlite3.Error, ValueError) as error:
+            raise CollectionError(
+                f"{path} cannot be used as a collection ({error}); "
+                "restore it from a copy, or delete it and index again"
+            ) from error
+        if version > SCHEMA_VERSION:
+            self.close()
+            raise TooNew(
+                f"{path} was written by a later version of Diptych (format {version}, this one knows up to "
+                f"{SCHEMA_VERSION}); pip install --upgrade diptych"
+            )
+
+    def close(self) -> None:
+        """Close the file; the object is of no use afterwards."""
+        self._db.close()
+
+    @contextlib.contextmanager
+    def batch(self, *, changes: bool = True) -> Iterator[None]:
+        """One transaction: on disk in full when the block ends, or not at all.
+
+        Args:
+            changes: Whether items change, which makes search files stale.
+        """
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            if changes:
+                self.set("generation", str(self.generation + 1))
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    @property
+    def generation(self) -> int:
+        """Grows with every batch that changes items."""
+        return int(self.get("generation") or 0)
+
+    def get(self, name: str) -> str | None:
+        """A setting, or None."""
+        found = self._db.execute("SELECT value FROM setting WHERE name = ?", (name,)).fetchone()
+        return None if found is None else str(found[0])
+
+    def set(self, name: str, value: str) -> None:
+        """Keep a setting."""
+        self._db.execute("INSERT OR REPLACE INTO setting VALUES (?, ?)", (name, value))
+
+    # Names
+
+    def key(self, path: Path) -> bytes:
+        """How a path is stored: relative where it lies in the collection's folder."""
+        with contextlib.suppress(ValueError):
+            path = path.relative_to(self.root)
+        return os.fsencode(path.as_posix())
+
+    def place(self, key: bytes) -> Path:
+        """The path that was stored."""
+        return self.root / os.fsdecode(key)
+
+    # Files
+
+    def files(self) -> dict[bytes, Known]:
+        """Every file by its stored name."""
+        rows = self._db.execute("SELECT path, id, size, mtime_ns, hash, captions FROM file")
+        return {row[0]: Known(*row[1:]) for row in rows}
+
+    def put_file(self, key: bytes, size: int, mtime_ns: int, digest: bytes, captions: str) -> int:
+        """Store a file anew, forgetting its items if it was there; returns its id."""
+        self._db.execute("DELETE FROM file WHERE path = ?", (key,))
+        self._db.execute("DELETE FROM skipped WHERE path = ?", (key,))
+        done = self._db.execute(
+            "INSERT INTO file (path, size, mtime_ns, hash, captions) VALUES (?, ?, ?, ?, ?)",
+            (key, size, mtime_ns, digest, captions),
+        )
+        assert done.lastrowid is not None
+        return done.lastrowid
+
+    def move_file(self, file: int, key: bytes, size: int, mtime_ns: int) -> None:
+        """The file has another name, or another time; its items stay."""
+        self._db.execute("DELETE FROM skipped WHERE path = ?", (key,))
+        self._db.execute(
+            "UPDATE file SET path = ?, size = ?, mtime_ns = ? WHERE id = ?", (key, size, mtime_ns, file)
+        )
+
+    def copy_image(self, source: int, target: int) -> None:
+        """Give a file the picture item of another with the same content."""
+        self._db.execute(
+            "INSERT INTO item (file, side, text, meta, vector) "
+            "SELECT ?, side, text, meta, vector FROM item WHERE file = ? AND side = 'image'",
+            (target, source),
+        )
+
+    def remove_files(self, ids: Iterable[int]) -> None:
+        """Forget files and their items."""
+        self._db.executemany("DELETE FROM file WHERE id = ?", ((i,) for i in ids))
+
+    # Items
+
+    def put_image(self, file: int, vector: bytes) -> None:
+        """Store the picture of a file."""
+        self._db.execute("INSERT INTO item (file, side, vector) VALUES (?, 'image', ?)", (file, vector))
+
+    def put_captions(self, file: int, signature: str, captions: Sequence[Caption]) -> None:
+        """Replace the texts of a file."""
+        self._db.execute("DELETE FROM item WHERE file = ? AND side = 'text'", (file,))
+        self._db.execute("UPDATE file SET captions = ? WHERE id = ?", (signature, file))
+        self._db.executemany(
+            "INSERT INTO item (file, side, text, meta, vector) VALUES (?, 'text', ?, ?, ?)",
+            ((file, c.text, json.dumps({"source": c.source}), c.vector) for c in captions),
+        )
+
+    def items(self, rows: Sequence[int]) -> list[Stored]:
+        """The items of these rows, in their order.
+
+        Raises:
+            CollectionError: a row was removed meanwhile.
+        """
+        found: dict[int, Stored] = {}
+        for row in rows:
+            line = self._db.execute(
+                "SELECT item.row, side, path, text, meta FROM item JOIN file ON file.id = item.file "
+                "WHERE item.row = ?",
+                (row,),
+            ).fetchone()
+            if line is None:
+                raise CollectionError(f"item {row} was removed while it was being read; search again")
+            source = str(json.loads(line[4]).get("source", ""))
+            found[row] = Stored(line[0], line[1], self.place(line[2]), line[3], source)
+        return [found[row] for row in rows]
+
+    def captions(self, path: Path) -> list[str]:
+        """The texts that belong to a file."""
+        rows = self._db.execute(
+            "SELECT text FROM item JOIN file ON file.id = item.file "
+            "WHERE file.path = ? AND side = 'text' ORDER BY item.row",
+            (self.key(path),),
+        )
+        return [row[0] for row in rows]
+
+    def rows(self, side: Side, *, under: bytes | None = None) -> list[int]:
+        """The rows of a side, ascending; only of files below the folder stored as `under`, if given."""
+        if under is None:
+            query = self._db.execute("SELECT row FROM item WHERE side = ? ORDER BY row", (side,))
+        else:
+            prefix = under.rstrip(b"/") + b"/"
+            query = self._db.execute(
+                "SELECT row FROM item JOIN file ON file.id = item.file WHERE side = ? "
+                "AND substr(path, 1, ?) = ? ORDER BY row",
+                (side, len(prefix), prefix),
+            )
+        return [row[0] for row in query]
+
+    def vectors(self, side: Side, *, after: int = 0) -> Iterator[tuple[int, bytes]]:
+        """Row and stored vector of a side's items with rows above `after`, ascending."""
+        yield from self._db.execute(
+            "SELECT row, vector FROM item WHERE side = ? AND row > ? ORDER BY row", (side, after)
+        )
+
+    def count(self, side: Side) -> int:
+        """How many items a side has."""
+        return int(self._db.execute("SELECT count(*) FROM item WHERE side = ?", (side,)).fetchone()[0])
+
+    # Skipped files
+
+    def skipped(self) -> dict[bytes, tuple[str, int, int]]:
+        """Reason, size and time of every file that could not be read."""
+        return {row[0]: (row[1], row[2], row[3]) for row in self._db.execute("SELECT * FROM skipped")}
+
+    def put_skipped(self, key: bytes, reason: str, size: int, mtime_ns: int) -> None:
+        """Remember a file that could not be read; what it held before is forgotten."""
+        self._db.execute("DELETE FROM file WHERE path = ?", (key,))
+        self._db.execute("INSERT OR REPLACE INTO skipped VALUES (?, ?, ?, ?)", (key, reason, size, mtime_ns))
+
+    def remove_skipped(self, keys: Iterable[bytes]) -> None:
+        """Forget files that could not be read and are gone."""
+        self._db.executemany("DELETE FROM skipped WHERE path = ?", ((key,) for key in keys))
+
+    def check(self) -> str:
+        """SQLite's own verdict on the file: "ok", or what is wrong."""
+        return str(self._db.execute("PRAGMA quick_check").fetchone()[0])

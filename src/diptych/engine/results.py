@@ -1,0 +1,114 @@
+"""What a collection answers with: results of a search, and the summary of an update."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+__all__ = ["Progress", "Result", "Results", "Skipped", "Summary", "Word"]
+
+Word = Literal["strong", "good", "fair", "weak"]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One hit of a search.
+
+    Args:
+        rank: 1 for the best.
+        score: Similarity in the units of the model; larger is better, may be negative.
+        probability: Chance in [0, 1] that the hit is a true match; None if the model is not calibrated.
+        word: The score in a plain word (`diptych.engine.judge` states the thresholds).
+        side: "image" or "text": what was found.
+        id: Its name in the collection: the path relative to the collection's folder, or the id it was given.
+        path: The file: the picture, the picture that the text describes, or the text's own file; None if the
+            entry came from no file.
+        text: The text found; for a picture its captions, one a line; None if there are none.
+        meta: What else is known, such as "width", "height", "size" (bytes) or "source" of a caption.
+    """
+
+    rank: int
+    score: float
+    probability: float | None
+    word: Word
+    side: Literal["image", "text"]
+    id: str
+    path: Path | None
+    text: str | None
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Results(list[Result]):
+    """The hits of one query, best first.
+
+    Args:
+        results: The hits.
+        nothing_matches: True if not even the best hit matches well; the hits are then only the least bad.
+        seconds: Wall time of the search, without loading the model.
+    """
+
+    def __init__(
+        self, results: Iterable[Result] = (), *, nothing_matches: bool = False, seconds: float = 0.0
+    ) -> None:
+        super().__init__(results)
+        self.nothing_matches = nothing_matches
+        self.seconds = seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A file that could not be taken, as the user named it, and why in a few words."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far an update is, for a progress bar.
+
+    Args:
+        done: Files dealt with, of those that are new or changed.
+        total: Files that are new or changed.
+        skipped: Of those dealt with, how many could not be taken.
+        path: The file dealt with last.
+        seconds: Wall time since the update began.
+    """
+
+    done: int
+    total: int
+    skipped: int
+    path: Path | None
+    seconds: float
+
+
+@dataclass(slots=True)
+class Summary:
+    """What an update did; the numbers count files (and entries given without a file).
+
+    Args:
+        added: New in the collection (a copy of a known file counts, but was not encoded).
+        changed: Known, with new content.
+        moved: Known content under a new path; not encoded.
+        unchanged: Known and the same.
+        removed: No longer there.
+        skipped: Could not be taken, each with path and reason; tried again when the file changes.
+        encoded: Pictures and texts that the model had to encode.
+        seconds: Wall time.
+    """
+
+    added: int = 0
+    changed: int = 0
+    moved: int = 0
+    unchanged: int = 0
+    removed: int = 0
+    skipped: list[Skipped] = field(default_factory=list)
+    encoded: int = 0
+    seconds: float = 0.0
+
+    @property
+    def per_second(self) -> float:
+        """Files that were new or changed, per second of the update."""
+        return (self.added + self.changed) / self.seconds if self.seconds > 0 else 0.0
