@@ -137,6 +137,11 @@ class Trainer:
         self._board = TensorBoard(main_run / "tensorboard") if tensorboard and main_run else None
 
     @property
+    def main(self) -> bool:
+        """Whether this process writes the files: one of several does."""
+        return self._processes.main
+
+    @property
     def history(self) -> Sequence[Mapping[str, Any]]:
         """One entry an epoch: stage, epoch, seconds, steps, the mean of each term, validation."""
         return self._record_log.entries

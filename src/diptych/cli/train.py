@@ -1,0 +1,152 @@
+"""``diptych train``: train a system on a data set, or on your own captioned pictures."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from diptych.training import Trained
+
+__all__ = ["command"]
+
+
+def command(
+    system: Annotated[
+        str, typer.Argument(help="SYSTEM or SYSTEM:VARIANT; see `diptych list systems`.", show_default=False)
+    ],
+    data: Annotated[
+        str,
+        typer.Option(help="NAME or NAME:VARIANT of a data set, or the path of your own.", show_default=False),
+    ],
+    features: Annotated[
+        str | None,
+        typer.Option(
+            help="Turns pictures and captions into features: ENCODER, or IMAGE+TEXT for two of one side.",
+            show_default=False,
+        ),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="A hyper-parameter, key=value; may be repeated.", show_default=False),
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="Train so many times, with seeds 0, 1, ...", min=1)] = 1,
+    seed: Annotated[int, typer.Option(help="The first seed.", min=0)] = 0,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Run folder; default runs/SYSTEM-DATA.", show_default=False),
+    ] = None,
+    root: Annotated[
+        Path | None,
+        typer.Option(help="Folder of a named data set, if not under DIPTYCH_DATA.", show_default=False),
+    ] = None,
+    protocol: Annotated[
+        str | None,
+        typer.Option(help="How to split and evaluate; default: the data set's.", show_default=False),
+    ] = None,
+    validation: Annotated[
+        str | None,
+        typer.Option(help="Split to choose the epoch by; default: the protocol's.", show_default=False),
+    ] = None,
+    patience: Annotated[
+        int | None,
+        typer.Option(help="Stop after so many epochs without a better validation.", show_default=False),
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda, cuda:1 ...; default: the fastest.", show_default=False)
+    ] = None,
+    devices: Annotated[int, typer.Option(help="Processes that share each batch.", min=1)] = 1,
+    precision: Annotated[str, typer.Option(help="fp32, bf16 or fp16.")] = "fp32",
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard files too.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Train a system and evaluate it in both directions."""
+    if devices > 1 and "WORLD_SIZE" not in os.environ:
+        raise typer.Exit(_launched(devices, sys.argv[1:]))
+    from diptych.data import open_data
+    from diptych.errors import UsageError
+    from diptych.training import parse_settings, train
+
+    chosen = parse_settings(settings or [])
+    dataset = open_data(data, root)
+    if system.partition(":")[0] == "builtin":
+        raise UsageError("builtin")
+    name = f"{system}-{Path(data).name}".replace(":", "-").replace("@", "-")
+    folder = out or Path("runs") / name
+    results = []
+    for number in range(seed, seed + seeds):
+        run = folder / f"seed{number}" if seeds > 1 else folder
+        results.append(
+            train(
+                system,
+                dataset,
+                run,
+                settings=chosen,
+                seed=number,
+                features=features,
+                protocol=protocol,
+                validation=validation,
+                command=shlex.join(["diptych", *sys.argv[1:]]),
+                patience=patience,
+                device=device,
+                devices=devices,
+                precision=precision,
+                tensorboard=tensorboard,
+                quiet=quiet or as_json,
+            )
+        )
+    if os.environ.get("RANK", "0") == "0":
+        _report(results, as_json)
+
+
+def _launched(devices: int, arguments: Sequence[str]) -> int:
+    """Run this very command in several processes; the exit code."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
+    done = subprocess.run([*launcher, str(devices), "-m", "diptych", *arguments], check=False)
+    return done.returncode
+
+
+def _report(results: Sequence[Trained], as_json: bool) -> None:
+    rows = [
+        {
+            "run": str(one.run),
+            "seed": one.seed,
+            "measure": one.measure,
+            **one.metrics,
+            "epochs": one.epochs,
+            "seconds": round(one.seconds, 1),
+        }
+        for one in results
+    ]
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    directions = list(results[0].metrics)
+    for heading in ("run", "seed", *(f"{direction} {results[0].measure}" for direction in directions)):
+        table.add_column(heading)
+    for one in results:
+        values = [f"{one.metrics[direction]:.4f}" for direction in directions]
+        table.add_row(str(one.run), str(one.seed), *values)
+    if len(results) > 1:
+        table.add_row("mean and deviation", "", *(_summary(results, direction) for direction in directions))
+    Console(soft_wrap=True).print(table)
+
+
+def _summary(results: Sequence[Trained], direction: str) -> str:
+    values: list[Any] = [one.metrics[direction] for one in results]
+    return f"{statistics.mean(values):.4f} ± {statistics.stdev(values):.4f}"

@@ -1,0 +1,288 @@
+"""Trains a system on a data set into a run folder, and evaluates it in both directions.
+
+What `diptych train` and the benchmark share. Parameters come from three places, later over earlier: the
+variant, the recipe for the data set, and what the user sets; the data decide the dimensions.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diptych import catalogue, similarity
+from diptych.data.base import Dataset, Protocol, Relevance, Split
+from diptych.errors import BadParameter, UnknownName, UsageError
+from diptych.features import Featured, named, save
+
+if TYPE_CHECKING:
+    from diptych.learner import Learner
+
+__all__ = [
+    "Trained",
+    "choose_parameters",
+    "evaluate",
+    "learning_parts",
+    "measure",
+    "parse_settings",
+    "score",
+    "train",
+]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What came out of a training.
+
+    Args:
+        run: The run folder.
+        learner: The trained system.
+        seed: Its seed.
+        metrics: Measure by direction ("image to text", "text to image") on the protocol's test data.
+        measure: What was measured, such as "MAP@ALL" or "R@1".
+        epochs: How many were run.
+        seconds: How long they took.
+    """
+
+    run: Path
+    learner: Learner
+    seed: int
+    metrics: Mapping[str, float]
+    measure: str
+    epochs: int
+    seconds: float
+
+
+def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
+    """Values by name from words like ``lr=1e-4``: numbers, true, false, none, tuples, else text.
+
+    Raises:
+        BadParameter: a word without "=".
+    """
+    found: dict[str, Any] = {}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals or not key.strip():
+            raise BadParameter(f"--set takes key=value, such as lr=1e-4, not {setting!r}")
+        found[key.strip().replace("-", "_")] = _value(text.strip())
+    return found
+
+
+def choose_parameters(name: str, dataset: str, train: Split, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """All hyper-parameters that differ from the constructor's defaults.
+
+    Args:
+        name: ``system[:variant]``.
+        dataset: Name of the data set, for its recipe.
+        train: Decides the dimensions.
+        settings: What the user sets.
+
+    Raises:
+        UnknownName: no such system or variant.
+        UsageError: the system is not trained by `fit`.
+        BadParameter: a setting that the system does not have, or of the wrong type.
+    """
+    from diptych.learner import Learner, dimensions
+
+    parts = catalogue.parse(name)
+    module = importlib.import_module(catalogue.card("system", parts.system).module)
+    system = getattr(module, module.__all__[0])
+    if not (isinstance(system, type) and issubclass(system, Learner)):
+        raise UsageError(
+            f"{parts.system} is not trained by `diptych train`; see `diptych info {parts.system}`"
+        )
+    if parts.variant is not None and parts.variant not in module.VARIANTS:
+        raise UnknownName(f"variant of {parts.system}", parts.variant, module.VARIANTS)
+    variant = module.VARIANTS[parts.variant or next(iter(module.VARIANTS))]
+    # A recipe is what the paper changes for a data set; variants other than the first bring their own values.
+    recipe = module.RECIPES.get(dataset, {}) if parts.variant in (None, next(iter(module.VARIANTS))) else {}
+    fields = system.__dataclass_fields__
+    shape = {key: value for key, value in dimensions(train).items() if key in fields}
+    return catalogue.checked(system, {**variant, **recipe, **shape, **settings})
+
+
+def learning_parts(
+    dataset: Dataset, protocol: str | None, validation: str | None
+) -> tuple[Split, Split, str]:
+    """What to learn from, what to choose the epoch by, and a sentence about the latter.
+
+    Args:
+        dataset: The data.
+        protocol: Its default, if None.
+        validation: A split to choose by; None takes the protocol's, or else one image in ten of the training
+            data, which are then not learned from.
+    """
+    chosen = dataset.protocol(protocol)
+    train, name = dataset.split(chosen.train), validation or chosen.validation
+    if name:
+        return train, dataset.split(name), f"chosen by split {name!r}"
+    order = np.random.default_rng(0).permutation(len(train))
+    held = max(1, len(train) // 10)
+    return (
+        train.take(np.sort(order[held:])),
+        train.take(np.sort(order[:held])),
+        f"chosen by {held} images held out of {chosen.train!r}",
+    )
+
+
+def train(
+    name: str,
+    dataset: Dataset,
+    run: Path,
+    *,
+    settings: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    features: str | None = None,
+    protocol: str | None = None,
+    validation: str | None = None,
+    command: str = "",
+    **options: Any,
+) -> Trained:
+    """Train one system with one seed into a run folder, or go on where that folder stands, and evaluate it.
+
+    Args:
+        name: ``system[:variant]``.
+        dataset: The data.
+        run: Gets card, weights, log and curves.
+        settings: Hyper-parameters over those of variant and recipe.
+        seed: Decides weights, order and every draw.
+        features: What turns pictures and texts into features, see `diptych.features.named`; None trains on
+            what the data set has.
+        protocol, validation: See `learning_parts`.
+        command: What the user typed, for the card.
+        options: Of `diptych.trainer.Trainer`.
+
+    Raises:
+        UsageError: the folder holds a finished training, or the data are not of the system's kind.
+        BadParameter, UnknownName, TrainingError: see `choose_parameters` and `Trainer`.
+    """
+    from diptych.trainer import Trainer
+
+    if (run / "card.json").exists():
+        raise UsageError(f"{run} holds a finished training; choose another --out or remove it")
+    names = named(features) if features else {}
+    if names:
+        dataset = Featured(dataset, names)
+    chosen = dataset.protocol(protocol)
+    learn, check, how = learning_parts(dataset, protocol, validation)
+    parameters = choose_parameters(name, dataset.name, learn, settings or {})
+    learner: Learner = catalogue.load(name, seed=seed, **parameters)
+    learner.check(learn)
+    identity = json.dumps([name, learner.parameters, dataset.name, names, learn.sha256()], default=str)
+    trainer = Trainer(
+        run,
+        seed=seed,
+        identity=identity,
+        validate=lambda: _mean(score(learner, check, check, chosen.relevance)),
+        **options,
+    )
+    learner.fit(learn, trainer)
+    metrics = evaluate(learner, dataset, protocol)
+    if trainer.main:
+        trainer.draw()
+        if names:
+            save(run / "features", names)
+        learner.save(
+            run,
+            variant=catalogue.parse(name).variant or "paper",
+            seed=seed,
+            data={"name": dataset.name, "sha256": learn.sha256(), "pairs": len(learn.pairs)},
+            checkpoint=how,
+            steps=trainer.steps,
+            measure=measure(chosen),
+            metrics=metrics,
+            command=command,
+            **({"features": names} if names else {}),
+        )
+        # They only serve to go on, and the card says that nothing is left to do.
+        shutil.rmtree(run / "checkpoints")
+    seconds = sum(entry["seconds"] for entry in trainer.history)
+    return Trained(run, learner, seed, metrics, measure(chosen), len(trainer.history), seconds)
+
+
+def evaluate(system: Any, dataset: Dataset, protocol: str | None = None) -> dict[str, float]:
+    """The protocol's measure in both directions, averaged over its folds."""
+    chosen = dataset.protocol(protocol)
+    found = [score(system, query, gallery, chosen.relevance) for query, gallery in dataset.cases(protocol)]
+    return {direction: float(np.mean([one[direction] for one in found])) for direction in found[0]}
+
+
+def measure(protocol: Protocol) -> str:
+    """What `score` computes under a protocol."""
+    return "MAP@ALL" if protocol.relevance == "label" else "R@1"
+
+
+def score(system: Any, query: Split, gallery: Split, relevance: Relevance) -> dict[str, float]:
+    """MAP over the whole gallery (relevance "label") or recall at 1 ("pair"), by direction.
+
+    Args:
+        system: An encoder of both sides, or a scorer.
+        query, gallery: The same object, if they are the same split.
+        relevance: What counts as a match.
+    """
+    to_text = _scores(system, query, gallery, "image")
+    to_image = _scores(system, query, gallery, "text")
+    if relevance == "label":
+        for split in (query, gallery):
+            if split.label is None or split.text_label is None:
+                raise UsageError("these data have no labels to measure MAP by; use a protocol of pairs")
+        return {
+            "image to text": _map(to_text, _shared(query.label, gallery.text_label)),
+            "text to image": _map(to_image, _shared(query.text_label, gallery.label)),
+        }
+    truth = np.zeros((len(query.image), len(gallery.text)), bool)
+    assert query.positives is not None
+    truth[query.positives[:, 0], query.positives[:, 1]] = True
+    return {"image to text": _first(to_text, truth), "text to image": _first(to_image, truth.T)}
+
+
+def _scores(system: Any, query: Split, gallery: Split, side: str) -> NDArray[np.float32]:
+    """(queries, gallery), from that side of the query to the other side of the gallery."""
+    other = "text" if side == "image" else "image"
+    asked, entries = getattr(query, side), getattr(gallery, other)
+    if hasattr(system, "score"):
+        pairs = system.score(asked, entries) if side == "image" else system.score(entries, asked).T
+        return np.asarray(pairs, np.float32)
+    vectors = getattr(system, f"encode_{side}")(asked), getattr(system, f"encode_{other}")(entries)
+    return similarity.named(system.similarity)(*vectors)
+
+
+def _shared(first: Any, second: Any) -> NDArray[np.bool_]:
+    shared: NDArray[np.bool_] = first.astype(np.float32) @ second.T.astype(np.float32) > 0
+    return shared
+
+
+def _map(scores: NDArray[np.float32], relevant: NDArray[np.bool_]) -> float:
+    order = np.argsort(-scores, axis=1, kind="stable")
+    ranked = np.take_along_axis(relevant, order, axis=1)
+    precision = np.cumsum(ranked, axis=1) / np.arange(1, ranked.shape[1] + 1)
+    return float(((precision * ranked).sum(axis=1) / np.maximum(ranked.sum(axis=1), 1)).mean())
+
+
+def _first(scores: NDArray[np.float32], relevant: NDArray[np.bool_]) -> float:
+    """Share of queries whose best relevant entry beats every other; a tie counts against us."""
+    best = np.where(relevant, scores, -np.inf).max(axis=1)
+    rival = np.where(relevant, -np.inf, scores).max(axis=1)
+    return float((best > rival).mean())
+
+
+def _mean(metrics: Mapping[str, float]) -> float:
+    return sum(metrics.values()) / len(metrics)
+
+
+def _value(text: str) -> Any:
+    words = {"true": True, "false": False, "none": None}
+    if text.lower() in words:
+        return words[text.lower()]
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
