@@ -152,8 +152,15 @@ class Search(Stage):
 
     def __call__(self, run: Run) -> Run:
         """The run with the index's hits."""
-        vectors = encode(self.encoder, run.queries)
-        return run.with_hits(self.index.search(vectors, self.k, self.within))
+        return run.with_hits(self.rank(self.encode(run.queries)))
+
+    def encode(self, queries: Sequence[Item]) -> Floats:
+        """The first half: vectors (q, d) of the queries."""
+        return encode(self.encoder, queries)
+
+    def rank(self, vectors: Floats) -> Hits:
+        """The second half: the index's hits for vectors (q, d)."""
+        return self.index.search(vectors, self.k, self.within)
 
 
 class PairScores:

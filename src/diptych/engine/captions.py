@@ -3,9 +3,9 @@
 A picture's captions come from all of these, in this order, without repeats:
 
 1. ``beach.txt`` (or ``beach.jpg.txt``) beside ``beach.jpg``: each line is a caption;
-2. ``captions.*`` or ``metadata.*`` beside it, ending in csv, tsv, jsonl or json: a table with the picture in one of
-   the columns image, file, file_name, filename, filepath, path and the text in caption, captions, text, title,
-   description (a list counts as several);
+2. ``captions.*`` or ``metadata.*`` beside it, ending in csv, tsv, jsonl or json: a table with the picture
+   in one of the columns image, file, file_name, filename, filepath, path and the text in caption,
+   captions, text, title, description (a list counts as several);
 3. its own EXIF description, IPTC caption and XMP description.
 
 A ``.txt`` file that stands beside no picture of its name is a list of texts, one a line.
@@ -119,7 +119,7 @@ def _object(value: Any) -> Mapping[str, Any]:
 
 
 def embedded(picture: Image) -> list[str]:
-    """Captions in the picture's own fields: EXIF ImageDescription, IPTC 2:120, XMP dc:description and dc:title."""
+    """Captions in the picture's own fields: EXIF description, IPTC 2:120, XMP dc:description and dc:title."""
     found = [picture.getexif().get(0x010E), *_iptc(picture), *_xmp(picture)]
     texts = (str(text).strip("\0 \r\n\t") for text in found if text)
     return list(dict.fromkeys(text for text in texts if text))
@@ -129,7 +129,7 @@ def _iptc(picture: Image) -> list[str]:
     from PIL import IptcImagePlugin
 
     try:
-        fields = IptcImagePlugin.getiptcinfo(picture) or {}
+        fields = IptcImagePlugin.getiptcinfo(picture) or {}  # type: ignore[arg-type]  # any will do
     except (SyntaxError, ValueError, OSError, KeyError, TypeError):
         return []  # a damaged field is no caption; the picture is not worse for it
     value = fields.get((2, 120))

@@ -1,201 +1,505 @@
-"""A collection of pictures and texts that can be searched both ways: the main thing a user holds.
+"""Collections: pictures and texts of a folder, kept current and searched.
 
-SQLite is the record of everything (`diptych.engine.record`); what makes searching fast is a disposable cache
-(`diptych.engine.search_files`). A search is the same `diptych.pipeline` stage that the benchmark runs.
+Example:
+    >>> with open(pictures, model=model) as collection:
+    ...     summary = collection.add(pictures)
+    ...     [result.path.name for result in collection.search("green", k=1)]
+    ['green.png']
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import contextlib
+import hashlib
+import json
+import os
+import socket
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Self
 
-from diptych.core import Index, Item, Rows, Scorer, Stage
+import numpy as np
+
+from diptych import catalogue
+from diptych.core import Index, Item, Rows
+from diptych.engine import scan, words
+from diptych.engine.ingest import ingest
+from diptych.engine.record import Record, Side, Stored
 from diptych.engine.results import Progress, Result, Results, Skipped, Summary
+from diptych.engine.search_files import SearchFiles
+from diptych.errors import CollectionBusy, CollectionError, MissingData, UsageError, WrongModel
+from diptych.pipeline import Search, over
 
-__all__ = ["Collection", "Gallery", "Progress", "Result", "Results", "Skipped", "Summary", "find", "open"]
+__all__ = [
+    "Collection",
+    "Gallery",
+    "Progress",
+    "Result",
+    "Results",
+    "Skipped",
+    "Summary",
+    "default_home",
+    "find",
+    "open",
+]
 
-Side = Literal["image", "text"]
-Query = str | Path | Item
+FOLDER = ".diptych"
+DEFAULT_MODEL = "builtin"
+_SAMPLE = 2000  # entries a query is compared with to tell how far a score stands out
+
+
+def default_home() -> Path:
+    """Where collections live that cannot be kept in their own folder; DIPTYCH_HOME changes it."""
+    if os.environ.get("DIPTYCH_HOME"):
+        return Path(os.environ["DIPTYCH_HOME"])
+    from platformdirs import user_data_path
+
+    return user_data_path("diptych", appauthor=False)
+
+
+def _home_of(folder: Path) -> Path:
+    name = hashlib.blake2b(os.fsencode(folder), digest_size=8).hexdigest()
+    return default_home() / "collections" / name
 
 
 def find(path: str | Path) -> Path | None:
-    """The database that `open` would use for a path: its own, or that of the nearest folder above; or None."""
-    raise NotImplementedError
+    """The folder whose collection covers `path`: itself or the nearest above it; None if there is none."""
+    start = Path(os.path.abspath(Path(path).expanduser()))
+    for folder in (start, *start.parents):
+        if any((place / "collection.sqlite").is_file() for place in (folder / FOLDER, _home_of(folder))):
+            return folder
+    return None
 
 
-def open(
-    path: str | Path, *, model: Any = None, create: bool = True, switch: bool = False
-) -> Collection:
-    """The collection of a folder: its own, that of the nearest folder above, or a new and empty one.
-
-    The database is ``.diptych/collection.sqlite`` inside the folder; where that cannot be written, a folder
-    of the user's data directory (environment variable DIPTYCH_HOME moves that).
+def open(path: str | Path, *, model: Any = None, create: bool = True) -> Collection:
+    """The collection of a folder, or of the nearest folder above it that has one.
 
     Args:
-        path: A folder, or the collection file itself (ending in ``.sqlite``).
-        model: An encoder or its name; None for the one the collection was indexed with, or the built-in one.
-        create: Make a new collection where there is none.
-        switch: Use `model` although the collection was indexed with another one; the next `add` encodes
-            everything anew, and the old vectors stay beside the new.
+        path: A folder.
+        model: A system's name, or an `Encoder`; needed only for a new collection (default: "builtin") or for
+            an encoder that has no name. A name must be the one the collection was indexed with.
+        create: Whether a collection may be made where there is none.
 
     Raises:
-        CollectionError: there is none and `create` is false, or it cannot be read.
-        WrongModel: it was indexed with another model, and `switch` is false.
-        TooNew: a later version of Diptych wrote it.
+        MissingData: there is no collection and none may be made, or no such folder.
+        WrongModel: the collection was indexed with another model.
+        TooNew: it was written by a later version of Diptych.
+        CollectionError: its file is damaged.
     """
-    raise NotImplementedError
+    folder = find(path)
+    start = Path(os.path.abspath(Path(path).expanduser()))
+    if folder is None:
+        if not start.is_dir():
+            raise MissingData(f"{path} is not a folder; give the folder whose pictures are meant")
+        if not create:
+            raise MissingData(f"{path} has not been indexed; do so with: diptych index {path}")
+        folder = start
+    return Collection(folder, model=model, below=start if start != folder else None)
 
 
 class Collection:
-    """Pictures and texts under a folder, with their vectors. Made by `open`; close it or use `with`.
+    """Pictures and texts with their vectors, in one SQLite file.
 
-    Attributes:
-        path: The database.
-        root: The folder it belongs to; None if it was opened by its file and belongs to none.
-        within: Results are limited to this folder (set when a sub-folder was opened); None for no limit.
+    A gallery for `diptych.pipeline.over`: `gallery(to)` gives the items of a side and brings its index.
+
+    Args:
+        folder: The folder that is indexed.
+        model: As for `open`.
+        below: Limit searches to this folder inside it.
     """
 
-    path: Path
-    root: Path | None
-    within: Path | None
-
-    @property
-    def encoder(self) -> Any:
-        """The model, loaded on first use."""
-        raise NotImplementedError
-
-    def add(
-        self,
-        *sources: str | Path | Item | Iterable[str | Path | Item],
-        recursive: bool = True,
-        on_progress: Callable[[Progress], None] | None = None,
-        batch_size: int | None = None,
-    ) -> Summary:
-        """Take in what is new or changed, and let go of what is no longer there.
-
-        Unchanged files are not read; moved, renamed and copied ones not encoded. A file that cannot be
-        taken is skipped and listed. Each batch is one transaction: when the process is killed, at most the
-        batch in flight is lost and the next call goes on.
-
-        Args:
-            sources: Folders, files, globs, or items (with a text, or with a picture and an id); also
-                iterables of these. Nothing: the collection's own folder.
-            recursive: Go into folders inside folders.
-            on_progress: Called after each file.
-            batch_size: Pictures encoded at once; None for the model's own choice.
-
-        Raises:
-            UsageError: a path or glob that names nothing.
-            CollectionBusy: another process is writing.
-            WrongModel: the collection holds vectors of another model.
-        """
-        raise NotImplementedError
-
-    def remove(self, *paths: str | Path) -> int:
-        """Forget files, folders or ids (the files themselves stay); returns how many entries went."""
-        raise NotImplementedError
-
-    def search(
-        self,
-        query: Query | None = None,
-        *,
-        image: Any = None,
-        negative: Query | Sequence[Query] = (),
-        text_weight: float = 1.0,
-        image_weight: float = 1.0,
-        negative_weight: float = 0.5,
-        to: Side | Literal["any"] = "image",
-        k: int = 10,
-        min_score: float | None = None,
-        min_probability: float | None = None,
-        within: str | Path | Sequence[str | Path] | None = None,
-        words: str | None = None,
-        rerank: Scorer | None = None,
-        depth: int = 100,
-    ) -> Results:
-        """The k entries that match best.
-
-        Args:
-            query: A text, the `Path` of a picture, or an `Item` (perhaps composed of weighted terms).
-            image: A picture (path, PIL picture) to search with, alone or together with `query`.
-            negative: What the results should not be like.
-            text_weight, image_weight, negative_weight: Weights of the three parts.
-            to: Find pictures ("image"), texts ("text") or both ("any").
-            k: How many.
-            min_score, min_probability: Leave out hits below.
-            within: Only entries under these folders or files.
-            words: Only entries whose caption or name contains these words (SQLite FTS5 query).
-            rerank: A scorer that puts the best `depth` hits in a new order.
-            depth: See `rerank`.
-
-        Raises:
-            UsageError: there is nothing to search with, or `k` is not positive.
-            ImageError: a query picture cannot be read.
-        """
-        raise NotImplementedError
-
-    def search_many(self, queries: Sequence[Query], *, to: Side = "image", k: int = 10) -> list[Results]:
-        """`search` of many queries at once, which is faster than one by one."""
-        raise NotImplementedError
-
-    def stage(self, k: int, *, to: Side = "image", within: Rows | None = None) -> Stage:
-        """The pipeline stage that a search runs."""
-        raise NotImplementedError
-
-    def gallery(self, to: Side = "image") -> Gallery:
-        """The entries of one side, in the order of the index's rows."""
-        raise NotImplementedError
-
-    def search_index(self, to: Side) -> Index:
-        """The index of one side; its rows are positions in `gallery(to)`."""
-        raise NotImplementedError
-
-    def items(self, side: Side | None = None) -> Iterator[Item]:
-        """Every entry (of one side), in the order it was added."""
-        raise NotImplementedError
-
-    def skipped(self) -> list[Skipped]:
-        """Files that could not be taken so far."""
-        raise NotImplementedError
-
-    def info(self) -> dict[str, Any]:
-        """Facts for people and machines.
-
-        Keys: "path", "root", "schema", "model", "fingerprint", "similarity", "dim", "images", "texts",
-        "files", "skipped", "bytes" (database), "cache_bytes" (search files), "updated" (seconds since 1970).
-        """
-        raise NotImplementedError
-
-    def watch(
-        self,
-        *sources: str | Path,
-        on_update: Callable[[Summary], None] | None = None,
-        stop: Any = None,
-    ) -> None:
-        """Keep the collection current until interrupted or `stop` (a `threading.Event`) is set.
-
-        Raises:
-            MissingExtra: the package that watches folders is not installed.
-        """
-        raise NotImplementedError
-
-    def close(self) -> None:
-        """Let go of the database."""
-        raise NotImplementedError
-
-    def __len__(self) -> int:
-        raise NotImplementedError
+    def __init__(self, folder: Path, *, model: Any = None, below: Path | None = None) -> None:
+        self.folder, self.below = folder, below
+        self.place = _writable_place(folder)
+        self.record = Record(self.place / "collection.sqlite", folder)
+        self._encoder: Any = None
+        self._indexes: dict[Side, SearchFiles] = {}
+        try:
+            self._agree(model)
+        except BaseException:
+            self.record.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *reason: object) -> None:
         self.close()
+
+    def close(self) -> None:
+        """Let go of the files."""
+        self.record.close()
+
+    @property
+    def model(self) -> str:
+        """Name of the system that made the vectors."""
+        return self.record.get("model") or DEFAULT_MODEL
+
+    @property
+    def encoder(self) -> Any:
+        """The system that makes the vectors, loaded when first needed.
+
+        Raises:
+            WrongModel: the system of that name now gives other vectors than those stored.
+        """
+        if self._encoder is None:
+            self._encoder = catalogue.load(self.model)
+        fingerprint = str(getattr(self._encoder, "fingerprint", self.model))
+        stored = self.record.get("fingerprint")
+        if stored is not None and stored != fingerprint:
+            raise WrongModel(
+                f"{self.folder} was indexed with {self.model} ({stored}), which now is {fingerprint}; their "
+                f"vectors do not compare. Index again: diptych index --rebuild {self.folder}"
+            )
+        return self._encoder
+
+    # Filling
+
+    def add(
+        self,
+        *paths: str | Path,
+        recursive: bool = True,
+        batch_size: int | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> Summary:
+        """Bring the collection up to date with folders, files and patterns.
+
+        Unchanged files are not read, moved ones not encoded, and those that were removed from the folders
+        given are forgotten. May be interrupted at any moment; the next call goes on.
+
+        Args:
+            paths: Folders, pictures, ``.txt`` files or patterns; none for the collection's own folder.
+            recursive: Also the folders below.
+            batch_size: Pictures encoded and stored at a time; the encoder's own choice if None.
+            on_progress: Called after every batch.
+
+        Raises:
+            UsageError: a path that does not exist.
+            CollectionBusy: another process is writing.
+        """
+        given = scan.expand(paths or (self.folder,))
+        started = time.perf_counter()
+        with self.writing():
+            encoder = self.encoder
+            if encoder.similarity == "maxsim":
+                raise UsageError(f"{self.model} gives a vector a token, which a collection cannot hold")
+            if self.record.get("fingerprint") is None:
+                with self.record.batch(changes=False):
+                    self.record.set("model", self.model)
+                    self.record.set("fingerprint", str(getattr(encoder, "fingerprint", self.model)))
+                    self.record.set("similarity", encoder.similarity)
+            found = [f for f in scan.walk(given, recursive=recursive) if self.place not in f.path.parents]
+            summary = ingest(
+                found,
+                self.record,
+                encoder,
+                batch_size=batch_size or int(getattr(encoder, "batch_size", 16)),
+                on_progress=on_progress,
+            )
+            summary.removed = self._forget_gone(given, {self.record.key(f.path) for f in found}, recursive)
+        summary.seconds = time.perf_counter() - started
+        return summary
+
+    def remove(self, *paths: str | Path) -> int:
+        """Forget files, and all files of folders; returns how many. The files themselves stay."""
+        with self.writing():
+            places = [Path(os.path.abspath(Path(path).expanduser())) for path in paths]
+            gone = [
+                file.id
+                for key, file in self.record.files().items()
+                if any(p == self.record.place(key) or p in self.record.place(key).parents for p in places)
+            ]
+            if gone:
+                with self.record.batch():
+                    self.record.remove_files(gone)
+        return len(gone)
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """Hold the writer's lock.
+
+        Raises:
+            CollectionBusy: another process holds it; says which.
+        """
+        from filelock import FileLock, Timeout
+
+        holder = self.place / "writer.json"
+        try:
+            with FileLock(self.place / "writer.lock", timeout=0):
+                holder.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
+                yield
+        except Timeout:
+            raise CollectionBusy(
+                f"{self.folder} is being indexed by another process{_named(holder)}; wait for it or stop it"
+            ) from None
+
+    def watch(self, *paths: str | Path, **how: Any) -> Iterator[Summary]:
+        """Keep current for ever: yields the summary of the first run, and of each run after a change.
+
+        Raises:
+            MissingExtra: the package that watches is not installed.
+        """
+        from diptych.engine.watch import changes
+
+        yield self.add(*paths, **how)
+        for _ in changes(scan.expand(paths or (self.folder,)), ignore=self.place):
+            yield self.add(*paths, **how)
+
+    # Searching
+
+    def search(
+        self,
+        query: str | Path | Item | None = None,
+        *,
+        image: str | Path | Sequence[str | Path] = (),
+        negative: str | Sequence[str] = (),
+        text_weight: float = 1.0,
+        image_weight: float = 1.0,
+        negative_weight: float = 0.5,
+        to: Side = "image",
+        k: int = 10,
+        min_score: float | None = None,
+    ) -> Results:
+        """The k best matches, best first.
+
+        Args:
+            query: Words, the path of a picture (as a `Path`), or a ready `Item`.
+            image: Pictures to look like, also.
+            negative: Words to keep away from.
+            text_weight, image_weight, negative_weight: Weights of the words, of each picture, and of each
+                of the words to keep away from.
+            to: "image" or "text".
+            k: Most results wanted.
+            min_score: Leave out results that score lower.
+
+        Raises:
+            UsageError: nothing was asked, or k is not positive.
+            ImageError: a picture of the query cannot be read.
+        """
+        item = self._query(query, image, negative, (text_weight, image_weight, negative_weight))
+        return self.search_many([item], to=to, k=k, min_score=min_score)[0]
+
+    def search_many(
+        self, queries: Sequence[Item], *, to: Side = "image", k: int = 10, min_score: float | None = None
+    ) -> list[Results]:
+        """The k best matches of each query; see `search`."""
+        if to not in ("image", "text"):
+            raise UsageError(f"to must be image or text, not {to!r}")
+        gallery = self.gallery(to)
+        started = time.perf_counter()
+        queries = [self._decoded(query) for query in queries]
+        search = over(self.encoder, gallery, k, to=to)
+        assert isinstance(search, Search)
+        vectors = search.encode(queries)
+        hits = search.rank(vectors)
+        sample = self._sample_scores(vectors, to)
+        likely = words.probabilities(self.encoder, vectors, hits.scores, sample, to=to)
+        answers = []
+        for rows, scores, chances in zip(hits.rows, hits.scores, likely, strict=True):
+            real = (rows >= 0) & (scores >= (-np.inf if min_score is None else min_score))
+            stored = self.record.items(rows[real].tolist())
+            results = [
+                self._result(rank, float(score), float(chance), item)
+                for rank, (score, chance, item) in enumerate(
+                    zip(scores[real], chances[real], stored, strict=True), start=1
+                )
+            ]
+            nothing = not results or words.nothing_matches(float(chances[0]))
+            seconds = (time.perf_counter() - started) / len(queries)
+            answers.append(Results(results, nothing_matches=nothing, seconds=seconds))
+        return answers
+
+    def gallery(self, to: Side) -> Gallery:
+        """The items of a side, with their index."""
+        return Gallery(self, to)
+
+    def search_index(self, to: Side) -> Index:
+        """The index of a side over all its items."""
+        if to not in self._indexes:
+            self._indexes[to] = SearchFiles(
+                self.record, to, kind=self.encoder.similarity, folder=self.place / "search"
+            )
+        return self._indexes[to]
+
+    def info(self) -> Mapping[str, Any]:
+        """What it holds: folder, model, counts, size in bytes, skipped files, SQLite's verdict."""
+        place = self.place
+        return {
+            "folder": str(self.folder),
+            "place": str(place),
+            "model": self.model,
+            "fingerprint": self.record.get("fingerprint"),
+            "images": self.record.count("image"),
+            "texts": self.record.count("text"),
+            "bytes": sum(file.stat().st_size for file in place.rglob("*") if file.is_file()),
+            "skipped": {str(self.record.place(k)): v[0] for k, v in self.record.skipped().items()},
+            "check": self.record.check(),
+        }
+
+    def _agree(self, model: Any) -> None:
+        stored = self.record.get("model")
+        if model is None:
+            return
+        if not isinstance(model, str):
+            self._encoder = model
+            name = str(getattr(model, "name", type(model).__name__))
+        else:
+            name = model
+            if _is_folder(model):
+                name = os.path.abspath(model)
+            if stored is None:
+                self._encoder = catalogue.load(name)  # an unknown name must not found a collection
+        if stored is None:
+            with self.record.batch(changes=False):
+                self.record.set("model", name)
+        elif isinstance(model, str) and name != stored:
+            raise WrongModel(
+                f"{self.folder} was indexed with {stored}, not {model}; search it without naming a model, or "
+                f"index again: diptych index --rebuild --model {model} {self.folder}"
+            )
+
+    def _forget_gone(self, given: Iterable[Path], seen: set[bytes], recursive: bool) -> int:
+        """Forget stored files of the given folders that are no longer there."""
+        folders = [path for path in given if path.is_dir()]
+
+        def covered(path: Path) -> bool:
+            return any(path.parent == f or (recursive and f in path.parents) for f in folders)
+
+        files = self.record.files()
+        gone = [
+            file.id
+            for key, file in files.items()
+            if key not in seen and covered(self.record.place(key)) and not self.record.place(key).exists()
+        ]
+        failed = [
+            key for key in self.record.skipped()
+            if key not in seen and not os.path.lexists(self.record.place(key))
+        ]  # fmt: skip
+        if gone or failed:
+            with self.record.batch(changes=bool(gone)):
+                self.record.remove_files(gone)
+                self.record.remove_skipped(failed)
+        return len(gone)
+
+    def _query(
+        self,
+        query: str | Path | Item | None,
+        image: str | Path | Sequence[str | Path],
+        negative: str | Sequence[str],
+        weights: tuple[float, float, float],
+    ) -> Item:
+        text_weight, image_weight, negative_weight = weights
+        images = [image] if isinstance(image, (str, Path)) else list(image)
+        terms: list[tuple[float, Item]] = []
+        if isinstance(query, Item):
+            terms.append((1.0, query))
+        elif isinstance(query, Path):
+            images.insert(0, query)
+        elif query is not None and query.strip():
+            terms.append((text_weight, Item(text=query.strip())))
+        terms += [(image_weight, Item(image=Path(path))) for path in images]
+        if not terms:
+            raise UsageError("nothing was asked; give words, or a picture with --image")
+        avoided = [negative] if isinstance(negative, str) else negative
+        terms += [(-negative_weight, Item(text=text)) for text in avoided if text]
+        return terms[0][1] if len(terms) == 1 and terms[0][0] > 0 else Item(terms=tuple(terms))
+
+    def _decoded(self, item: Item) -> Item:
+        """The query with its pictures read by our own decoder, as the collection's pictures were."""
+        from diptych.engine.decode import read_image
+
+        if item.terms:
+            return Item(item.id, terms=tuple((weight, self._decoded(term)) for weight, term in item.terms))
+        if isinstance(item.image, (str, Path)):
+            picture = read_image(item.image, size=getattr(self.encoder, "image_size", None))
+            return Item(item.id, image=picture, text=item.text, meta=item.meta)
+        return item
+
+    def _sample_scores(self, vectors: Any, to: Side) -> Any:
+        index = self.search_index(to)
+        assert isinstance(index, SearchFiles)
+        rows = index.rows
+        if len(rows) > _SAMPLE:
+            rows = np.sort(np.random.default_rng(0).choice(rows, _SAMPLE, replace=False))
+        hits = index.search(vectors, len(rows), rows) if len(rows) else None
+        return np.zeros((len(vectors), 1), np.float32) if hits is None else hits.scores
+
+    def _result(self, rank: int, score: float, chance: float, item: Stored) -> Result:
+        text = item.text
+        if item.side == "image":
+            text = "\n".join(self.record.captions(item.path)) or None
+        name = os.fsdecode(self.record.key(item.path))
+        meta = {"source": item.source} if item.source else {}
+        return Result(rank, score, chance, words.word(chance), item.side, name, item.path, text, meta)
 
 
 class Gallery(Sequence[Item]):
-    """One side of a collection as a sequence of items, read from the record when looked at."""
+    """One side of a collection as a sequence of items addressed by row, with an index of its own.
+
+    Rows are those of the record: they do not start at 0 and have gaps where items were removed.
+    """
+
+    def __init__(self, collection: Collection, to: Side) -> None:
+        self.collection, self.to = collection, to
+
+    def __len__(self) -> int:
+        return self.collection.record.count(self.to)
+
+    def __getitem__(self, row: Any) -> Any:
+        if isinstance(row, slice):
+            raise UsageError("a collection's gallery is addressed by row, not by slices")
+        stored = self.collection.record.items([int(row)])[0]
+        picture = stored.path if stored.side == "image" else None
+        return Item(str(stored.path), image=picture, text=stored.text)
+
+    def search_index(self, to: Side) -> Index:
+        """The index of the side, limited to the folder that was asked for."""
+        index = self.collection.search_index(to)
+        below = self.collection.below
+        if below is None:
+            return index
+        rows = self.collection.record.rows(to, under=self.collection.record.key(below))
+        return _Below(index, np.array(rows, np.int64))
+
+
+class _Below:
+    """An index limited to some of its rows."""
+
+    def __init__(self, index: Index, rows: Rows) -> None:
+        self._index, self._rows = index, rows
+        self.add, self.remove, self.save = index.add, index.remove, index.save
+
+    def search(self, vectors: Any, k: int, within: Rows | None = None) -> Any:
+        rows = self._rows if within is None else np.intersect1d(self._rows, within)
+        return self._index.search(vectors, k, rows)
+
+
+def _writable_place(folder: Path) -> Path:
+    """The folder's own `.diptych`, or one under the user's home where it cannot be written."""
+    own, away = folder / FOLDER, _home_of(folder)
+    for place in (own, away):
+        if (place / "collection.sqlite").is_file():
+            return place
+    for place in (own, away):
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            continue
+        if os.access(place, os.W_OK):
+            return place
+    raise CollectionError(
+        f"neither {own} nor {away} can be written; set DIPTYCH_HOME to a folder that can be"
+    )
+
+
+def _is_folder(name: str) -> bool:
+    return "@" not in name and (Path(name) / "card.json").is_file()
+
+
+def _named(holder: Path) -> str:
+    try:
+        who = json.loads(holder.read_text())
+        return f" (process {who['pid']} on {who['host']})"
+    except (OSError, ValueError, KeyError):
+        return ""

@@ -6,12 +6,13 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from diptych.engine.captions import embedded
 from diptych.errors import ImageError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["MAX_PIXELS", "SUFFIXES", "read_image"]
+__all__ = ["MAX_PIXELS", "SUFFIXES", "read_captioned", "read_image"]
 
 MAX_PIXELS = 178_956_970
 """Largest picture that is decoded, in pixels; Pillow refuses beyond it as well."""
@@ -30,7 +31,14 @@ _DAMAGE = (
 
 
 def read_image(path: str | Path, *, size: int | None = None, max_pixels: int = MAX_PIXELS) -> Image:
-    """The picture as RGB, upright, its first frame, transparent parts on white.
+    """The picture as RGB, upright, its first frame, transparent parts on white; see `read_captioned`."""
+    return read_captioned(path, size=size, max_pixels=max_pixels)[0]
+
+
+def read_captioned(
+    path: str | Path, *, size: int | None = None, max_pixels: int = MAX_PIXELS
+) -> tuple[Image, list[str]]:
+    """The picture as `read_image` gives it, and the captions in its own fields.
 
     Args:
         path: The file.
@@ -43,7 +51,7 @@ def read_image(path: str | Path, *, size: int | None = None, max_pixels: int = M
     from PIL import Image, UnidentifiedImageError
 
     if Path(path).suffix.lower() == ".svg":
-        return _read_svg(path, size or 512)
+        return _read_svg(path, size or 512), []
     _register_heif()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns of oddities that it decodes nevertheless
@@ -56,7 +64,8 @@ def read_image(path: str | Path, *, size: int | None = None, max_pixels: int = M
                     )
                 if size is not None:
                     picture.draft("RGB", (size, size))
-                return _upright_rgb(picture)
+                picture.load()
+                return _upright_rgb(picture), embedded(picture)
         except FileNotFoundError as error:
             raise ImageError(str(path), "vanished while it was being indexed") from error
         except PermissionError as error:
@@ -72,7 +81,6 @@ def read_image(path: str | Path, *, size: int | None = None, max_pixels: int = M
 def _upright_rgb(picture: Image) -> Image:
     from PIL import ImageOps
 
-    picture.load()
     upright = ImageOps.exif_transpose(picture)
     if upright.mode in {"I", "F"} or upright.mode.startswith("I;16"):
         return _scaled_grey(upright).convert("RGB")

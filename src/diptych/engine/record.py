@@ -1,8 +1,8 @@
 """The SQLite file that holds everything a collection knows; durability and readers' locks are SQLite's.
 
-File names are stored as bytes (`os.fsencode`), relative to the collection's folder where they lie in it, so that
-any name a file system allows survives and the whole folder may be moved. Vectors are kept in half precision,
-binary codes packed. A batch is one transaction, on disk in full when its block ends.
+File names are stored as bytes (`os.fsencode`), relative to the collection's folder where they lie in it, so
+that any name a file system allows survives and the whole folder may be moved. Vectors are kept in half
+precision, binary codes packed. A batch is one transaction, on disk in full when its block ends.
 """
 
 from __future__ import annotations
@@ -244,6 +244,15 @@ class Record:
             "SELECT text FROM item JOIN file ON file.id = item.file "
             "WHERE file.path = ? AND side = 'text' ORDER BY item.row",
             (self.key(path),),
+        )
+        return [row[0] for row in rows]
+
+    def own_texts(self, key: bytes) -> list[str]:
+        """The texts that a file carries in its own fields."""
+        rows = self._db.execute(
+            "SELECT text FROM item JOIN file ON file.id = item.file WHERE file.path = ? "
+            "AND side = 'text' AND json_extract(meta, '$.source') = 'own' ORDER BY item.row",
+            (key,),
         )
         return [row[0] for row in rows]
 

@@ -20,7 +20,7 @@ class Result:
         rank: 1 for the best.
         score: Similarity in the units of the model; larger is better, may be negative.
         probability: Chance in [0, 1] that the hit is a true match; None if the model is not calibrated.
-        word: The score in a plain word (`diptych.engine.judge` states the thresholds).
+        word: The score in a plain word (`diptych.engine.words` states the thresholds).
         side: "image" or "text": what was found.
         id: Its name in the collection: the path relative to the collection's folder, or the id it was given.
         path: The file: the picture, the picture that the text describes, or the text's own file; None if the

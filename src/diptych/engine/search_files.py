@@ -165,6 +165,6 @@ class SearchFiles:
             stamp = {"generation": generation, "shape": list(matrix.vectors.shape), "kind": self._kind}
             (self._folder / f"{self._side}.json").write_text(json.dumps(stamp), encoding="utf-8")
         except OSError:
-            # A full disk, a read-only folder, or (on Windows) an old file still mapped by another process: the
+            # A full disk, a read-only folder, or (on Windows) an old file that another process maps: the
             # matrix in memory serves as well, and the next process tries again.
             return

@@ -1,0 +1,50 @@
+"""Plain words for scores: how far a hit stands out, and whether anything matches at all.
+
+A cosine means nothing by itself: good matches of one query score lower than bad ones of another. So a score
+is told as a probability, by the encoder's own calibration where it has one, else by how far it stands above
+the scores of the same query with the rest of the collection.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from diptych.core import Floats
+from diptych.engine.results import Word
+
+__all__ = ["WORDS", "nothing_matches", "probabilities", "word"]
+
+WORDS: tuple[tuple[float, Word], ...] = ((0.8, "strong"), (0.5, "good"), (0.2, "fair"), (0.0, "weak"))
+"""Lowest probability of each word."""
+
+
+def probabilities(encoder: Any, queries: Floats, scores: Floats, sample: Floats, *, to: str) -> Floats:
+    """How likely each hit is a match, (q, k) in [0, 1].
+
+    Args:
+        encoder: Asked for its own calibration, `calibrate(queries, scores, to=...)`, if it has one.
+        queries: (q, d).
+        scores: (q, k) of the hits; -inf counts as impossible.
+        sample: (q, n) scores of the same queries with other entries of the collection.
+        to: Side that was searched.
+    """
+    calibrate = getattr(encoder, "calibrate", None)
+    if calibrate is not None:
+        return np.asarray(calibrate(queries, scores, to=to), np.float32)
+    spread = sample.std(axis=1, keepdims=True)
+    with np.errstate(invalid="ignore"):
+        deviation = (scores - sample.mean(axis=1, keepdims=True)) / np.where(spread > 0, spread, 1)
+    # A match stands about three deviations above a collection's bulk; four is hardly ever chance.
+    return np.where(np.isfinite(scores), 1 / (1 + np.exp(-2 * (deviation - 3))), 0).astype(np.float32)
+
+
+def word(probability: float) -> Word:
+    """The word for a probability."""
+    return next(name for least, name in WORDS if probability >= least)
+
+
+def nothing_matches(probability: float) -> bool:
+    """Whether the best hit of a query is so unlikely that a person should be told."""
+    return probability < WORDS[2][0]

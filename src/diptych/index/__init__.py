@@ -1,0 +1,1 @@
+"""Indexes: vectors under row numbers that can be searched."""

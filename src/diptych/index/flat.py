@@ -1,0 +1,134 @@
+"""Exact search: every query is compared with every vector."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diptych import similarity as similarities
+from diptych.core import Floats, Hits, Rows
+from diptych.errors import BadData, UsageError
+
+__all__ = ["Flat", "best"]
+
+# Scores of this many entries are in memory at once: enough for BLAS to be at its best, little for a laptop.
+_BLOCK = 1 << 22
+
+
+def best(scores: Floats, rows: Rows, k: int) -> Hits:
+    """The k best columns of each line of scores (q, n), as the rows (n,) they stand for, ties by row.
+
+    Lines with fewer than k columns are filled with row -1 and score -inf.
+    """
+    q, n = scores.shape
+    kept = min(k, n)
+    hits = Hits(np.full((q, k), -1, np.int64), np.full((q, k), -np.inf, np.float32))
+    for line in range(q if kept else 0):
+        values = scores[line]
+        if kept < n:
+            # Everything as good as the k-th: ties at the edge must be settled by row, not by the partition.
+            edge = np.partition(values, n - kept)[n - kept]
+            columns = np.flatnonzero(values >= edge)
+        else:
+            columns = np.arange(n)
+        order = np.lexsort((rows[columns], -values[columns]))[:kept]
+        hits.rows[line, :kept] = rows[columns[order]]
+        hits.scores[line, :kept] = values[columns[order]]
+    return hits
+
+
+class Flat:
+    """An `Index` that compares with everything; the truth that other indexes are measured against.
+
+    Args:
+        dim: Dimensions (or bits) of a vector.
+        similarity: "cosine", "dot", "hamming" or "maxsim".
+
+    Example:
+        >>> index = Flat(2)
+        >>> index.add(np.array([7, 9]), np.array([[1, 0], [0, 1]]))
+        >>> index.search(np.array([[1, 0.1]]), 1).rows
+        array([[7]])
+    """
+
+    def __init__(self, dim: int, similarity: str = "cosine") -> None:
+        self.dim, self.similarity = dim, similarity
+        self._compare = similarities.named(similarity)
+        self._rows: Rows = np.zeros(0, np.int64)
+        self._vectors: Floats = np.zeros((0, dim), np.float32)
+
+    def __len__(self) -> int:
+        """Number of vectors."""
+        return len(self._rows)
+
+    def add(self, rows: Rows, vectors: NDArray[Any]) -> None:
+        """Store vectors (n, d) under rows (n,); a row already there is replaced.
+
+        Raises:
+            UsageError: shapes that do not fit, or vectors that are not finite.
+        """
+        rows, vectors = np.asarray(rows, np.int64), np.asarray(vectors, np.float32)
+        if vectors.shape[-1] != self.dim or len(rows) != len(vectors):
+            raise UsageError(
+                f"{len(rows)} rows and vectors {vectors.shape} do not fit an index of {self.dim} dimensions"
+            )
+        if not np.isfinite(vectors).all():
+            raise UsageError("vectors that are not finite cannot be indexed")
+        if self.similarity == "cosine":
+            vectors = similarities.unit(vectors)
+        _, last = np.unique(rows[::-1], return_index=True)  # of a row given twice the last counts
+        keep = np.sort(len(rows) - 1 - last)
+        self.remove(rows)
+        if not len(self._rows):
+            self._rows, self._vectors = rows[keep], vectors[keep]
+        else:
+            self._rows = np.concatenate([self._rows, rows[keep]])
+            self._vectors = np.concatenate([self._vectors, vectors[keep]])
+
+    def remove(self, rows: Rows) -> None:
+        """Forget rows (n,); rows that are not there are ignored."""
+        stays = ~np.isin(self._rows, rows)
+        if not stays.all():
+            self._rows, self._vectors = self._rows[stays], self._vectors[stays]
+
+    def search(self, vectors: NDArray[Any], k: int, within: Rows | None = None) -> Hits:
+        """The k best rows of each query (q, d), ties by row; only rows of `within`, if given."""
+        rows, gallery = self._rows, self._vectors
+        if within is not None:
+            chosen = np.isin(rows, within)
+            rows, gallery = rows[chosen], gallery[chosen]
+        queries = np.asarray(vectors, np.float32)
+        if self.similarity == "cosine":
+            queries = similarities.unit(queries)
+        compare = similarities.dot if self.similarity == "cosine" else self._compare
+        size = max(1, _BLOCK // max(len(rows), 1))
+        parts = [
+            best(compare(queries[start : start + size], gallery), rows, k)
+            for start in range(0, len(queries), size)
+        ]
+        if not parts:
+            return Hits(np.zeros((0, k), np.int64), np.zeros((0, k), np.float32))
+        return Hits(np.concatenate([p.rows for p in parts]), np.concatenate([p.scores for p in parts]))
+
+    def save(self, path: Path) -> None:
+        """Write everything to the file `path` (NumPy's zip format)."""
+        with path.open("wb") as file:
+            np.savez(file, rows=self._rows, vectors=self._vectors, similarity=np.array(self.similarity))
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """The index that was saved.
+
+        Raises:
+            BadData: the file is not one that `save` wrote.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as saved:
+                index = cls(saved["vectors"].shape[-1], str(saved["similarity"]))
+                index._rows, index._vectors = saved["rows"], saved["vectors"]
+        except (OSError, ValueError, KeyError, EOFError) as error:
+            raise BadData(f"{path} is not a saved index ({error}); build it again") from error
+        return index
