@@ -1,0 +1,1 @@
+"""Systems with a tower for each side."""
