@@ -145,6 +145,11 @@ class Learner:
         """
         found = dimensions(split)
         for key, value in self.parameters.items():
+            if key in ("image_dim", "text_dim") and key not in found:
+                raise UsageError(
+                    f"{self.name} learns from {key.removesuffix('_dim')} features, but the training data have "
+                    f"{key.removesuffix('_dim')}s themselves; extract features first, with --features ENCODER"
+                )
             if key in ("image_dim", "text_dim", "classes") and found.get(key) != value:
                 raise UsageError(
                     f"{self.name} was built with {key}={value}, but the training data have "

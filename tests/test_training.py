@@ -1,0 +1,221 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from diptych import catalogue
+from diptych.data.base import Loaded, Protocol, Split, multi_hot, paired_in_order
+from diptych.data.planted import Planted
+from diptych.errors import BadParameter, TrainingError, UnknownName, UsageError
+from diptych.training import choose_parameters, evaluate, learning_parts, parse_settings, score, train
+
+DATA = Planted(train=80, val=20, test=40)
+QUICK: dict[str, Any] = {"hidden_dim": 16, "dim": 8, "epochs": 2, "lr": 1e-3}
+
+
+class Fixed:
+    """An encoder whose vectors are its features."""
+
+    similarity = "dot"
+
+    def encode_image(self, images: Any) -> Any:
+        return np.asarray(images, np.float32)
+
+    encode_text = encode_image
+
+
+def test_settings_become_values() -> None:
+    words = ["lr=1e-4", "epochs=3", "adversarial=false", "sizes=(3, 4)", "loss=tl", "clip-norm=None", "a=b=c"]
+    assert parse_settings(words) == {
+        "lr": 1e-4,
+        "epochs": 3,
+        "adversarial": False,
+        "sizes": (3, 4),
+        "loss": "tl",
+        "clip_norm": None,
+        "a": "b=c",
+    }
+    for wrong in ("lr", "=3"):
+        with pytest.raises(BadParameter, match="key=value"):
+            parse_settings([wrong])
+
+
+def test_parameters_are_variant_then_recipe_then_data_then_settings() -> None:
+    learn = DATA.split("train")
+    found = choose_parameters("dscmr", "wikipedia", learn, {"epochs": 7})
+    assert found["image_scaling"] == "global"  # the recipe's
+    assert (found["image_dim"], found["text_dim"], found["classes"]) == (32, 24, 5)
+    assert found["epochs"] == 7
+    assert "image_scaling" not in choose_parameters("dscmr", "planted", learn, {})
+    assert choose_parameters("dscmr:tiny", "wikipedia", learn, {})["image_scaling"] == "standard"
+
+
+def test_settings_that_do_not_exist_name_the_nearest() -> None:
+    learn = DATA.split("train")
+    with pytest.raises(BadParameter, match="'epoch'; did you mean epochs"):
+        choose_parameters("dscmr", "planted", learn, {"epoch": 3})
+    with pytest.raises(BadParameter, match="epochs of DSCMR must be a int like 500, not 'many'"):
+        choose_parameters("dscmr", "planted", learn, {"epochs": "many"})
+    with pytest.raises(UnknownName, match="variant of dscmr 'papre'; did you mean paper"):
+        choose_parameters("dscmr:papre", "planted", learn, {})
+    with pytest.raises(UnknownName, match="dscrm"):
+        choose_parameters("dscrm", "planted", learn, {})
+
+
+def test_a_run_folder_holds_everything_and_repeats(tmp_path: Path) -> None:
+    first = train("dscmr", DATA, tmp_path / "a", settings=QUICK, quiet=True, device="cpu", command="typed")
+    again = train("dscmr", DATA, tmp_path / "b", settings=QUICK, quiet=True, device="cpu")
+    assert first.metrics == again.metrics
+    assert sorted(path.name for path in first.run.iterdir()) == [
+        "card.json",
+        "curves.png",
+        "log.jsonl",
+        "weights.safetensors",
+    ]
+    card = json.loads((first.run / "card.json").read_text())
+    assert card["metrics"] == first.metrics
+    assert (card["measure"], card["seed"], card["command"]) == ("MAP@ALL", 0, "typed")
+    assert card["data"] == {"name": "planted", "sha256": DATA.split("train").sha256(), "pairs": 80}
+    assert card["checkpoint"] == "chosen by split 'val'"
+    assert "validation" in json.loads((first.run / "log.jsonl").read_text().splitlines()[0])
+    assert evaluate(catalogue.load(str(first.run)), DATA) == first.metrics
+
+
+def test_a_finished_run_is_not_overwritten(tmp_path: Path) -> None:
+    train("dscmr", DATA, tmp_path, settings=QUICK, quiet=True, device="cpu")
+    with pytest.raises(UsageError, match="holds a finished training; choose another --out"):
+        train("dscmr", DATA, tmp_path, settings=QUICK, quiet=True, device="cpu")
+
+
+def test_an_interrupted_run_goes_on_and_another_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from diptych.learner import Learner
+
+    def cut(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    whole = train("dscmr", DATA, tmp_path / "whole", settings=QUICK, quiet=True, device="cpu")
+    with monkeypatch.context() as patch:
+        patch.setattr(Learner, "save", cut)
+        with pytest.raises(KeyboardInterrupt):
+            train("dscmr", DATA, tmp_path / "cut", settings=QUICK, quiet=True, device="cpu")
+    with pytest.raises(TrainingError, match="holds another training"):
+        train("dscmr", DATA, tmp_path / "cut", settings={**QUICK, "dim": 9}, quiet=True, device="cpu")
+    again = train("dscmr", DATA, tmp_path / "cut", settings=QUICK, quiet=True, device="cpu")
+    assert again.learner.fingerprint == whole.learner.fingerprint
+
+
+def test_without_a_validation_split_a_tenth_is_held_out() -> None:
+    split = DATA.split("train")
+    data = Loaded("own", {"train": split}, protocols={"all": Protocol("train", "train", "label")})
+    learn, check, how = learning_parts(data, None, None)
+    assert (len(learn), len(check)) == (72, 8)
+    assert not set(learn.image_id or ()) & set(check.image_id or ())
+    assert "8 images held out of 'train'" in how
+    learn, check, how = learning_parts(DATA, "label", "test")
+    assert (len(learn), len(check)) == (80, 40)
+
+
+def test_map_and_recall_worked_out_by_hand() -> None:
+    # Scores of image 0 with the texts: .9 .5 .1; of image 1: .2 .3 .8; of image 2: .4 .7 .6
+    image = np.array([[0.9, 0.5, 0.1], [0.2, 0.3, 0.8], [0.4, 0.7, 0.6]], np.float32)
+    label = multi_hot([0, 0, 1], 2)
+    split = Split(image, np.eye(3, dtype=np.float32), label, paired_in_order(3))
+    found = score(Fixed(), split, split, "label")
+    # ranked relevance: image 0: 1 1 0; image 1: 0 1 1; image 2: 0 1 0
+    assert found["image to text"] == pytest.approx((1 + (1 / 2 + 2 / 3) / 2 + 1 / 2) / 3)
+    # text 0 ranks images 0 2 1: 1 0 1; text 1: 2 0 1: 0 1 1; text 2: 1 2 0: 0 1 0
+    assert found["text to image"] == pytest.approx(((1 + 2 / 3) / 2 + (1 / 2 + 2 / 3) / 2 + 1 / 2) / 3)
+    pairs = score(Fixed(), split, split, "pair")
+    assert pairs == {"image to text": pytest.approx(1 / 3), "text to image": pytest.approx(1 / 3)}
+
+
+def test_a_constant_scorer_recalls_nothing() -> None:
+    split = Split(np.ones((3, 2), np.float32), np.ones((3, 2), np.float32), None, paired_in_order(3))
+    assert score(Fixed(), split, split, "pair") == {"image to text": 0, "text to image": 0}
+
+
+class Brightness:
+    """Mean colour of a picture, and whether each colour is named in a text."""
+
+    similarity = "dot"
+    fingerprint = "brightness"
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def encode_image(self, images: Any) -> Any:
+        self.calls += 1
+        return np.stack([np.asarray(one).mean(axis=(0, 1)) / 255 for one in images]).astype(np.float32)
+
+    def encode_text(self, texts: Any) -> Any:
+        self.calls += 1
+        words = ("red", "green", "blue", "yellow")
+        return np.array([[word in text for word in words] for text in texts], np.float32)
+
+
+@pytest.fixture
+def brightness(monkeypatch: pytest.MonkeyPatch) -> Brightness:
+    extractor, real = Brightness(), catalogue.load
+    monkeypatch.setattr(
+        catalogue,
+        "load",
+        lambda name, **more: extractor if name == "brightness" else real(name, **more),
+    )
+    return extractor
+
+
+def test_a_head_on_extracted_features_takes_pictures_and_texts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, brightness: Brightness
+) -> None:
+    from diptych.chain import Chain
+    from diptych.testing.materials import drawn
+
+    monkeypatch.setenv("DIPTYCH_CACHE", str(tmp_path / "cache"))
+    learn, test = drawn(train=40, test=12)
+    data = Loaded(
+        "drawn",
+        {"train": learn, "val": test, "test": test},
+        protocols={
+            "label": Protocol("test", "test", "label", validation="val"),
+        },
+    )
+    settings = {"hidden_dim": 64, "dim": 16, "epochs": 60, "lr": 1e-2, "image_scaling": "standard"}
+    found = train(
+        "dscmr", data, tmp_path / "run", settings=settings, features="brightness", quiet=True, device="cpu"
+    )
+    assert min(found.metrics.values()) > 0.9
+    calls = brightness.calls
+    train("dscmr", data, tmp_path / "b", settings=QUICK, features="brightness", quiet=True, device="cpu")
+    assert brightness.calls == calls  # from the cache
+    loaded = catalogue.load(str(tmp_path / "run"))
+    assert isinstance(loaded, Chain)
+    assert score(loaded, test, test, "label") == pytest.approx(found.metrics)
+
+
+def test_extractors_of_one_side_and_wrong_specs(
+    brightness: Brightness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from diptych.features import Featured, named
+
+    assert named("vgg19_fc7+bow") == {"image": "vgg19_fc7", "text": "bow"}
+    for wrong in ("a+b+c", "+bow", ""):
+        with pytest.raises(UsageError, match=r"neither ENCODER nor IMAGE\+TEXT"):
+            named(wrong)
+    monkeypatch.delattr(Brightness, "encode_text")
+    with pytest.raises(UsageError, match=r"brightness does not encode texts; give IMAGE\+TEXT"):
+        Featured(DATA, named("brightness"))
+
+
+def test_raw_pictures_for_a_head_say_what_is_missing(tmp_path: Path) -> None:
+    from diptych.testing.materials import drawn
+
+    learn, test = drawn(train=8, test=4)
+    data = Loaded("drawn", {"train": learn, "test": test})
+    with pytest.raises(UsageError, match="--features"):
+        train("dscmr", data, tmp_path, quiet=True)
