@@ -1,158 +1,220 @@
-"""Fixed extractors of pictures and texts, and the cache of what they extracted.
+"""Fixed extractors: what turns pictures or texts into the features that heads learn from.
 
-An extractor is an encoder of one side or both: a file of this folder, or any system ("builtin",
-"clip:vit-b-32@openai"). Extracting is done once: the cache goes by fingerprint and content.
+One file each, with a card. An extractor is an `Encoder` of one side with three more attributes: `side`
+("image" or "text"), `parameters` (JSON; the constructor's arguments) and `fingerprint`. One that is fitted to
+training texts (bow, tfidf, lsa) also has `fit`, `fitted`, `arrays` and `restore`.
+
+From names to a trained run and back::
+
+    extractors = named("image=clip:vit-b-32@openai,text=lsa")
+    data = Featured(dataset, extractors)      # fits on the training split, then extracts and caches
+    save(run / "features", extractors)        # image.json, text.json, text.npz
+    Chain(head=head, **load(run / "features"))  # encodes raw pictures and texts
+
+`extract` does one split by hand.
 """
 
 from __future__ import annotations
 
-import hashlib
 import importlib
+import inspect
 import json
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from diptych import catalogue
-from diptych.core import Floats
-from diptych.data.base import Dataset, Pictures, Split
-from diptych.errors import BadData, UsageError
+from diptych.data.base import Dataset, Split
+from diptych.errors import BadData, MissingData, UnknownName, UsageError, WrongModel
+from diptych.features.cache import extract
 
-__all__ = ["Featured", "extract", "load", "named", "save"]
+__all__ = ["Extractors", "Featured", "extract", "load", "make", "named", "save"]
 
-_BATCH = 64
+_SIDES = ("image", "text")
 
 
-def named(spec: str) -> dict[str, str]:
-    """Name of the extractor of each side: ``ENCODER`` for both, or ``IMAGE+TEXT``.
+class Extractors(dict[str, str]):
+    """Name of the extractor by side, as a card records them; the extractors themselves are in `made`.
+
+    Args:
+        made: Extractor by side, "image" or "text".
+        names: Name of each, by side.
+    """
+
+    def __init__(self, made: Mapping[str, Any], names: Mapping[str, str]) -> None:
+        super().__init__(names)
+        self.made = dict(made)
+
+
+def named(spec: str) -> Extractors:
+    """The extractors that a text names.
+
+    Args:
+        spec: ``image=NAME,text=NAME``, or only one of them; or a single NAME, which stands for the one
+            side of a feature extractor and for both sides of a system. NAME is a feature extractor ("lsa",
+            "vgg19_fc7@vgg19-dcbb9e9d.pth") or an encoder ("clip:vit-b-32@openai").
 
     Raises:
-        UsageError: more than two names, or an empty one.
+        UnknownName: nothing is called so.
+        UsageError: the text is no such list, or an extractor is of the other side.
+        MissingData: a file that an extractor needs is not given or not there.
     """
-    names = spec.split("+")
-    if len(names) > 2 or not all(names):
-        raise UsageError(f"{spec!r} is neither ENCODER nor IMAGE+TEXT")
-    return {"image": names[0], "text": names[-1]}
+    wanted: dict[str, str] = {}
+    parts = spec.split(",") if spec.startswith(("image=", "text=")) else [spec]
+    for part in parts:
+        side, equals, name = part.strip().partition("=")
+        if (equals or len(parts) > 1) and (side not in _SIDES or side in wanted or not name):
+            raise UsageError(f"{spec!r} names no features; write image=NAME,text=NAME, or one NAME")
+        if equals:
+            wanted[side] = name
+        else:
+            feature = catalogue.parse(side).system in _features()
+            wanted |= dict.fromkeys([_class(side).side] if feature else _SIDES, side)
+    return Extractors({side: make(name, side=side) for side, name in wanted.items()}, wanted)
 
 
-def save(folder: Path, names: Mapping[str, str]) -> None:
-    """Write which extractors a head was trained on."""
+def make(name: str, *, side: str, **parameters: Any) -> Any:
+    """One extractor, not yet fitted.
+
+    Args:
+        name: Of a feature extractor, with its file after "@", or of an encoder.
+        side: "image" or "text".
+        parameters: Over the extractor's own.
+
+    Raises:
+        UnknownName, UsageError, MissingData: as for `named`.
+    """
+    parts = catalogue.parse(name)
+    known = _features()
+    if parts.system not in known:
+        if parts.system not in catalogue.names("system") and not (Path(name) / "card.json").is_file():
+            raise UnknownName("feature extractor or encoder", name, [*known, *catalogue.names("system")])
+        return _class("dual")(name=name, side=side)
+    kind = _class(parts.system)
+    if kind.side != side:
+        raise UsageError(f"{parts.system} makes features of {kind.side}s, not of {side}s")
+    takes_file = "weights" in inspect.signature(kind).parameters
+    if takes_file and not parts.weights:
+        raise MissingData(f"{parts.system} reads its weights from a file of yours: {parts.system}@FILE")
+    if parts.weights and not takes_file:
+        raise UsageError(f"{parts.system} reads no file, but {parts.weights!r} was given after '@'")
+    chosen = {**({"weights": parts.weights} if takes_file else {}), **parameters}
+    return kind(**catalogue.checked(kind, chosen))
+
+
+def save(folder: Path, extractors: Extractors | Mapping[str, Any]) -> None:
+    """Write what is needed to make the same extractors again.
+
+    Args:
+        folder: Made if need be; gets a JSON file a side, and an ``.npz`` of what a fitted one has learned.
+        extractors: From `named`, or extractors by side.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "card.json").write_text(json.dumps(dict(names), indent=2) + "\n", encoding="utf-8")
+    for side, extractor in _made(extractors).items():
+        record = {
+            "feature": type(extractor).__module__.rpartition(".")[2],
+            "parameters": extractor.parameters,
+            "fingerprint": extractor.fingerprint,
+        }
+        if hasattr(extractor, "arrays"):
+            np.savez_compressed(folder / f"{side}.npz", **extractor.arrays())
+        (folder / f"{side}.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
 def load(folder: Path) -> dict[str, Any]:
-    """The extractors by side that `save` wrote.
+    """The extractors that `save` wrote, by side.
 
     Raises:
-        BadData: the folder is not whole.
-        UnknownName, MissingData: an extractor is not to be had.
+        MissingData: there are none, or a file of weights is gone.
+        BadData: the files are damaged.
+        WrongModel: the weights are no longer those that were used.
     """
-    try:
-        names = json.loads((folder / "card.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BadData(f"{folder} does not say which extractors it needs ({error}); train again") from error
-    return _loaded(names)
-
-
-class Featured(Dataset):
-    """A data set of pictures and texts as its extractors see it.
-
-    Args:
-        dataset: Pictures and texts.
-        names: Name of each side's extractor, as `named` gives.
-        cache: Folder to keep features in; default: the user's cache.
-
-    Raises:
-        UsageError: an extractor does not encode its side.
-    """
-
-    def __init__(self, dataset: Dataset, names: Mapping[str, str], *, cache: Path | None = None) -> None:
-        self._dataset, self.names = dataset, dict(names)
-        self.name, self.splits, self.protocols = dataset.name, dataset.splits, dataset.protocols
-        self.class_names = dataset.class_names
-        self.extractors = _loaded(names)
-        self._cache = cache or _cache_home()
-        self._done: dict[str, Split] = {}
-
-    def split(self, name: str) -> Split:
-        """One split with features on both sides."""
-        if name not in self._done:
-            self._done[name] = extract(self._dataset.split(name), self.extractors, cache=self._cache)
-        return self._done[name]
-
-
-def extract(split: Split, extractors: Mapping[str, Any], *, cache: Path | None = None) -> Split:
-    """The split with features (n, d) in place of pictures and texts; a side that has features keeps them."""
-    cache = cache or _cache_home()
-    return replace(
-        split,
-        image=_features(split.image, extractors["image"], "image", cache),
-        text=_features(split.text, extractors["text"], "text", cache),
-    )
-
-
-def _features(values: Any, extractor: Any, side: str, cache: Path) -> Floats:
-    if isinstance(values, np.ndarray):
-        return values
-    digest = hashlib.sha256(f"{side}\0{extractor.fingerprint}".encode())
-    for one in _contents(values, side):
-        digest.update(hashlib.sha256(one).digest())
-    path = cache / "features" / f"{digest.hexdigest()}.npy"
-    if path.is_file():
-        stored: Floats = np.load(path)
-        return stored
-    encode = getattr(extractor, f"encode_{side}")
-    parts = [encode(_part(values, start)) for start in range(0, len(values), _BATCH)]
-    found = np.concatenate(parts).astype(np.float32) if parts else np.zeros((0, 0), np.float32)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.stem}.{os.getpid()}.partial")
-    with partial.open("wb") as file:
-        np.save(file, found)
-    os.replace(partial, path)
+    found: dict[str, Any] = {}
+    for side in _SIDES:
+        path = folder / f"{side}.json"
+        if path.is_file():
+            found[side] = _restored(path)
+    if not found:
+        raise MissingData(f"{folder} holds no extractors; it should hold image.json or text.json")
     return found
 
 
-def _part(values: Sequence[Any], start: int) -> list[Any]:
-    return [values[row] for row in range(start, min(start + _BATCH, len(values)))]
+def _restored(path: Path) -> Any:
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        kind = _class(record["feature"])
+        extractor = kind(**catalogue.checked(kind, record["parameters"]))
+        if hasattr(extractor, "restore"):
+            with np.load(path.with_suffix(".npz"), allow_pickle=False) as arrays:
+                extractor.restore(dict(arrays))
+    except (ValueError, KeyError, TypeError, FileNotFoundError) as error:
+        raise BadData(f"{path} and what belongs to it are damaged ({error}); train again") from error
+    if extractor.fingerprint != record["fingerprint"]:
+        raise WrongModel(
+            f"{path} was written with other weights of {record['feature']} than those there now; "
+            "bring back the original file or train again"
+        )
+    return extractor
 
 
-def _contents(values: Any, side: str) -> Iterator[bytes]:
-    """The bytes of each picture or text."""
-    for row in range(len(values)):
-        if isinstance(values, Pictures):
-            yield values.read(row)
-        elif side == "text":
-            yield str(values[row]).encode()
-        elif isinstance(values[row], str | Path):
-            yield Path(values[row]).read_bytes()
-        else:
-            yield np.asarray(values[row]).tobytes()
+class Featured(Dataset):
+    """A data set seen through extractors: its splits hold features.
+
+    Args:
+        inner: The data set of pictures and texts.
+        extractors: From `named`, or extractors by side; those to be fitted are fitted on the training split
+            of the default protocol. A side without extractor stays as it is.
+        progress: Called with the numbers of done and all items while features are extracted.
+    """
+
+    def __init__(
+        self,
+        inner: Dataset,
+        extractors: Extractors | Mapping[str, Any],
+        *,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        self.inner, self.extractors, self.progress = inner, _made(extractors), progress
+        self.name, self.splits, self.class_names = inner.name, inner.splits, inner.class_names
+        self.protocols = inner.protocols
+        self._done: dict[str, Split] = {}
+
+    def split(self, name: str) -> Split:
+        """One split with features, from the cache if they were extracted before.
+
+        Raises:
+            UnknownName, MissingData, BadData: as the data set's own.
+            UsageError: a side that has an extractor holds features already.
+        """
+        if name not in self._done:
+            self.check_split(name)
+            self._fit()
+            self._done[name] = extract(self.inner.split(name), progress=self.progress, **self.extractors)
+        return self._done[name]
+
+    def _fit(self) -> None:
+        for side, extractor in self.extractors.items():
+            if getattr(extractor, "fitted", True):
+                continue
+            training: Any = getattr(self.inner.split(self.inner.protocol().train), side)
+            if isinstance(training, np.ndarray):
+                raise UsageError(
+                    f"the {side}s of {self.name} are features already; give no extractor for them"
+                )
+            extractor.fit(training)
 
 
-def _loaded(names: Mapping[str, str]) -> dict[str, Any]:
-    features = set(catalogue.names("feature"))
-    made: dict[str, Any] = {}
-    for name in dict.fromkeys(names.values()):
-        key = name.replace("-", "_")
-        if key in features:
-            module = importlib.import_module(catalogue.card("feature", key).module)
-            made[name] = getattr(module, module.__all__[0])()
-        else:
-            made[name] = catalogue.load(name)
-    for side, name in names.items():
-        if not hasattr(made[name], f"encode_{side}"):
-            raise UsageError(f"{name} does not encode {side}s; give IMAGE+TEXT, two extractors of one side")
-    return {side: made[name] for side, name in names.items()}
+def _made(extractors: Extractors | Mapping[str, Any]) -> dict[str, Any]:
+    return extractors.made if isinstance(extractors, Extractors) else dict(extractors)
 
 
-def _cache_home() -> Path:
-    if "DIPTYCH_CACHE" in os.environ:
-        return Path(os.environ["DIPTYCH_CACHE"])
-    import platformdirs
+def _features() -> list[str]:
+    """What may stand in a text; dual towers go by the names of their systems."""
+    return [name for name in catalogue.names("feature") if name != "dual"]
 
-    return Path(platformdirs.user_cache_dir("diptych", appauthor=False))
+
+def _class(name: str) -> Any:
+    module = importlib.import_module(catalogue.card("feature", catalogue.parse(name).system).module)
+    return getattr(module, module.__all__[0])

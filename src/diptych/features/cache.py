@@ -1,0 +1,138 @@
+"""Extracts the features of a split once, and keeps them in the cache folder.
+
+A file is named after the extractor's fingerprint and the content of the pictures or texts, so that renaming
+pictures costs nothing, and changing one pixel or one weight makes another file. Deleting the folder loses
+nothing but time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from diptych.core import Floats
+from diptych.data.base import Absent, Pictures, Split
+from diptych.errors import ImageError, UsageError
+
+__all__ = ["extract", "folder"]
+
+_BATCH = 64  # pictures or texts between two writes
+
+Progress = Callable[[int, int], None]
+
+
+def folder() -> Path:
+    """Where features are kept: ``features`` in ``$DIPTYCH_CACHE``, else in the user's cache folder."""
+    import platformdirs
+
+    root = os.environ.get("DIPTYCH_CACHE") or platformdirs.user_cache_dir("diptych", appauthor=False)
+    return Path(root) / "features"
+
+
+def extract(split: Split, *, image: Any = None, text: Any = None, progress: Progress | None = None) -> Split:
+    """The split with float32 features (n, d) in place of pictures and texts, memory-mapped from the cache.
+
+    Args:
+        split: Of pictures and texts.
+        image, text: Extractors; a side without one stays as it is.
+        progress: Called with the numbers of done and all items, for what is not in the cache.
+
+    Raises:
+        UsageError: a side that has an extractor holds features already.
+        MissingData: the pictures or texts are absent.
+        ImageError: a picture cannot be read.
+    """
+    new: dict[str, Any] = {
+        side: _features(getattr(split, side), side, extractor, progress)
+        for side, extractor in (("image", image), ("text", text))
+        if extractor is not None
+    }
+    return replace(split, **new)
+
+
+def _features(
+    content: Sequence[Any] | Floats, side: str, extractor: Any, progress: Progress | None
+) -> Floats:
+    if isinstance(content, np.ndarray):
+        raise UsageError(f"these {side}s are features {content.shape} already; give no extractor for them")
+    if isinstance(content, Absent):
+        content[0]  # says what is absent
+    key = hashlib.sha256(f"{side}|{extractor.fingerprint}|{_digest(content, side)}".encode()).hexdigest()
+    path = folder() / f"{key}.npy"
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write(path, content, side, extractor, progress)
+    found: Floats = np.load(path, mmap_mode="r")
+    return found
+
+
+def _write(path: Path, content: Sequence[Any], side: str, extractor: Any, progress: Progress | None) -> None:
+    """Extract into a file beside the target, which takes its name only when it is whole."""
+    handle, name = tempfile.mkstemp(suffix=".part", dir=path.parent)
+    os.close(handle)
+    part = Path(name)
+    try:
+        file: Any = None
+        row = 0
+        for batch in _ahead(content, extractor if side == "image" else None):
+            vectors = np.asarray(getattr(extractor, f"encode_{side}")(batch), np.float32)
+            if file is None:
+                shape = (len(content), vectors.shape[1])
+                file = np.lib.format.open_memmap(part, mode="w+", dtype=np.float32, shape=shape)
+            file[row : row + len(vectors)] = vectors
+            row += len(vectors)
+            if progress is not None:
+                progress(row, len(content))
+        if file is None:
+            raise UsageError(f"there are no {side}s to extract features of")
+        file.flush()
+        del file
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _ahead(content: Sequence[Any], extractor: Any) -> Iterator[list[Any]]:
+    """Batches; while one is encoded, the next is read and prepared in another thread."""
+    prepare = getattr(extractor, "prepare", None)
+
+    def batch(start: int) -> list[Any]:
+        rows = range(start, min(start + _BATCH, len(content)))
+        return [prepare(content[row]) if prepare else content[row] for row in rows]
+
+    starts = range(0, len(content), _BATCH)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = [pool.submit(batch, start) for start in starts[:1]]
+        for start in starts:
+            ready = waiting.pop().result()
+            if start + _BATCH < len(content):
+                waiting.append(pool.submit(batch, start + _BATCH))
+            yield ready
+
+
+def _digest(content: Sequence[Any], side: str) -> str:
+    digest = hashlib.sha256()
+    for row in range(len(content)):
+        data = content.read(row) if isinstance(content, Pictures) else _bytes(content[row], side)
+        digest.update(len(data).to_bytes(8, "little"))
+        digest.update(data)
+    return digest.hexdigest()
+
+
+def _bytes(item: Any, side: str) -> bytes:
+    if side == "text":
+        return str(item).encode("utf-8", "surrogatepass")
+    if isinstance(item, str | os.PathLike):
+        try:
+            return Path(item).read_bytes()
+        except OSError as error:
+            raise ImageError(str(item), f"cannot be read ({error.strerror})") from error
+    return f"{item.mode}{item.size}".encode() + bytes(item.tobytes())

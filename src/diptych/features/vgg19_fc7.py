@@ -1,0 +1,107 @@
+"""VGG-19 fc7: Very Deep Convolutional Networks for Large-Scale Image Recognition (Simonyan, Zisserman, ICLR 2015).
+
+Paper: arXiv 1409.1556
+Code: vlfeat/matconvnet, imagenet-vgg-verydeep-19.mat; pytorch/vision, vgg19-dcbb9e9d.pth
+Inputs: pictures
+Learns from: nothing (ImageNet weights come from a file)
+
+The 4096 activations after the seventh weight group's ReLU, on which most systems of the survey's Table 2
+learn: ``vgg19_fc7@vgg19-dcbb9e9d.pth`` or ``vgg19_fc7@imagenet-vgg-verydeep-19.mat``. Each file gets its own
+preparation: torchvision's crops the centre and divides by the deviation, MatConvNet's squeezes and does not.
+"""  # noqa: E501
+
+from __future__ import annotations
+
+import pickle
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from diptych.core import Floats
+from diptych.errors import BadData
+from diptych.features._network import SIZE, Classic, existing, fill, matconvnet, minus_mean
+
+__all__ = ["VGG19Fc7"]
+
+_BLOCKS = ((2, 64), (2, 128), (4, 256), (4, 512), (4, 512))  # convolutions and channels before each pooling
+# What torch raises for files of another kind, and for a dictionary without these tensors.
+_UNREADABLE = (
+    *(pickle.UnpicklingError, struct.error, RuntimeError, EOFError),
+    *(KeyError, IndexError, ValueError, TypeError, AttributeError),
+)
+_MEAN = np.array((0.485, 0.456, 0.406), np.float32)
+_DEVIATION = np.array((0.229, 0.224, 0.225), np.float32)
+
+
+class VGG19Fc7(Classic):
+    """VGG-19 to fc7.
+
+    Args:
+        weights: torchvision's ``.pth`` or MatConvNet's ``.mat``.
+
+    Raises:
+        MissingData, MissingExtra, BadData: see `diptych.features._network`.
+    """
+
+    def __init__(self, *, weights: str) -> None:
+        path = existing(
+            weights, "VGG-19", "torchvision's vgg19-dcbb9e9d.pth or MatConvNet's imagenet-vgg-verydeep-19.mat"
+        )
+        if path.suffix == ".mat":
+            arrays, mean = matconvnet(path)
+            net, layers = network(arrays["fc6"][1].size if "fc6" in arrays else 4096)
+            fill(layers, arrays, path)
+            super().__init__(path, net, minus_mean(mean))
+        else:
+            super().__init__(path, _torchvision(path), _cropped)
+
+
+def network(hidden: int = 4096) -> tuple[nn.Sequential, dict[str, nn.Module]]:
+    """The network (n, 3, 224, 224) -> (n, hidden), and its layers with weights by MatConvNet's names."""
+    layers: dict[str, nn.Module] = {}
+    steps: list[nn.Module] = []
+    before = 3
+    for block, (count, channels) in enumerate(_BLOCKS, 1):
+        for number in range(1, count + 1):
+            layers[f"conv{block}_{number}"] = nn.Conv2d(before, channels, 3, padding=1)
+            steps += [layers[f"conv{block}_{number}"], nn.ReLU()]
+            before = channels
+        steps.append(nn.MaxPool2d(2, 2))
+    layers["fc6"], layers["fc7"] = nn.Linear(512 * 7 * 7, hidden), nn.Linear(hidden, hidden)
+    steps += [nn.Flatten(), layers["fc6"], nn.ReLU(), layers["fc7"], nn.ReLU()]
+    return nn.Sequential(*steps), layers
+
+
+def _torchvision(path: Path) -> nn.Module:
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        found = [(name, value) for name, value in state.items() if not name.startswith("classifier.6")]
+        net, layers = network(state["classifier.0.bias"].numel())
+    except _UNREADABLE as error:
+        raise BadData(f"{path} does not hold torchvision's VGG-19 ({str(error).splitlines()[0]})") from error
+    ours = [f"{name}.{part}" for name in layers for part in ("weight", "bias")]
+    if len(found) != len(ours):
+        raise BadData(f"{path} holds {len(found)} tensors up to fc7, but VGG-19 has {len(ours)}")
+    for (name, value), mine in zip(found, ours, strict=True):  # both lists go from input to output
+        layer, _, part = mine.partition(".")
+        target: Any = getattr(layers[layer], part)
+        if target.shape != value.shape:
+            raise BadData(f"{path}: {name} is {tuple(value.shape)}, not {tuple(target.shape)}")
+        target.data.copy_(value)
+    return net
+
+
+def _cropped(picture: Any) -> Floats:
+    """Shorter side 256, centre 224 x 224, 0..1, standardised: as torchvision trained it."""
+    from PIL.Image import Resampling
+
+    scale = 256 / min(picture.size)
+    width, height = (max(256, int(side * scale)) for side in picture.size)
+    left, top = round((width - SIZE) / 2), round((height - SIZE) / 2)
+    picture = picture.resize((width, height), Resampling.BILINEAR)
+    values = np.asarray(picture.crop((left, top, left + SIZE, top + SIZE)), np.float32) / 255
+    return np.ascontiguousarray(((values - _MEAN) / _DEVIATION).transpose(2, 0, 1))
