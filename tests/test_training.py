@@ -140,76 +140,33 @@ def test_a_constant_scorer_recalls_nothing() -> None:
     assert score(Fixed(), split, split, "pair") == {"image to text": 0, "text to image": 0}
 
 
-class Brightness:
-    """Mean colour of a picture, and whether each colour is named in a text."""
-
-    similarity = "dot"
-    fingerprint = "brightness"
-
-    def __init__(self) -> None:
-        self.calls = 0
-
-    def encode_image(self, images: Any) -> Any:
-        self.calls += 1
-        return np.stack([np.asarray(one).mean(axis=(0, 1)) / 255 for one in images]).astype(np.float32)
-
-    def encode_text(self, texts: Any) -> Any:
-        self.calls += 1
-        words = ("red", "green", "blue", "yellow")
-        return np.array([[word in text for word in words] for text in texts], np.float32)
-
-
-@pytest.fixture
-def brightness(monkeypatch: pytest.MonkeyPatch) -> Brightness:
-    extractor, real = Brightness(), catalogue.load
-    monkeypatch.setattr(
-        catalogue,
-        "load",
-        lambda name, **more: extractor if name == "brightness" else real(name, **more),
-    )
-    return extractor
-
-
-def test_a_head_on_extracted_features_takes_pictures_and_texts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, brightness: Brightness
+def test_a_head_on_extracted_features_loads_as_a_chain(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from diptych.chain import Chain
     from diptych.testing.materials import drawn
 
     monkeypatch.setenv("DIPTYCH_CACHE", str(tmp_path / "cache"))
-    learn, test = drawn(train=40, test=12)
+
+    def seen(split: Split) -> Split:
+        colours = np.stack([np.asarray(picture).mean(axis=(0, 1)) for picture in split.image])
+        return Split(colours, split.text, split.label, split.pairs)
+
+    learn, test = map(seen, drawn(train=40, test=12))
     data = Loaded(
         "drawn",
         {"train": learn, "val": test, "test": test},
-        protocols={
-            "label": Protocol("test", "test", "label", validation="val"),
-        },
+        protocols={"label": Protocol("test", "test", "label", validation="val")},
     )
     settings = {"hidden_dim": 64, "dim": 16, "epochs": 60, "lr": 1e-2, "image_scaling": "standard"}
     found = train(
-        "dscmr", data, tmp_path / "run", settings=settings, features="brightness", quiet=True, device="cpu"
+        "dscmr", data, tmp_path / "run", settings=settings, features="text=bow", quiet=True, device="cpu"
     )
     assert min(found.metrics.values()) > 0.9
-    calls = brightness.calls
-    train("dscmr", data, tmp_path / "b", settings=QUICK, features="brightness", quiet=True, device="cpu")
-    assert brightness.calls == calls  # from the cache
+    assert json.loads((tmp_path / "run" / "card.json").read_text())["features"] == {"text": "bow"}
     loaded = catalogue.load(str(tmp_path / "run"))
     assert isinstance(loaded, Chain)
     assert score(loaded, test, test, "label") == pytest.approx(found.metrics)
-
-
-def test_extractors_of_one_side_and_wrong_specs(
-    brightness: Brightness, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from diptych.features import Featured, named
-
-    assert named("vgg19_fc7+bow") == {"image": "vgg19_fc7", "text": "bow"}
-    for wrong in ("a+b+c", "+bow", ""):
-        with pytest.raises(UsageError, match=r"neither ENCODER nor IMAGE\+TEXT"):
-            named(wrong)
-    monkeypatch.delattr(Brightness, "encode_text")
-    with pytest.raises(UsageError, match=r"brightness does not encode texts; give IMAGE\+TEXT"):
-        Featured(DATA, named("brightness"))
 
 
 def test_raw_pictures_for_a_head_say_what_is_missing(tmp_path: Path) -> None:

@@ -146,9 +146,10 @@ class Learner:
         found = dimensions(split)
         for key, value in self.parameters.items():
             if key in ("image_dim", "text_dim") and key not in found:
+                side = key.removesuffix("_dim")
                 raise UsageError(
-                    f"{self.name} learns from {key.removesuffix('_dim')} features, but the training data have "
-                    f"{key.removesuffix('_dim')}s themselves; extract features first, with --features ENCODER"
+                    f"{self.name} learns from {side} features, but the training data have {side}s; "
+                    "extract features first, with --features ENCODER"
                 )
             if key in ("image_dim", "text_dim", "classes") and found.get(key) != value:
                 raise UsageError(
@@ -186,7 +187,8 @@ class Learner:
             return np.zeros((0, wanted or 0), np.float32)
         if rows.ndim != 2 or (wanted is not None and rows.shape[1] != wanted):
             raise UsageError(f"{self.name} encodes {side} features (n, {wanted or 'd'}), not {rows.shape}")
-        return rows
+        # Arrays out of a cache may be read-only, which torch does not support.
+        return np.require(rows, requirements=("C", "W"))
 
     def encoded(self, net: nn.Module, inputs: Any, *, size: int = 1024) -> Floats:
         """Outputs (n, d) of a network in evaluation mode, as `similarity` wants them; its mode is put back.
@@ -200,7 +202,7 @@ class Learner:
         net.eval()
         try:
             with torch.no_grad():
-                rows = torch.from_numpy(np.ascontiguousarray(inputs, np.float32))
+                rows = torch.from_numpy(np.require(inputs, np.float32, ("C", "W")))
                 parts = [net(part.to(self.device)).float().cpu() for part in torch.split(rows, size)]
         finally:
             for module, mode in modes.items():

@@ -51,7 +51,7 @@ class CLASS(Learner):
     def __post_init__(self):
         self.image_net = nn.Sequential(nn.Linear(self.image_dim, self.bits), nn.Dropout(0.1))
         self.text_net = nn.Linear(self.text_dim, self.bits)
-        self.critic = nn.Linear(self.bits, 1)
+        self.critic = nn.Linear(self.bits, 1, bias=False)
 
     def fit(self, split, trainer):
         main = torch.optim.Adam(self.trainable("image_net", "text_net"), lr=self.lr)
@@ -118,8 +118,8 @@ BROKEN = [
     ("same_seed_same_system", "self.critic = ", "torch.seed(); self.critic = "),
     (
         "same_seed_same_system",
-        "self.critic = nn.Linear(self.bits, 1)",
-        "self.critic = nn.Linear(self.bits, 1)\n"
+        "self.critic = nn.Linear(self.bits, 1, bias=False)",
+        "self.critic = nn.Linear(self.bits, 1, bias=False)\n"
         "        for net in self.networks.values():\n"
         "            for p in net.parameters(): nn.init.ones_(p)",
     ),

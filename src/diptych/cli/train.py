@@ -32,7 +32,7 @@ def command(
     features: Annotated[
         str | None,
         typer.Option(
-            help="Turns pictures and captions into features: ENCODER, or IMAGE+TEXT for two of one side.",
+            help="Turns pictures and captions into features: ENCODER, or image=NAME,text=NAME.",
             show_default=False,
         ),
     ] = None,

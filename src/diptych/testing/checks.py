@@ -28,7 +28,7 @@ import torch
 from diptych import catalogue, similarity
 from diptych.data.base import Split
 from diptych.errors import BadParameter
-from diptych.learner import Learner
+from diptych.learner import Learner, dimensions
 from diptych.testing.materials import Spy, Stopped, chance, drawn, mean_average_precision, planted, unchanged
 from diptych.trainer import Trainer
 
@@ -108,8 +108,14 @@ class Subject:
         data: Callable[[], tuple[Split, Split]] | None = None,
     ) -> None:
         parts = catalogue.parse(name)
-        self.name, self.variant, self.parameters = parts.system, parts.variant or "tiny", dict(parameters)
-        self._data = data
+        self.name, self.parameters = parts.system, dict(parameters)
+        self._asked, self._data = parts.variant, data
+
+    @property
+    def variant(self) -> str:
+        """The variant asked for, or `tiny`, or the first."""
+        known = list(self.module.VARIANTS)
+        return self._asked or ("tiny" if "tiny" in known else known[0])
 
     @cached_property
     def card(self) -> catalogue.Card:
@@ -141,10 +147,15 @@ class Subject:
             return self._data()
         return planted() if "image_dim" in self.signature else drawn()
 
+    @cached_property
+    def shape(self) -> Mapping[str, int]:
+        """The dimensions that the data decide."""
+        return {key: value for key, value in dimensions(self.data[0]).items() if key in self.signature}
+
     def build(self, seed: int = 0, **parameters: Any) -> Any:
         """A new one."""
         name = f"{self.name}:{self.variant}"
-        return catalogue.load(name, seed=seed, **{**self.parameters, **parameters})
+        return catalogue.load(name, seed=seed, **{**self.shape, **self.parameters, **parameters})
 
     @cached_property
     def system(self) -> Any:
@@ -199,7 +210,7 @@ def class_and_name(subject: Subject) -> None:
     names: Sequence[str] = getattr(subject.module, "__all__", ())
     _must(len(names) == 1, f"{path}: __all__ must hold exactly the system's class, not {list(names)}")
     _must(subject.type is not None, f"{path}: {names[0]!r} of __all__ is not a class")
-    plain = [text.replace("_", "").replace("-", "").lower() for text in (names[0], path.stem)]
+    plain = [text.replace("_", "").replace("-", "").lower() for text in (names[0], subject.name)]
     _must(plain[0] == plain[1], f"{path}: class {names[0]} does not carry the file's name")
 
 
@@ -230,7 +241,7 @@ def listed_without_torch(subject: Subject) -> None:
 def builds_in_seconds(subject: Subject) -> None:
     """The tiny variant builds from its name alone, in seconds."""
     started = time.process_time()
-    subject.build()
+    catalogue.load(f"{subject.name}:{subject.variant}", **subject.parameters)
     took = time.process_time() - started
     _must(took < 5, f"{subject.name}:{subject.variant} took {took:.1f} s to build; 5 s are allowed")
 
