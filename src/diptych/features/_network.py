@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from diptych.core import Floats
-from diptych.data.pictures import decode
 from diptych.data.readers.extra import optional
-from diptych.errors import BadData, ImageError, MissingData
+from diptych.errors import BadData, MissingData
+from diptych.features._pictures import opened
 
 __all__ = ["SIZE", "Classic", "Weights", "existing", "fill", "matconvnet", "minus_mean"]
 
@@ -56,13 +55,7 @@ class Classic:
 
     def prepare(self, picture: Any) -> Floats:
         """The network's input (3, 224, 224) float32 of a path or PIL picture."""
-        if isinstance(picture, str | os.PathLike):
-            try:
-                data = Path(picture).read_bytes()
-            except OSError as error:
-                raise ImageError(str(picture), f"cannot be read ({error.strerror})") from error
-            picture = decode(data, str(picture))
-        return self._pixels(picture.convert("RGB"))
+        return self._pixels(opened(picture))
 
     def encode_image(self, images: Sequence[Any]) -> Floats:
         """Activations (n, d) float32 after the seventh layer's ReLU, so none is negative."""
