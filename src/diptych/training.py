@@ -10,6 +10,7 @@ import ast
 import importlib
 import json
 import shutil
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,7 @@ __all__ = [
     "parse_settings",
     "score",
     "train",
+    "train_builtin",
 ]
 
 
@@ -44,7 +46,7 @@ class Trained:
 
     Args:
         run: The run folder.
-        learner: The trained system.
+        learner: The trained system, a `Learner` or the built-in model.
         seed: Its seed.
         metrics: Measure by direction ("image to text", "text to image") on the protocol's test data.
         measure: What was measured, such as "MAP@ALL" or "R@1".
@@ -53,7 +55,7 @@ class Trained:
     """
 
     run: Path
-    learner: Learner
+    learner: Any
     seed: int
     metrics: Mapping[str, float]
     measure: str
@@ -206,6 +208,51 @@ def train(
         shutil.rmtree(run / "checkpoints")
     seconds = sum(entry["seconds"] for entry in trainer.history)
     return Trained(run, learner, seed, metrics, measure(chosen), len(trainer.history), seconds)
+
+
+def train_builtin(
+    dataset: Dataset,
+    run: Path,
+    *,
+    settings: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    protocol: str | None = None,
+    command: str = "",
+) -> Trained:
+    """Train heads of the built-in model on captioned pictures into a run folder, and evaluate them.
+
+    Args:
+        dataset, run, seed, protocol, command: As for `train`.
+        settings: `epochs` or `batch_size`.
+
+    Raises:
+        UsageError: the folder holds a finished training, or the data are too few.
+        BadParameter: another setting, or of the wrong type.
+    """
+    from diptych.builtin.train import train as train_heads
+
+    if (run / "card.json").exists():
+        raise UsageError(f"{run} holds a finished training; choose another --out or remove it")
+    allowed = {"epochs": 14, "batch_size": 1024}
+    for key, value in (settings or {}).items():
+        if key not in allowed:
+            raise BadParameter(str(UnknownName("parameter of builtin", key, allowed)))
+        if type(value) is not int or value < 1:
+            raise BadParameter(f"{key} of builtin must be a positive int like {allowed[key]}, not {value!r}")
+    chosen = dataset.protocol(protocol)
+    learn = dataset.split(chosen.train)
+    started = time.perf_counter()
+    facts = {
+        "seed": seed,
+        "data": {"name": dataset.name, "sha256": learn.sha256(), "pairs": len(learn.pairs)},
+        "command": command,
+    }
+    train_heads(learn, run, seed=seed, facts=facts, **(settings or {}))
+    seconds = time.perf_counter() - started
+    system = catalogue.load(f"builtin@{run}")
+    epochs = int((settings or {}).get("epochs", allowed["epochs"]))
+    metrics = evaluate(system, dataset, protocol)
+    return Trained(run, system, seed, metrics, measure(chosen), epochs, seconds)
 
 
 def evaluate(system: Any, dataset: Dataset, protocol: str | None = None) -> dict[str, float]:

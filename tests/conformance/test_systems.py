@@ -23,6 +23,9 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = {
             "modality": {"modality_net"},
         }
     },
+    # What their recipes for these data change, too: the papers' weights are for many more pairs.
+    "dcmh": {"parameters": {"balance_weight": 0.01}},
+    "dsph": {"parameters": {"lr": 1e-2}},
 }
 
 

@@ -76,36 +76,37 @@ def command(
         raise typer.Exit(_launched(devices, sys.argv[1:]))
     from diptych.data import open_data
     from diptych.errors import UsageError
-    from diptych.training import parse_settings, train
+    from diptych.training import parse_settings, train, train_builtin
 
     chosen = parse_settings(settings or [])
     dataset = open_data(data, root)
-    if system.partition(":")[0] == "builtin":
-        raise UsageError("builtin")
     name = f"{system}-{Path(data).name}".replace(":", "-").replace("@", "-")
-    folder = out or Path("runs") / name
+    folder, typed = out or Path("runs") / name, shlex.join(["diptych", *sys.argv[1:]])
+    shared: dict[str, Any] = {"settings": chosen, "protocol": protocol, "command": typed}
     results = []
     for number in range(seed, seed + seeds):
         run = folder / f"seed{number}" if seeds > 1 else folder
-        results.append(
-            train(
-                system,
-                dataset,
-                run,
-                settings=chosen,
-                seed=number,
-                features=features,
-                protocol=protocol,
-                validation=validation,
-                command=shlex.join(["diptych", *sys.argv[1:]]),
-                patience=patience,
-                device=device,
-                devices=devices,
-                precision=precision,
-                tensorboard=tensorboard,
-                quiet=quiet or as_json,
-            )
+        if system == "builtin":
+            if features is not None:
+                raise UsageError("the built-in model has its own features; train builtin without --features")
+            results.append(train_builtin(dataset, run, seed=number, **shared))
+            continue
+        one = train(
+            system,
+            dataset,
+            run,
+            seed=number,
+            features=features,
+            validation=validation,
+            patience=patience,
+            device=device,
+            devices=devices,
+            precision=precision,
+            tensorboard=tensorboard,
+            quiet=quiet or as_json,
+            **shared,
         )
+        results.append(one)
     if os.environ.get("RANK", "0") == "0":
         _report(results, as_json)
 

@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from diptych.cli.train import command
+from diptych.errors import BadParameter, UsageError
+
+QUICK = [
+    "--set",
+    "hidden_dim=16",
+    "--set",
+    "dim=8",
+    "--set",
+    "epochs=2",
+    "--set",
+    "lr=1e-3",
+    "--device",
+    "cpu",
+]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
+    app = typer.Typer()
+    app.command("train")(command)
+    monkeypatch.chdir(tmp_path)
+
+    def called(*arguments: str) -> str:
+        result = CliRunner().invoke(app, list(arguments), catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+        return result.stdout
+
+    return called
+
+
+def test_it_trains_and_prints_both_directions(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    out = run("dscmr", "--data", "planted", *QUICK)
+    assert "image to text MAP@ALL" in out
+    assert "text to image MAP@ALL" in out
+    folder = tmp_path / "runs" / "dscmr-planted"
+    assert (folder / "card.json").is_file()
+    card = json.loads((folder / "card.json").read_text())
+    assert f"{card['metrics']['image to text']:.4f}" in out
+
+
+def test_seeds_have_folders_of_their_own_and_a_mean(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    out = run("dscmr", "--data", "planted", "--seeds", "2", "--out", "here", *QUICK)
+    cards = [json.loads((tmp_path / "here" / f"seed{n}" / "card.json").read_text()) for n in (0, 1)]
+    assert [card["seed"] for card in cards] == [0, 1]
+    assert cards[0]["fingerprint"] != cards[1]["fingerprint"]
+    mean = sum(card["metrics"]["text to image"] for card in cards) / 2
+    assert f"{mean:.4f} ±" in out
+
+
+def test_json_holds_what_the_table_does(run) -> None:  # type: ignore[no-untyped-def]
+    (row,) = json.loads(run("acmr:tiny", "--data", "planted", "--json", "--set", "epochs=1"))
+    assert row["measure"] == "MAP@ALL"
+    assert set(row) >= {"run", "seed", "image to text", "text to image", "epochs", "seconds"}
+
+
+def test_a_wrong_setting_names_the_nearest(run) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(BadParameter, match="did you mean"):
+        run("dscmr", "--data", "planted", "--set", "epoch=3")
+
+
+def test_the_builtin_model_goes_to_its_own_training(
+    run,  # type: ignore[no-untyped-def]
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import numpy as np
+
+    import diptych.builtin.train
+    from diptych import catalogue
+
+    seen = {}
+
+    class Stub:
+        similarity = "cosine"
+
+        def encode_image(self, images):  # type: ignore[no-untyped-def]
+            return np.asarray(images)[:, :8]
+
+        encode_text = encode_image
+
+    def heads(split, out, **options):  # type: ignore[no-untyped-def]
+        seen.update(options, pairs=len(split.pairs), out=out)
+        return out
+
+    monkeypatch.setattr(diptych.builtin.train, "train", heads)
+    monkeypatch.setattr(catalogue, "load", lambda name, **_: Stub())
+    out = run("builtin", "--data", "planted", "--set", "epochs=3", "--seed", "4")
+    assert "MAP@ALL" in out
+    assert (seen["epochs"], seen["seed"], seen["pairs"]) == (3, 4, 200)
+    assert seen["facts"]["data"]["name"] == "planted"
+    with pytest.raises(BadParameter, match="'epoch'; did you mean epochs"):
+        run("builtin", "--data", "planted", "--set", "epoch=3")
+    with pytest.raises(BadParameter, match="positive int like 14, not 0"):
+        run("builtin", "--data", "planted", "--set", "epochs=0")
+    with pytest.raises(UsageError, match="without --features"):
+        run("builtin", "--data", "planted", "--features", "bow")
+
+
+def test_importing_the_command_loads_no_torch() -> None:
+    code = "import sys, diptych.cli.train; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.slow
+def test_several_devices_are_processes_of_one_command(tmp_path: Path) -> None:
+    pytest.importorskip("diptych.__main__", reason="the program's entry is not there yet")
+    environment = {key: value for key, value in os.environ.items() if key not in ("WORLD_SIZE", "RANK")}
+    arguments = [
+        "train",
+        "dscmr",
+        "--data",
+        "planted",
+        "--devices",
+        "2",
+        "--out",
+        str(tmp_path / "run"),
+        "--json",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", "diptych", *arguments, *QUICK],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(json.loads(done.stdout)) == 1  # only one of them prints
+    assert (tmp_path / "run" / "weights.safetensors").is_file()
