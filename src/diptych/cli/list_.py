@@ -1,0 +1,62 @@
+"""``diptych list``: systems, feature extractors and data sets with their cards."""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+from typing import Annotated, Literal
+
+import typer
+
+__all__ = ["command"]
+
+_KINDS: dict[str, Literal["system", "feature", "dataset"]] = {
+    "systems": "system",
+    "features": "feature",
+    "data": "dataset",
+}
+
+
+def command(
+    what: Annotated[str, typer.Argument(help="systems, features or data.")] = "systems",
+    pattern: Annotated[str, typer.Argument(help="Names to show; * stands for anything.")] = "*",
+    full: Annotated[bool, typer.Option("--full", help="Show whole cards.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List systems, feature extractors or data sets."""
+    from diptych import catalogue
+    from diptych.errors import UnknownName
+
+    if what not in _KINDS:
+        raise UnknownName("list", what, _KINDS)
+    found = [
+        card
+        for card in catalogue.cards(_KINDS[what]).values()
+        if fnmatch.fnmatch(card.name, pattern.replace("-", "_"))
+    ]
+    if not found:
+        raise UnknownName(f"name among the {what}", pattern, catalogue.names(_KINDS[what]))
+    if as_json:
+        rows = [
+            {"name": c.name, "family": c.family, "title": c.title, **c.fields, "idea": c.idea} for c in found
+        ]
+        typer.echo(json.dumps(rows, indent=2))
+    elif full or "*" not in pattern:
+        for card in found:
+            typer.echo(f"{card.name}: {card.title}")
+            for field, text in card.fields.items():
+                typer.echo(f"  {field}: {text}")
+            typer.echo(
+                "\n" + "\n".join(f"  {line}" if line else "" for line in card.idea.splitlines()) + "\n"
+            )
+    else:
+        from rich.console import Console
+        from rich.table import Table
+
+        table = Table(box=None, pad_edge=False)
+        for heading in ("name", *(("family", "learns from") if what == "systems" else ()), "what"):
+            table.add_column(heading, no_wrap=heading == "name")
+        for card in sorted(found, key=lambda c: (c.family, c.name)):
+            extra = (card.family, card.fields.get("Learns from", "")) if what == "systems" else ()
+            table.add_row(card.name, *extra, card.title)
+        Console(highlight=False).print(table)

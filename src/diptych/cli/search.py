@@ -1,0 +1,180 @@
+"""``diptych search``: find pictures with words or pictures, and words with pictures."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from diptych.engine.collection import Collection
+    from diptych.engine.results import Results
+
+__all__ = ["command"]
+
+
+def command(
+    words: Annotated[
+        list[str] | None, typer.Argument(metavar="WORDS...", help="What to look for, with or without quotes.")
+    ] = None,
+    place: Annotated[
+        Path, typer.Option("--in", help="Indexed folder, or one inside it.", show_default="this folder")
+    ] = Path(),
+    image: Annotated[
+        list[Path] | None, typer.Option("--image", help="A picture to look like; may be repeated.")
+    ] = None,
+    negative: Annotated[
+        list[str] | None, typer.Option("--not", help="Words to keep away from; may be repeated.")
+    ] = None,
+    text_weight: Annotated[float, typer.Option(help="Weight of the words.")] = 1.0,
+    image_weight: Annotated[float, typer.Option(help="Weight of each picture.")] = 1.0,
+    not_weight: Annotated[float, typer.Option(help="Weight of each --not.")] = 0.5,
+    to: Annotated[str, typer.Option(help="What to find: image or text.")] = "image",
+    k: Annotated[int, typer.Option("-k", help="Most results.")] = 10,
+    min_score: Annotated[
+        float | None, typer.Option(help="Leave out results that score lower.", show_default=False)
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Write a contact sheet to this file.", show_default=False)
+    ] = None,
+    open_: Annotated[bool, typer.Option("--open", help="Show a contact sheet in the browser.")] = False,
+    paths: Annotated[bool, typer.Option("--paths", help="Print paths only, for other programs.")] = False,
+    null: Annotated[bool, typer.Option("-0", "--null", help="With --paths: end names with NUL.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Find pictures with words or pictures, and words with pictures (--to text)."""
+    from diptych.engine import collection as engine
+
+    asked = " ".join(words or [])
+    with engine.open(place, create=False) as opened:
+        results = opened.search(
+            asked or None,
+            image=image or (),
+            negative=negative or (),
+            text_weight=text_weight,
+            image_weight=image_weight,
+            negative_weight=not_weight,
+            to=to,  # type: ignore[arg-type]  # search says what is allowed
+            k=k,
+            min_score=min_score,
+        )
+        question = _question(asked, image or [], negative or [])
+        if html or open_:
+            _sheet(question, results, image or [], html, show=open_)
+        if as_json:
+            _print_json(opened, question, to, results)
+        elif paths:
+            _print_paths(results, b"\0" if null else b"\n")
+        elif not html and not open_:
+            _print_table(results, to)
+        if not as_json:
+            _notes(opened, results, to)
+
+
+def _question(asked: str, images: list[Path], negative: list[str]) -> str:
+    parts = [asked] if asked else []
+    parts += [f"like {path.name}" for path in images]
+    return ", ".join(parts) + "".join(f", not {word}" for word in negative)
+
+
+def _print_json(opened: Collection, question: str, to: str, results: Results) -> None:
+    facts = {
+        "query": question,
+        "to": to,
+        "folder": str(opened.folder),
+        "model": opened.model,
+        "nothing_matches": results.nothing_matches,
+        "seconds": round(results.seconds, 4),
+        "results": [
+            {
+                "rank": r.rank,
+                "score": round(r.score, 6),
+                "probability": None if r.probability is None else round(r.probability, 4),
+                "word": r.word,
+                "path": None if r.path is None else str(r.path),
+                "text": r.text,
+            }
+            for r in results
+        ],
+    }
+    typer.echo(json.dumps(facts, indent=2, ensure_ascii=True))
+
+
+def _print_paths(results: Results, end: bytes) -> None:
+    import os
+
+    # Bytes, so that a name in any encoding reaches the next program as it is; each file once.
+    for path in dict.fromkeys(r.path for r in results if r.path is not None):
+        sys.stdout.buffer.write(os.fsencode(path) + end)
+    sys.stdout.buffer.flush()
+
+
+def _print_table(results: Results, to: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(overflow="fold")
+    for r in results:
+        style = {"strong": "bold green", "good": "green", "fair": "yellow", "weak": "dim"}[r.word]
+        where = _shown(r.path)
+        first = Text(r.text or "") if to == "text" else Text(where)
+        if to == "text":
+            first.append(f"  {where}", style="dim")
+        elif r.text:
+            first.append("  " + r.text.splitlines()[0], style="dim")
+        table.add_row(str(r.rank), Text(r.word, style=style), f"{r.score:.3f}", first)
+    # A pipe has no width; cutting lines there would break names.
+    width = None if sys.stdout.isatty() else 10_000
+    Console(width=width, highlight=False, soft_wrap=not sys.stdout.isatty()).print(table)
+
+
+def _shown(path: Path | None) -> str:
+    if path is None:
+        return ""
+    if path.is_relative_to(Path.cwd()):
+        path = path.relative_to(Path.cwd())
+    return str(path).encode("utf-8", "backslashreplace").decode("utf-8").replace("\n", "\\n")
+
+
+def _notes(opened: Collection, results: Results, to: Any) -> None:
+    if not opened.record.count(to):
+        typer.echo(
+            "there are no texts in this collection; captions come from .txt files, caption lists and the "
+            "pictures' own fields"
+            if to == "text"
+            else f"there are no pictures in this collection; add some: diptych index {opened.folder}",
+            err=True,
+        )
+    elif results.nothing_matches:
+        typer.echo("nothing matches well; these are only the least bad", err=True)
+
+
+def _sheet(question: str, results: Results, images: list[Path], target: Path | None, *, show: bool) -> None:
+    import tempfile
+
+    from diptych.engine.decode import read_image
+    from diptych.report.contact_sheet import Cell, Sheet, contact_sheet
+
+    if target is None:
+        target = Path(tempfile.mkdtemp(prefix="diptych-")) / "found.html"
+    cells = [Cell(r.rank, r.score, r.word, r.path, r.text, r.side == "image") for r in results]
+    note = "Nothing matches well; these are only the least bad." if results.nothing_matches else ""
+    page = contact_sheet(
+        [Sheet(question, cells, images, note)],
+        title=f"Diptych: {question}",
+        read=lambda path: read_image(path, size=320),
+        base=target.parent,
+    )
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(page, encoding="utf-8")
+    if show:
+        typer.launch(str(target))
+    typer.echo(str(target), err=True)
