@@ -19,7 +19,16 @@ from diptych.data.planted import Planted
 from diptych.learner import Learner
 from diptych.trainer import Trainer
 
-__all__ = ["Spy", "Stopped", "chance", "drawn", "mean_average_precision", "planted", "unchanged"]
+__all__ = [
+    "Spy",
+    "Stopped",
+    "chance",
+    "drawn",
+    "literal_map",
+    "mean_average_precision",
+    "planted",
+    "unchanged",
+]
 
 _COLOURS = {"red": (220, 40, 40), "green": (40, 180, 60), "blue": (50, 80, 220), "yellow": (230, 210, 40)}
 
@@ -121,7 +130,7 @@ def mean_average_precision(learner: Any, split: Split) -> dict[str, float]:
     assert split.label is not None
     assert split.text_label is not None
     relevant = split.label.astype(np.int64) @ split.text_label.T.astype(np.int64) > 0
-    return {"from image": _map(scores, relevant), "from text": _map(scores.T, relevant.T)}
+    return {"from image": literal_map(scores, relevant), "from text": literal_map(scores.T, relevant.T)}
 
 
 def chance(split: Split) -> float:
@@ -130,10 +139,10 @@ def chance(split: Split) -> float:
     assert split.text_label is not None
     relevant = split.label.astype(np.int64) @ split.text_label.T.astype(np.int64) > 0
     random = np.random.default_rng(0)
-    return float(np.mean([_map(random.random(relevant.shape), relevant) for _ in range(20)]))
+    return float(np.mean([literal_map(random.random(relevant.shape), relevant) for _ in range(20)]))
 
 
-def _map(scores: NDArray[Any], relevant: NDArray[np.bool_]) -> float:
+def literal_map(scores: NDArray[Any], relevant: NDArray[np.bool_]) -> float:
     """Mean over the queries of the mean precision at the relevant ranks; 0 for a query with none."""
     total = 0.0
     for row, truth in zip(scores, relevant, strict=True):
