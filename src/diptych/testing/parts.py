@@ -52,9 +52,8 @@ def finds_the_best(make: Callable[[], Index], similarity: str, recall: float) ->
     hits = index.search(queries, 10)
     true_rows, true_scores = _brute_force(similarity, queries, gallery, rows, 10)
     if recall < 1:
-        found = np.mean(
-            [len(set(a) & set(b)) / 10 for a, b in zip(hits.rows.tolist(), true_rows.tolist(), strict=True)]
-        )
+        pairs = zip(hits.rows.tolist(), true_rows.tolist(), strict=True)
+        found = float(np.mean([len(set(ours) & set(best)) / 10 for ours, best in pairs]))
         _must(found >= recall, f"recall is {found:.3f}; {recall} is required")
         return
     _must(bool(np.allclose(hits.scores, true_scores, atol=1e-4)), "the scores differ from brute force")
@@ -86,7 +85,7 @@ def replaces(make: Callable[[], Index], similarity: str, recall: float) -> None:
 
 
 def forgets_and_relearns(make: Callable[[], Index], similarity: str, recall: float) -> None:
-    """What was removed is not found, what was never there may be removed, and what is added again is found."""
+    """What was removed is not found, what never was there may be removed, what comes back is found."""
     gallery, _, rows = _vectors(similarity)
     index = make()
     index.add(rows, gallery)
