@@ -11,7 +11,7 @@ COLOURS = {"red": 0, "green": 1, "blue": 2}
 
 
 class Colours:
-    """Mean colour of a picture; count of colour names in a text."""
+    """Mean colour of a picture; count of colour names in a text. Counts what it had to encode."""
 
     name = "colours"
     similarity = "cosine"
@@ -21,6 +21,7 @@ class Colours:
 
     def __init__(self) -> None:
         self.pictures = 0
+        self.texts = 0
 
     def prepare(self, picture: Any) -> np.ndarray:
         return np.asarray(picture.resize((8, 8)), np.uint8)
@@ -32,6 +33,7 @@ class Colours:
         return means + np.float32(1)
 
     def encode_text(self, texts: Sequence[str]) -> np.ndarray:
+        self.texts += len(texts)
         return np.array(
             [[text.lower().count(colour) + 0.01 for colour in COLOURS] for text in texts], np.float32
         )

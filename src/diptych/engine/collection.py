@@ -197,7 +197,8 @@ class Collection:
                 batch_size=batch_size or int(getattr(encoder, "batch_size", 16)),
                 on_progress=on_progress,
             )
-            summary.removed = self._forget_gone(given, {self.record.key(f.path) for f in found}, recursive)
+            seen = {self.record.key(f.path) for f in found if f.size >= 0}
+            summary.removed = self._forget_gone(given, seen, recursive)
         summary.seconds = time.perf_counter() - started
         return summary
 
@@ -252,7 +253,7 @@ class Collection:
         self,
         query: str | Path | Item | None = None,
         *,
-        image: str | Path | Sequence[str | Path] = (),
+        image: Any = (),
         negative: str | Sequence[str] = (),
         text_weight: float = 1.0,
         image_weight: float = 1.0,
@@ -265,7 +266,7 @@ class Collection:
 
         Args:
             query: Words, the path of a picture (as a `Path`), or a ready `Item`.
-            image: Pictures to look like, also.
+            image: Pictures to look like, also: a path, a PIL picture, or a list of these.
             negative: Words to keep away from.
             text_weight, image_weight, negative_weight: Weights of the words, of each picture, and of each
                 of the words to keep away from.
@@ -293,8 +294,9 @@ class Collection:
         assert isinstance(search, Search)
         vectors = search.encode(queries)
         hits = search.rank(vectors)
-        sample = self._sample_scores(vectors, to)
-        likely = words.probabilities(self.encoder, vectors, hits.scores, sample, to=to)
+        likely = words.probabilities(
+            self.encoder, vectors, hits.scores, lambda: self._sample_scores(vectors, to), to=to
+        )
         answers = []
         for rows, scores, chances in zip(hits.rows, hits.scores, likely, strict=True):
             real = (rows >= 0) & (scores >= (-np.inf if min_score is None else min_score))
@@ -366,16 +368,14 @@ class Collection:
         def covered(path: Path) -> bool:
             return any(path.parent == f or (recursive and f in path.parents) for f in folders)
 
-        files = self.record.files()
-        gone = [
-            file.id
-            for key, file in files.items()
-            if key not in seen and covered(self.record.place(key)) and not self.record.place(key).exists()
-        ]
-        failed = [
-            key for key in self.record.skipped()
-            if key not in seen and not os.path.lexists(self.record.place(key))
-        ]  # fmt: skip
+        gone, failed = [], []
+        for key, file in self.record.files().items():
+            place = self.record.place(key)
+            if key not in seen and covered(place) and not os.path.exists(place) and not _hidden(place):
+                gone.append(file.id)
+        for key in self.record.skipped():
+            if key not in seen and not os.path.lexists(self.record.place(key)):
+                failed.append(key)
         if gone or failed:
             with self.record.batch(changes=bool(gone)):
                 self.record.remove_files(gone)
@@ -385,12 +385,12 @@ class Collection:
     def _query(
         self,
         query: str | Path | Item | None,
-        image: str | Path | Sequence[str | Path],
+        image: Any,
         negative: str | Sequence[str],
         weights: tuple[float, float, float],
     ) -> Item:
         text_weight, image_weight, negative_weight = weights
-        images = [image] if isinstance(image, (str, Path)) else list(image)
+        images = list(image) if isinstance(image, (list, tuple)) else [image]
         terms: list[tuple[float, Item]] = []
         if isinstance(query, Item):
             terms.append((1.0, query))
@@ -398,7 +398,7 @@ class Collection:
             images.insert(0, query)
         elif query is not None and query.strip():
             terms.append((text_weight, Item(text=query.strip())))
-        terms += [(image_weight, Item(image=Path(path))) for path in images]
+        terms += [(image_weight, Item(image=Path(one) if isinstance(one, str) else one)) for one in images]
         if not terms:
             raise UsageError("nothing was asked; give words, or a picture with --image")
         avoided = [negative] if isinstance(negative, str) else negative
@@ -493,6 +493,12 @@ def _writable_place(folder: Path) -> Path:
     )
 
 
+def _hidden(path: Path) -> bool:
+    """Whether a folder above that may not be entered hides the file, rather than its being gone."""
+    above = next((folder for folder in path.parents if os.path.isdir(folder)), None)
+    return above is not None and not os.access(above, os.R_OK | os.X_OK)
+
+
 def _is_folder(name: str) -> bool:
     return "@" not in name and (Path(name) / "card.json").is_file()
 
@@ -503,3 +509,21 @@ def _named(holder: Path) -> str:
         return f" (process {who['pid']} on {who['host']})"
     except (OSError, ValueError, KeyError):
         return ""
+
+
+def discard(path: str | Path) -> None:
+    """Forget a folder's own collection altogether; the pictures stay. Nothing happens where there is none.
+
+    Raises:
+        CollectionBusy: a process is writing to it.
+    """
+    folder = Path(os.path.abspath(Path(path).expanduser()))
+    for place in (folder / FOLDER, _home_of(folder)):
+        if not (place / "collection.sqlite").is_file():
+            continue
+        with Collection(folder) as collection, collection.writing():
+            pass
+        for name in ("collection.sqlite", "collection.sqlite-wal", "collection.sqlite-shm"):
+            (place / name).unlink(missing_ok=True)
+        for file in (place / "search").glob("*"):
+            file.unlink(missing_ok=True)

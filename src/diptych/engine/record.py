@@ -8,13 +8,18 @@ precision, binary codes packed. A batch is one transaction, on disk in full when
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import sqlite3
+import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from diptych.errors import CollectionError, TooNew
 
@@ -44,6 +49,8 @@ _SCHEMA = (
         vector BLOB NOT NULL
     )""",
     "CREATE INDEX item_by_file ON item (file)",
+    "CREATE INDEX item_by_side ON item (side, row)",
+    "CREATE INDEX item_by_text ON item (text) WHERE text IS NOT NULL",
     """CREATE TABLE skipped (
         path BLOB PRIMARY KEY, reason TEXT NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL
     ) WITHOUT ROWID""",
@@ -52,13 +59,23 @@ _SCHEMA = (
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What the record knows of a file: enough to see whether it changed."""
+    """What the record knows of a file: enough to see whether it changed.
+
+    Args:
+        id: Number of the file.
+        size: Bytes.
+        mtime_ns: Time of its last change, in nanoseconds since 1970.
+        hash: Of its content.
+        captions: State of the files beside it that may caption it (`captions.Sidecars.stamp`).
+        image: Whether it holds a picture.
+    """
 
     id: int
     size: int
     mtime_ns: int
     hash: bytes
     captions: str
+    image: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,18 +113,12 @@ class Record:
     def __init__(self, path: Path, root: Path) -> None:
         self.path, self.root = path, root
         try:
-            # Isolation level None: transactions are ours, begun by `batch`.
-            self._db = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
-            self._db.execute("PRAGMA foreign_keys = ON")
-            self._db.execute("PRAGMA synchronous = FULL")
-            self._db.execute("PRAGMA journal_mode = WAL")
-            with self.batch(changes=False):
-                if not self._db.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone():
-                    for statement in _SCHEMA:
-                        self._db.execute(statement)
-                    self.set("schema", str(SCHEMA_VERSION))
-                    self.set("generation", "0")
-                version = int(self.get("schema") or 0)
+            self._db = self._connected()
+            # Looking takes no lock, so that opening never waits for a writer.
+            if not self._db.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone():
+                with self.batch(changes=False):
+                    self._found()
+            version = int(self.get("schema") or 0)
         except (sqlite3.Error, ValueError) as error:
             raise CollectionError(
                 f"{path} cannot be used as a collection ({error}); "
@@ -119,6 +130,34 @@ class Record:
                 f"{path} was written by a later version of Diptych (format {version}, this one knows up to "
                 f"{SCHEMA_VERSION}); pip install --upgrade diptych"
             )
+
+    def _connected(self) -> sqlite3.Connection:
+        # Isolation level None: transactions are ours, begun by `batch`.
+        connect = functools.partial(
+            sqlite3.connect, timeout=30, isolation_level=None, check_same_thread=False
+        )
+        db: sqlite3.Connection = connect(self.path)
+        try:
+            db.execute("PRAGMA foreign_keys = ON")
+            db.execute("PRAGMA synchronous = FULL")
+            db.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError:
+            db.close()
+            writable = os.access(self.path, os.W_OK) and os.access(self.path.parent, os.W_OK)
+            if writable or not self.path.is_file():
+                raise
+            # On a read-only disk there are no writers, so no lock is needed.
+            db = connect(f"{self.path.absolute().as_uri()}?immutable=1", uri=True)
+        return db
+
+    def _found(self) -> None:
+        if self._db.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone():
+            return  # another process was faster
+        for statement in _SCHEMA:
+            self._db.execute(statement)
+        self.set("schema", str(SCHEMA_VERSION))
+        self.set("generation", "0")
+        self.set("id", uuid.uuid4().hex)
 
     def close(self) -> None:
         """Close the file; the object is of no use afterwards."""
@@ -171,34 +210,30 @@ class Record:
 
     def files(self) -> dict[bytes, Known]:
         """Every file by its stored name."""
-        rows = self._db.execute("SELECT path, id, size, mtime_ns, hash, captions FROM file")
-        return {row[0]: Known(*row[1:]) for row in rows}
+        rows = self._db.execute(
+            "SELECT path, id, size, mtime_ns, hash, captions, "
+            "EXISTS (SELECT 1 FROM item WHERE item.file = file.id AND side = 'image') FROM file"
+        )
+        return {row[0]: Known(row[1], row[2], row[3], row[4], row[5], bool(row[6])) for row in rows}
 
-    def put_file(self, key: bytes, size: int, mtime_ns: int, digest: bytes, captions: str) -> int:
+    def put_file(self, key: bytes, size: int, mtime_ns: int, digest: bytes) -> int:
         """Store a file anew, forgetting its items if it was there; returns its id."""
-        self._db.execute("DELETE FROM file WHERE path = ?", (key,))
-        self._db.execute("DELETE FROM skipped WHERE path = ?", (key,))
+        self.remove_file(key)
         done = self._db.execute(
-            "INSERT INTO file (path, size, mtime_ns, hash, captions) VALUES (?, ?, ?, ?, ?)",
-            (key, size, mtime_ns, digest, captions),
+            "INSERT INTO file (path, size, mtime_ns, hash) VALUES (?, ?, ?, ?)", (key, size, mtime_ns, digest)
         )
         assert done.lastrowid is not None
         return done.lastrowid
 
     def move_file(self, file: int, key: bytes, size: int, mtime_ns: int) -> None:
         """The file has another name, or another time; its items stay."""
-        self._db.execute("DELETE FROM skipped WHERE path = ?", (key,))
         self._db.execute(
             "UPDATE file SET path = ?, size = ?, mtime_ns = ? WHERE id = ?", (key, size, mtime_ns, file)
         )
 
-    def copy_image(self, source: int, target: int) -> None:
-        """Give a file the picture item of another with the same content."""
-        self._db.execute(
-            "INSERT INTO item (file, side, text, meta, vector) "
-            "SELECT ?, side, text, meta, vector FROM item WHERE file = ? AND side = 'image'",
-            (target, source),
-        )
+    def remove_file(self, key: bytes) -> None:
+        """Forget the file of that name and its items, if it is known."""
+        self._db.execute("DELETE FROM file WHERE path = ?", (key,))
 
     def remove_files(self, ids: Iterable[int]) -> None:
         """Forget files and their items."""
@@ -210,10 +245,28 @@ class Record:
         """Store the picture of a file."""
         self._db.execute("INSERT INTO item (file, side, vector) VALUES (?, 'image', ?)", (file, vector))
 
-    def put_captions(self, file: int, signature: str, captions: Sequence[Caption]) -> None:
-        """Replace the texts of a file."""
+    def image_vector(self, file: int) -> bytes | None:
+        """The stored vector of a file's picture; None if it has none."""
+        found = self._db.execute(
+            "SELECT vector FROM item WHERE file = ? AND side = 'image'", (file,)
+        ).fetchone()
+        return None if found is None else bytes(found[0])
+
+    def text_vectors(self, texts: Iterable[str]) -> dict[str, bytes]:
+        """The stored vectors of those of the texts that are stored anywhere."""
+        found = {}
+        for text in texts:
+            row = self._db.execute("SELECT vector FROM item WHERE text = ? LIMIT 1", (text,)).fetchone()
+            if row is not None:
+                found[text] = bytes(row[0])
+        return found
+
+    def put_captions(self, file: int, stamp: str, captions: Sequence[Caption]) -> None:
+        """Make these the texts of a file; rows stay as they are if the texts do."""
+        self._db.execute("UPDATE file SET captions = ? WHERE id = ?", (stamp, file))
+        if self.texts(file) == [(caption.text, caption.source) for caption in captions]:
+            return
         self._db.execute("DELETE FROM item WHERE file = ? AND side = 'text'", (file,))
-        self._db.execute("UPDATE file SET captions = ? WHERE id = ?", (signature, file))
         self._db.executemany(
             "INSERT INTO item (file, side, text, meta, vector) VALUES (?, 'text', ?, ?, ?)",
             ((file, c.text, json.dumps({"source": c.source}), c.vector) for c in captions),
@@ -247,6 +300,15 @@ class Record:
         )
         return [row[0] for row in rows]
 
+    def texts(self, file: int) -> list[tuple[str, str]]:
+        """Text and source of each text of a file."""
+        rows = self._db.execute(
+            "SELECT text, json_extract(meta, '$.source') FROM item WHERE file = ? AND side = 'text' "
+            "ORDER BY row",
+            (file,),
+        )
+        return [(row[0], row[1]) for row in rows]
+
     def own_texts(self, key: bytes) -> list[str]:
         """The texts that a file carries in its own fields."""
         rows = self._db.execute(
@@ -275,6 +337,11 @@ class Record:
             "SELECT row, vector FROM item WHERE side = ? AND row > ? ORDER BY row", (side, after)
         )
 
+    def row_numbers(self, side: Side) -> NDArray[np.int64]:
+        """Every row of a side, ascending, as an array."""
+        rows = self._db.execute("SELECT row FROM item WHERE side = ? ORDER BY row", (side,))
+        return np.fromiter((row[0] for row in rows), np.int64)
+
     def count(self, side: Side) -> int:
         """How many items a side has."""
         return int(self._db.execute("SELECT count(*) FROM item WHERE side = ?", (side,)).fetchone()[0])
@@ -286,12 +353,11 @@ class Record:
         return {row[0]: (row[1], row[2], row[3]) for row in self._db.execute("SELECT * FROM skipped")}
 
     def put_skipped(self, key: bytes, reason: str, size: int, mtime_ns: int) -> None:
-        """Remember a file that could not be read; what it held before is forgotten."""
-        self._db.execute("DELETE FROM file WHERE path = ?", (key,))
+        """Remember a file that could not be read; size and time -1 make every run try again."""
         self._db.execute("INSERT OR REPLACE INTO skipped VALUES (?, ?, ?, ?)", (key, reason, size, mtime_ns))
 
     def remove_skipped(self, keys: Iterable[bytes]) -> None:
-        """Forget files that could not be read and are gone."""
+        """Forget that these files could not be read."""
         self._db.executemany("DELETE FROM skipped WHERE path = ?", ((key,) for key in keys))
 
     def check(self) -> str:

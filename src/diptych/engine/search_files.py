@@ -1,13 +1,20 @@
-"""Disposable copies of one side's vectors as one memory-mapped matrix, built from the record.
+"""Disposable copies of one side's vectors as one memory-mapped matrix, appended to from the record.
 
-Deleting them loses nothing; anything about them that is doubtful makes them be built again.
+Deleting them loses nothing; anything about them that is doubtful makes them be built again. Two plain files
+hold the vectors and their row numbers in row order, a third says what they cover and how they sum up. Rows
+that were removed stay in the files, unused, until they are a quarter of it.
 """
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import functools
 import json
 import os
-from dataclasses import dataclass
+import zlib
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +29,49 @@ from diptych.index.flat import best
 
 __all__ = ["SearchFiles"]
 
-# Up to this many bytes of single-precision vectors are kept in memory, where a scan is several times faster.
-_KEPT_BYTES = 1 << 30
+_FORMAT = 1
+_APPENDED_ROWS = 8_192  # written at a time
+_DEAD_SHARE = 0.25
+# Below this many bytes of single-precision vectors plain NumPy is fastest, and faiss need not be imported.
+_SMALL_BYTES = 64 << 20
+# Half-precision vectors that faiss scans at a time. They are copied into its memory, which stays in cache;
+# measured at 100,000 x 512: 9 ms a query, against 34 ms for a product with a whole single-precision matrix.
+_CHUNK_ROWS = 1_024
+_FEW_QUERIES = 8  # beyond, one matrix product of many queries is faster than faiss query by query
 _BLOCK_ROWS = 16_384
 
 
 @dataclass(frozen=True, slots=True)
+class _Stamp:
+    """What the files cover.
+
+    Args:
+        format: Of the files.
+        collection: Identity of the record they are from.
+        generation: Of the record when they were last brought up to date.
+        kind: Similarity of the encoder.
+        width: Bytes of a vector.
+        count: Vectors.
+        vectors_sum, rows_sum: CRC-32 of the two files up to `count`.
+    """
+
+    format: int
+    collection: str
+    generation: int
+    kind: str
+    width: int
+    count: int
+    vectors_sum: int
+    rows_sum: int
+
+
+@dataclass(frozen=True, slots=True)
 class _Matrix:
+    """Row numbers (n,) ascending, vectors (n, d) half precision or (n, bytes), and which still count."""
+
     rows: Rows
     vectors: NDArray[Any]
+    alive: NDArray[np.bool_]
 
 
 class SearchFiles:
@@ -45,14 +86,16 @@ class SearchFiles:
 
     def __init__(self, record: Record, side: Side, *, kind: str, folder: Path) -> None:
         self._record, self._side, self._kind, self._folder = record, side, kind, folder
+        self._type = np.dtype(np.uint8 if kind == "hamming" else np.float16)
         self._generation = -1
-        self._matrix = _Matrix(np.zeros(0, np.int64), np.zeros((0, 0), np.float16))
+        self._matrix = _Matrix(np.zeros(0, np.int64), np.zeros((0, 0), self._type), np.zeros(0, np.bool_))
         self._single: Floats | None = None
 
     @property
     def rows(self) -> Rows:
         """The rows that can be found, ascending."""
-        return self._current().rows
+        matrix = self._current()
+        return matrix.rows[matrix.alive]
 
     def add(self, rows: Rows, vectors: NDArray[Any]) -> None:
         """Refused: a collection is filled through its record.
@@ -81,90 +124,190 @@ class SearchFiles:
     def search(self, vectors: NDArray[Any], k: int, within: Rows | None = None) -> Hits:
         """The k best rows of each query (q, d), ties by row; only rows of `within`, if given."""
         matrix = self._current()
-        rows, chosen = matrix.rows, None
-        if within is not None:
-            chosen = np.flatnonzero(np.isin(rows, within))
-            rows = rows[chosen]
         queries = np.asarray(vectors, np.float32)
         if self._kind == "cosine":
             queries = similarity.unit(queries)
-        scores = np.empty((len(queries), len(rows)), np.float32)
-        if self._single is not None:
-            gallery = self._single if chosen is None else self._single[chosen]
-            np.matmul(queries, gallery.T, out=scores)
-        else:
-            for start in range(0, len(rows), _BLOCK_ROWS):
-                at = slice(start, start + _BLOCK_ROWS)
-                block = matrix.vectors[at] if chosen is None else matrix.vectors[chosen[at]]
-                scores[:, at] = self._scores(queries, block)
-        return best(scores, rows, k)
+        wanted = matrix.alive if within is None else matrix.alive & np.isin(matrix.rows, within)
+        few = 8 * np.count_nonzero(wanted) < len(wanted)
+        if self._kind != "hamming" and self._single is None and not few and len(queries) <= _FEW_QUERIES:
+            return _scan(queries, matrix, k, wanted)
+        at = np.flatnonzero(wanted)
+        return best(self._scores(queries, matrix, at), matrix.rows[at], k)
 
     def vectors(self, rows: Rows) -> NDArray[Any]:
         """Stored vectors of these rows, which must exist."""
         matrix = self._current()
         return matrix.vectors[np.searchsorted(matrix.rows, rows)]
 
-    def _scores(self, queries: Floats, block: NDArray[Any]) -> Floats:
-        if self._kind == "hamming":
-            return similarity.hamming(queries, similarity.unpack(np.ascontiguousarray(block)))
-        return queries @ block.astype(np.float32).T
+    def _scores(self, queries: Floats, matrix: _Matrix, at: NDArray[np.intp]) -> Floats:
+        """Scores (q, len(at)) of the vectors at these positions."""
+        if self._single is not None:
+            return queries @ (self._single if len(at) == len(self._single) else self._single[at]).T
+        scores = np.empty((len(queries), len(at)), np.float32)
+        for start in range(0, len(at), _BLOCK_ROWS):
+            part = slice(start, start + _BLOCK_ROWS)
+            block = matrix.vectors[at[part]]
+            if self._kind == "hamming":
+                scores[:, part] = similarity.hamming(queries, similarity.unpack(block))
+            else:
+                scores[:, part] = queries @ block.astype(np.float32).T
+        return scores
+
+    # Keeping up with the record
 
     def _current(self) -> _Matrix:
         generation = self._record.generation
         if generation != self._generation:
             self._single = None
-            self._matrix = self._opened(generation) or self._built(generation)
+            self._matrix = self._brought_up_to_date(generation)
             self._generation = generation
-        wanted = self._matrix.vectors.size * 4
-        if self._single is None and self._kind != "hamming" and wanted <= _KEPT_BYTES:
-            self._single = self._matrix.vectors.astype(np.float32)
+            if self._kind != "hamming" and self._matrix.vectors.size * 4 <= _SMALL_BYTES:
+                self._single = self._matrix.vectors.astype(np.float32)
         return self._matrix
 
-    def _paths(self, generation: int) -> tuple[Path, Path]:
-        stem = f"{self._side}-{generation}"
-        return self._folder / f"{stem}.npy", self._folder / f"{stem}.rows.npy"
+    def _brought_up_to_date(self, generation: int) -> _Matrix:
+        stamp = self._stamp()
+        matrix = self._opened(stamp)
+        if matrix is not None and stamp is not None and stamp.generation == generation and matrix.alive.all():
+            return matrix
+        from filelock import FileLock, Timeout
 
-    def _opened(self, generation: int) -> _Matrix | None:
-        """What is on disk, or None if it is missing, damaged or not of this generation."""
-        try:
-            vectors, rows = (np.load(path, mmap_mode="r") for path in self._paths(generation))
-            stamp = json.loads((self._folder / f"{self._side}.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError, EOFError):
-            return None
-        expected = {"generation": generation, "shape": list(vectors.shape), "kind": self._kind}
-        whole = stamp == expected and len(rows) == len(vectors) == self._record.count(self._side)
-        return _Matrix(np.asarray(rows), vectors) if whole else None
-
-    def _built(self, generation: int) -> _Matrix:
-        """The matrix out of the record; written to disk where that is possible."""
-        kind = np.uint8 if self._kind == "hamming" else np.float16
-        count = self._record.count(self._side)
-        rows, vectors, at = np.zeros(count, np.int64), np.zeros((count, 0), kind), 0
-        for row, data in self._record.vectors(self._side):
-            if at == count:  # somebody added meanwhile; those belong to the next generation
-                break
-            if not at:
-                vectors = np.zeros((count, len(data) // np.dtype(kind).itemsize), kind)
-            rows[at], vectors[at] = row, np.frombuffer(data, kind)
-            at += 1
-        matrix = _Matrix(rows[:at], vectors[:at])
-        if self._record.generation == generation:
-            self._write(matrix, generation)
-        return matrix
-
-    def _write(self, matrix: _Matrix, generation: int) -> None:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            for old in self._folder.glob(f"{self._side}-*"):
-                old.unlink(missing_ok=True)
-            for path, array in zip(self._paths(generation), (matrix.vectors, matrix.rows), strict=True):
-                unfinished = path.with_suffix(f".{os.getpid()}.part")
-                with unfinished.open("wb") as file:
-                    np.save(file, array)
-                unfinished.replace(path)
-            stamp = {"generation": generation, "shape": list(matrix.vectors.shape), "kind": self._kind}
-            (self._folder / f"{self._side}.json").write_text(json.dumps(stamp), encoding="utf-8")
-        except OSError:
-            # A full disk, a read-only folder, or (on Windows) an old file that another process maps: the
-            # matrix in memory serves as well, and the next process tries again.
-            return
+            with FileLock(self._folder / f"{self._side}.lock", timeout=10):
+                stamp = self._stamp()
+                return self._appended(generation, stamp, self._opened(stamp))
+        except (OSError, Timeout):
+            # A full disk, a read-only folder, or (on Windows) an old file that another process maps: a matrix
+            # in memory serves as well, and the next process tries again.
+            return self._in_memory()
+
+    def _stamp(self) -> _Stamp | None:
+        try:
+            found = json.loads(self._path("json").read_text(encoding="utf-8"))
+            stamp = _Stamp(**found)
+        except (OSError, ValueError, TypeError):
+            return None
+        mine = (_FORMAT, self._record.get("id"), self._kind)
+        return stamp if (stamp.format, stamp.collection, stamp.kind) == mine else None
+
+    def _opened(self, stamp: _Stamp | None) -> _Matrix | None:
+        """What is on disk, or None if it is missing, damaged, or not a beginning of what the record holds."""
+        if stamp is None or not stamp.count:
+            return None
+        try:
+            shape = (stamp.count, stamp.width // self._type.itemsize)
+            vectors = np.memmap(self._path("vectors"), self._type, mode="r", shape=shape)
+            rows = np.fromfile(self._path("rows"), np.int64, stamp.count)
+        except (OSError, ValueError):
+            return None
+        if (zlib.crc32(vectors.data), zlib.crc32(rows.data)) != (stamp.vectors_sum, stamp.rows_sum):
+            return None
+        there = self._record.row_numbers(self._side)
+        alive = np.isin(rows, there, assume_unique=True)
+        whole = np.count_nonzero(alive) == np.searchsorted(there, rows[-1], side="right")
+        return _Matrix(rows, vectors, alive) if whole and alive.mean() > 1 - _DEAD_SHARE else None
+
+    def _appended(self, generation: int, stamp: _Stamp | None, matrix: _Matrix | None) -> _Matrix:
+        """The files after everything that the record has beyond them was added; call with the lock held."""
+        fresh = stamp is None or matrix is None
+        width, count, last, sums = (0, 0, 0, (0, 0)) if stamp is None or matrix is None else (
+            stamp.width, stamp.count, int(matrix.rows[-1]), (stamp.vectors_sum, stamp.rows_sum)
+        )  # fmt: skip
+        if fresh:
+            self._path("json").unlink(missing_ok=True)
+            for name in ("vectors", "rows"):  # not emptied in place: another process may look at them
+                self._path(name).unlink(missing_ok=True)
+        dead = np.zeros(0, np.int64) if matrix is None else matrix.rows[~matrix.alive]
+        del matrix  # lets go of the mapping before the file grows
+        with self._at("vectors", count * width) as to_vectors, self._at("rows", count * 8) as to_rows:
+            for rows, data in _parts(self._record.vectors(self._side, after=last)):
+                width, count = len(data) // len(rows), count + len(rows)
+                sums = (zlib.crc32(data, sums[0]), zlib.crc32(rows.tobytes(), sums[1]))
+                to_vectors.write(data)
+                to_rows.write(rows.tobytes())
+        made = _Stamp(_FORMAT, self._record.get("id") or "", generation, self._kind, width, count, *sums)
+        unfinished = self._path(f"{os.getpid()}.part")
+        unfinished.write_text(json.dumps(asdict(made)), encoding="utf-8")
+        unfinished.replace(self._path("json"))
+        if not count:
+            return self._in_memory()
+        shape = (count, width // self._type.itemsize)
+        vectors = np.memmap(self._path("vectors"), self._type, mode="r", shape=shape)
+        rows = np.fromfile(self._path("rows"), np.int64, count)
+        return _Matrix(rows, vectors, ~np.isin(rows, dead, assume_unique=True))
+
+    def _in_memory(self) -> _Matrix:
+        parts = list(_parts(self._record.vectors(self._side)))
+        rows = np.concatenate([rows for rows, _ in parts]) if parts else np.zeros(0, np.int64)
+        data = np.frombuffer(b"".join(data for _, data in parts), self._type)
+        return _Matrix(rows, data.reshape(len(rows), -1 if len(rows) else 0), np.ones(len(rows), np.bool_))
+
+    def _path(self, ending: str) -> Path:
+        return self._folder / f"{self._side}.{ending}"
+
+    @contextlib.contextmanager
+    def _at(self, name: str, offset: int) -> Iterator[Any]:
+        """The file, open for writing from `offset` on; what lies beyond is left from an interrupted run."""
+        path = self._path(name)
+        with path.open("r+b" if offset else "wb") as file:
+            file.truncate(offset)
+            file.seek(offset)
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def _parts(items: Iterator[tuple[int, bytes]]) -> Iterator[tuple[Rows, bytes]]:
+    """Rows and joined vectors of many items at a time."""
+    rows: list[int] = []
+    data: list[bytes] = []
+    for row, vector in items:
+        rows.append(row)
+        data.append(vector)
+        if len(rows) == _APPENDED_ROWS:
+            yield np.array(rows, np.int64), b"".join(data)
+            rows, data = [], []
+    if rows:
+        yield np.array(rows, np.int64), b"".join(data)
+
+
+def _scan(queries: Floats, matrix: _Matrix, k: int, wanted: NDArray[np.bool_]) -> Hits:
+    """The k best of the wanted rows by inner product, with faiss' half-precision kernel chunk by chunk."""
+    import faiss
+
+    faiss.omp_set_num_threads(1)  # two on a busy machine turned 3 ms into 264 ms
+    index = faiss.IndexScalarQuantizer(
+        matrix.vectors.shape[1], faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT
+    )
+    index.is_trained = True
+    index.codes.resize(_CHUNK_ROWS * index.code_size)
+    memory, everything = int(index.codes.data()), bool(wanted.all())
+    found: list[list[tuple[Floats, Rows]]] = [[] for _ in queries]
+    for start in range(0, len(wanted), _CHUNK_ROWS):
+        chosen = wanted[start : start + _CHUNK_ROWS]
+        if not everything and not chosen.any():
+            continue
+        chunk = matrix.vectors[start : start + len(chosen)]
+        ctypes.memmove(memory, chunk.ctypes.data, chunk.nbytes)
+        index.ntotal = len(chosen)
+        ask = functools.partial(index.search, queries)
+        if not everything:
+            bits = np.packbits(chosen, bitorder="little")
+            selector: Any = faiss.IDSelectorBitmap(bits)  # type: ignore[call-arg, arg-type]  # faiss' own wrapper
+            ask = functools.partial(ask, params=faiss.SearchParameters(sel=selector))  # type: ignore[call-arg]
+        count = min(k + 1, len(chosen))
+        scores, at = ask(count)
+        if count > k and (scores[:, k] == scores[:, k - 1]).any():  # ties must go by row, not by chance
+            scores, at = ask(len(chosen))
+        for query, (line, places) in enumerate(zip(scores, at, strict=True)):
+            real = places >= 0
+            found[query].append((line[real], matrix.rows[start + places[real]]))
+    hits = [best(*_joined(parts), k) for parts in found]
+    return Hits(np.concatenate([hit.rows for hit in hits]), np.concatenate([hit.scores for hit in hits]))
+
+
+def _joined(parts: list[tuple[Floats, Rows]]) -> tuple[Floats, Rows]:
+    if not parts:
+        return np.zeros((1, 0), np.float32), np.zeros(0, np.int64)
+    return np.concatenate([scores for scores, _ in parts])[None], np.concatenate([rows for _, rows in parts])

@@ -7,6 +7,7 @@ the scores of the same query with the rest of the collection.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -20,22 +21,26 @@ WORDS: tuple[tuple[float, Word], ...] = ((0.8, "strong"), (0.5, "good"), (0.2, "
 """Lowest probability of each word."""
 
 
-def probabilities(encoder: Any, queries: Floats, scores: Floats, sample: Floats, *, to: str) -> Floats:
+def probabilities(
+    encoder: Any, queries: Floats, scores: Floats, sample: Callable[[], Floats], *, to: str
+) -> Floats:
     """How likely each hit is a match, (q, k) in [0, 1].
 
     Args:
         encoder: Asked for its own calibration, `calibrate(queries, scores, to=...)`, if it has one.
         queries: (q, d).
         scores: (q, k) of the hits; -inf counts as impossible.
-        sample: (q, n) scores of the same queries with other entries of the collection.
+        sample: Gives (q, n) scores of the same queries with other entries of the collection; called only if
+            the encoder has no calibration.
         to: Side that was searched.
     """
     calibrate = getattr(encoder, "calibrate", None)
     if calibrate is not None:
         return np.asarray(calibrate(queries, scores, to=to), np.float32)
-    spread = sample.std(axis=1, keepdims=True)
+    others = sample()
+    spread = others.std(axis=1, keepdims=True)
     with np.errstate(invalid="ignore"):
-        deviation = (scores - sample.mean(axis=1, keepdims=True)) / np.where(spread > 0, spread, 1)
+        deviation = (scores - others.mean(axis=1, keepdims=True)) / np.where(spread > 0, spread, 1)
     # A match stands about three deviations above a collection's bulk; four is hardly ever chance.
     return np.where(np.isfinite(scores), 1 / (1 + np.exp(-2 * (deviation - 3))), 0).astype(np.float32)
 
