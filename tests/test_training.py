@@ -176,3 +176,36 @@ def test_raw_pictures_for_a_head_say_what_is_missing(tmp_path: Path) -> None:
     data = Loaded("drawn", {"train": learn, "test": test})
     with pytest.raises(UsageError, match="--features"):
         train("dscmr", data, tmp_path, quiet=True)
+
+
+def test_data_without_classes_make_each_image_its_own(tmp_path: Path) -> None:
+    from diptych import training
+
+    whole = Planted(train=30, captions=2).split("train")
+    bare = Split(whole.image, whole.text, None, whole.pairs)
+    found, how = training.labelled("dscmr", bare)
+    assert np.array_equal(found.label, np.eye(30))
+    assert found.text_label is not None
+    assert found.text_label.argmax(axis=1).tolist() == np.repeat(np.arange(30), 2).tolist()
+    assert how == "each image is a class of its own"
+    assert training.labelled("dscmr", whole) == (whole, "as in the data")
+    data = Loaded("own", {"train": bare, "test": bare})
+    settings = {"hidden_dim": 64, "dim": 32, "epochs": 80, "lr": 3e-3}
+    done = train("dscmr", data, tmp_path, settings=settings, protocol="test", quiet=True, device="cpu")
+    assert done.measure == "R@1"
+    assert min(done.metrics.values()) > 0.2  # chance is 1 in 30
+    assert json.loads((tmp_path / "card.json").read_text())["labels"] == how
+
+
+def test_too_many_images_without_classes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    from diptych import training
+
+    monkeypatch.setattr(training, "_MOST_CLASSES", 10)
+    whole = Planted(train=11).split("train")
+    with pytest.raises(UsageError, match="these 11 images have none"):
+        training.labelled("dscmr", Split(whole.image, whole.text, None, whole.pairs))
+
+
+def test_what_is_not_trained_by_fit_is_refused() -> None:
+    with pytest.raises(UsageError, match="builtin is not trained by"):
+        choose_parameters("builtin", "planted", DATA.split("train"), {})

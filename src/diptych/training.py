@@ -12,7 +12,7 @@ import json
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,7 @@ __all__ = [
     "Trained",
     "choose_parameters",
     "evaluate",
+    "labelled",
     "learning_parts",
     "measure",
     "parse_settings",
@@ -38,6 +39,10 @@ __all__ = [
     "train",
     "train_builtin",
 ]
+
+
+# A matrix of images by classes has a byte for each: 400 MB.
+_MOST_CLASSES = 20_000
 
 
 @dataclass(frozen=True)
@@ -92,15 +97,10 @@ def choose_parameters(name: str, dataset: str, train: Split, settings: Mapping[s
         UsageError: the system is not trained by `fit`.
         BadParameter: a setting that the system does not have, or of the wrong type.
     """
-    from diptych.learner import Learner, dimensions
+    from diptych.learner import dimensions
 
     parts = catalogue.parse(name)
-    module = importlib.import_module(catalogue.card("system", parts.system).module)
-    system = getattr(module, module.__all__[0])
-    if not (isinstance(system, type) and issubclass(system, Learner)):
-        raise UsageError(
-            f"{parts.system} is not trained by `diptych train`; see `diptych info {parts.system}`"
-        )
+    module, system = _system(parts.system)
     if parts.variant is not None and parts.variant not in module.VARIANTS:
         raise UnknownName(f"variant of {parts.system}", parts.variant, module.VARIANTS)
     variant = module.VARIANTS[parts.variant or next(iter(module.VARIANTS))]
@@ -133,6 +133,26 @@ def learning_parts(
         train.take(np.sort(order[:held])),
         f"chosen by {held} images held out of {chosen.train!r}",
     )
+
+
+def labelled(name: str, learn: Split) -> tuple[Split, str]:
+    """Training data with the labels that a system asks for, and a sentence about where they come from.
+
+    A user's captioned pictures have no classes. A system that learns from classes then learns with each
+    image, and its texts, as a class of its own: what belongs together is what is paired.
+
+    Raises:
+        UsageError: there are too many images for that.
+    """
+    _, system = _system(catalogue.parse(name).system)
+    if learn.label is not None or "classes" not in system.__dataclass_fields__:
+        return learn, "as in the data"
+    if len(learn.image) > _MOST_CLASSES:
+        raise UsageError(
+            f"{name} learns from classes, and these {len(learn.image)} images have none; as classes of their "
+            f"own there may be at most {_MOST_CLASSES}. Take a system that learns from pairs, or label them"
+        )
+    return replace(learn, label=np.eye(len(learn.image), dtype=np.uint8)), "each image is a class of its own"
 
 
 def train(
@@ -175,6 +195,7 @@ def train(
         dataset = Featured(dataset, names)
     chosen = dataset.protocol(protocol)
     learn, check, how = learning_parts(dataset, protocol, validation)
+    learn, labels = labelled(name, learn)
     parameters = choose_parameters(name, dataset.name, learn, settings or {})
     learner: Learner = catalogue.load(name, seed=seed, **parameters)
     learner.check(learn)
@@ -197,6 +218,7 @@ def train(
             variant=catalogue.parse(name).variant or "paper",
             seed=seed,
             data={"name": dataset.name, "sha256": learn.sha256(), "pairs": len(learn.pairs)},
+            labels=labels,
             checkpoint=how,
             steps=trainer.steps,
             measure=measure(chosen),
@@ -289,6 +311,17 @@ def score(system: Any, query: Split, gallery: Split, relevance: Relevance) -> di
     assert query.positives is not None
     truth[query.positives[:, 0], query.positives[:, 1]] = True
     return {"image to text": _first(to_text, truth), "text to image": _first(to_image, truth.T)}
+
+
+def _system(name: str) -> tuple[Any, Any]:
+    """Module and class of a system that is trained by `fit`."""
+    from diptych.learner import Learner
+
+    module = importlib.import_module(catalogue.card("system", name).module)
+    system = getattr(module, module.__all__[0])
+    if not (isinstance(system, type) and issubclass(system, Learner)):
+        raise UsageError(f"{name} is not trained by `diptych train`; see `diptych info {name}`")
+    return module, system
 
 
 def _scores(system: Any, query: Split, gallery: Split, side: str) -> NDArray[np.float32]:
