@@ -105,6 +105,46 @@ class CLASS:
         return found.astype(np.float32)
 '''
 
+RETRIEVER = '''"""NAME: A healthy retriever (Somebody, Nowhere 2026).
+
+Paper: none
+Code: none
+Inputs: pictures
+Learns from: nothing
+
+Counts the words that a picture's name shares with the query.
+
+Differs from the paper:
+- Nothing.
+"""
+
+import itertools
+
+import numpy as np
+
+from diptych.core import Hits, Stage
+
+__all__ = ["CLASS"]
+VARIANTS = {"paper": {}, "tiny": {}}
+RECIPES = {}
+calls = itertools.count()
+
+
+class CLASS:
+    def over(self, gallery, k):
+        return Ranking(len(gallery), k)
+
+
+class Ranking(Stage):
+    def __init__(self, n, k):
+        self.n, self.k = n, k
+
+    def __call__(self, run):
+        rows = np.array([[len(q.text) % self.n + i for i in range(self.k)] for q in run.queries]) % self.n
+        scores = -np.arange(self.k, dtype=np.float32) * np.ones((len(rows), 1), np.float32)
+        return run.with_hits(Hits(rows, scores))
+'''
+
 IMAGE = "return super().encode_image(images)"
 BROKEN = [
     ("card", "Code: none\n", ""),
@@ -202,6 +242,16 @@ BROKEN_SCORERS = [
     ("pair_equals_matrix_entry", "return found.astype", "found -= found.mean(); return found.astype"),
 ]
 
+BROKEN_RETRIEVERS = [
+    ("ranks_the_gallery", "return run.with_hits(Hits(rows, scores))", "return run"),
+    ("ranks_the_gallery", "Ranking(len(gallery), k)", "Ranking(len(gallery), k + 1)"),
+    ("ranks_the_gallery", "% self.n\n", "+ 1000\n"),
+    ("ranks_the_gallery", "Hits(rows, scores)", "Hits(rows, -scores)"),
+    ("ranks_the_gallery", "Hits(rows, scores)", "Hits(0 * rows, scores)"),
+    ("ranks_the_gallery", "Hits(rows, scores)", "Hits(0 * rows - 1, scores)"),
+    ("ranks_the_same_twice", "len(q.text) % self.n", "next(calls)"),
+]
+
 Install = Callable[[str], str]
 _numbers = itertools.count()
 
@@ -243,11 +293,11 @@ def check_of(name: str, label: str) -> Callable[[], None]:
 
 def test_the_healthy_systems_pass_every_check(install: Install) -> None:
     seen = set()
-    for source in (LEARNER, changed(LEARNER, "    def fit(", "    def unused_fit("), SCORER):
+    for source in (LEARNER, changed(LEARNER, "    def fit(", "    def unused_fit("), SCORER, RETRIEVER):
         for label, check in check_system(install(source)):
             check()
             seen.add(label)
-    broken = {label for label, _, _ in BROKEN + BROKEN_SCORERS}
+    broken = {label for label, _, _ in BROKEN + BROKEN_SCORERS + BROKEN_RETRIEVERS}
     elsewhere = {"listed_without_torch", "builds_in_seconds", "index_equals_brute_force"}
     assert seen == broken | elsewhere, "every check needs a system that fails it"
 
@@ -264,6 +314,13 @@ def test_a_broken_learner_is_found_out(install: Install, label: str, old: str, n
 @pytest.mark.parametrize(("label", "old", "new"), BROKEN_SCORERS)
 def test_a_broken_scorer_is_found_out(install: Install, label: str, old: str, new: str) -> None:
     check = check_of(install(changed(SCORER, old, new)), label)
+    with pytest.raises(AssertionError):
+        check()
+
+
+@pytest.mark.parametrize(("label", "old", "new"), BROKEN_RETRIEVERS)
+def test_a_broken_retriever_is_found_out(install: Install, label: str, old: str, new: str) -> None:
+    check = check_of(install(changed(RETRIEVER, old, new)), label)
     with pytest.raises(AssertionError):
         check()
 

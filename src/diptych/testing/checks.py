@@ -26,6 +26,7 @@ import numpy as np
 import torch
 
 from diptych import catalogue, similarity
+from diptych.core import Run
 from diptych.data.base import Split
 from diptych.errors import BadParameter
 from diptych.learner import Learner, dimensions
@@ -79,6 +80,8 @@ def check_system(
             chosen += [sides_share_a_space, index_equals_brute_force]
     if hasattr(kind, "score"):
         chosen += [scores, permuting_permutes_scores, pair_equals_matrix_entry]
+    if hasattr(kind, "over"):
+        chosen += [ranks_the_gallery, ranks_the_same_twice]
     if issubclass(kind, Learner):
         chosen += [
             saved_and_loaded,
@@ -383,6 +386,41 @@ def pair_equals_matrix_entry(subject: Subject) -> None:
     for row in range(3):
         alone = subject.system.score(images[row : row + 1], texts[2:3])[0, 0]
         _must(abs(alone - matrix[row, 2]) < 1e-5, f"{subject.name}.score of a pair differs from the matrix's")
+
+
+def ranks_the_gallery(subject: Subject) -> None:
+    """The stage of a retriever gives each query at most k rows of the gallery, each once, best first."""
+    run = _retrieved(subject)
+    hits, n = run.hits, len(run.gallery)
+    _must(hits is not None, f"{subject.name}: its stage leaves no hits")
+    assert hits is not None
+    _must(
+        len(hits.rows) == len(run.queries) and hits.rows.shape[1] <= 5,
+        f"{subject.name}: 5 hits of {len(run.queries)} queries have shape {hits.rows.shape}",
+    )
+    for rows, row_scores in zip(hits.rows, hits.scores, strict=True):
+        found = rows[rows >= 0]
+        _must(len(found) > 0, f"{subject.name} finds nothing for a query")
+        _must(
+            bool((found < n).all()) and len(set(found.tolist())) == len(found),
+            f"{subject.name}: rows {found}",
+        )
+        _must(bool((np.diff(row_scores[rows >= 0]) <= 0).all()), f"{subject.name} does not rank by score")
+
+
+def ranks_the_same_twice(subject: Subject) -> None:
+    """A retriever gives the same hits again."""
+    first, second = _retrieved(subject).hits, _retrieved(subject).hits
+    assert first is not None
+    assert second is not None
+    same = np.array_equal(first.rows, second.rows) and np.allclose(first.scores, second.scores, atol=1e-6)
+    _must(same, f"{subject.name} gives other hits when it is asked again")
+
+
+def _retrieved(subject: Subject) -> Run:
+    split = subject.data[1]
+    gallery, queries = split.items("image"), split.items("text")[:3]
+    return subject.build().over(gallery, 5)(Run(queries, gallery))  # type: ignore[no-any-return]
 
 
 def saved_and_loaded(subject: Subject) -> None:
