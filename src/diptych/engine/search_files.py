@@ -32,6 +32,7 @@ __all__ = ["SearchFiles"]
 _FORMAT = 1
 _APPENDED_ROWS = 8_192  # written at a time
 _DEAD_SHARE = 0.25
+_LOCK_SECONDS = 10
 # Below this many bytes of single-precision vectors plain NumPy is fastest, and faiss need not be imported.
 _SMALL_BYTES = 64 << 20
 # Half-precision vectors that faiss scans at a time. They are copied into its memory, which stays in cache;
@@ -128,6 +129,8 @@ class SearchFiles:
         if self._kind == "cosine":
             queries = similarity.unit(queries)
         wanted = matrix.alive if within is None else matrix.alive & np.isin(matrix.rows, within)
+        if not wanted.any():
+            return best(np.zeros((len(queries), 0), np.float32), matrix.rows[:0], k)
         few = 8 * np.count_nonzero(wanted) < len(wanted)
         if self._kind != "hamming" and self._single is None and not few and len(queries) <= _FEW_QUERIES:
             return _scan(queries, matrix, k, wanted)
@@ -174,7 +177,7 @@ class SearchFiles:
 
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            with FileLock(self._folder / f"{self._side}.lock", timeout=10):
+            with FileLock(self._folder / f"{self._side}.lock", timeout=_LOCK_SECONDS):
                 stamp = self._stamp()
                 return self._appended(generation, stamp, self._opened(stamp))
         except (OSError, Timeout):

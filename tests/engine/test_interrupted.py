@@ -1,0 +1,99 @@
+"""A process that is killed at any moment leaves a collection that the next run completes."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from engine_helpers import content
+from fake_encoder import Colours
+from PIL import Image
+
+from diptych.engine.collection import open
+
+_PROGRAM = """
+import sys, time
+sys.path[:0] = {paths!r}
+from fake_encoder import Colours
+from diptych.engine.collection import open
+
+class Slow(Colours):
+    def encode_image(self, images):
+        time.sleep(0.01)
+        return super().encode_image(images)
+
+with open(sys.argv[1], model=Slow()) as collection:
+    print("ready", flush=True)
+    print(collection.add(batch_size=4).added, flush=True)
+"""
+
+
+def start(folder: Path) -> subprocess.Popen[str]:
+    program = _PROGRAM.format(paths=[str(Path(__file__).parent)])
+    return subprocess.Popen(
+        [sys.executable, "-c", program, str(folder)], stdout=subprocess.PIPE, text=True, env=dict(os.environ)
+    )
+
+
+def make(folder: Path, count: int) -> None:
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(count):
+        Image.fromarray(rng.integers(0, 256, (9, 9, 3), np.uint8)).save(folder / f"{number:03}.png")
+        (folder / f"{number:03}.txt").write_text(f"red {number}\nblue {number}\n")
+    (folder / "bad.jpg").write_bytes(b"junk")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no kill -9 there")
+def test_killed_at_random_moments_it_completes_and_equals_an_uninterrupted_run(tmp_path: Path) -> None:
+    make(tmp_path / "killed", 120)
+    make(tmp_path / "whole", 120)
+    with open(tmp_path / "whole", model=Colours()) as collection:
+        collection.add()
+        expected = content(collection)
+        whole = [result.path.name for result in collection.search("red", k=120)]
+    rng, kept = random.Random(3), [0]
+    for _ in range(6):
+        process = start(tmp_path / "killed")
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(rng.uniform(0.01, 0.12))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+        with open(tmp_path / "killed", model=Colours()) as collection:
+            info = collection.info()
+            assert info["check"] == "ok"
+            assert info["images"] % 4 == 0 or info["images"] >= 119  # whole batches only
+            assert info["images"] >= kept[-1]
+            kept.append(info["images"])
+            assert len(collection.search("red", k=200)) == info["images"]
+    assert kept[-1] > 0, "no run was let live long enough to store anything"
+    with open(tmp_path / "killed", model=Colours()) as collection:
+        summary = collection.add()
+        assert summary.added + summary.unchanged == 120
+        assert [skipped.path.name for skipped in summary.skipped] == ["bad.jpg"]
+        assert content(collection) == expected
+        assert [result.path.name for result in collection.search("red", k=120)] == whole
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no kill -9 there")
+def test_a_killed_writer_leaves_no_lock(tmp_path: Path) -> None:
+    make(tmp_path / "photos", 40)
+    process = start(tmp_path / "photos")
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    time.sleep(0.05)
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    with open(tmp_path / "photos", model=Colours()) as collection:
+        summary = collection.add()
+        assert summary.added + summary.unchanged == 40
