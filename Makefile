@@ -12,7 +12,7 @@ dev: $(TEST_STAMP)
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable .
+	$(BIN)/python -m pip install --quiet --editable ".[svg]"
 	touch $@
 
 # torch first and by version: a plain `torch` may bring gigabytes of CUDA that nothing here needs.

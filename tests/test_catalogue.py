@@ -85,7 +85,8 @@ def test_listing_imports_no_system() -> None:
 
 def test_third_parties_add_systems_by_entry_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "their_system.py").write_text(
-        '"""THEIRS: A system of somebody else (A. Author, 2026).\n\nPaper: none\nInputs: anything\n\nIdea.\n"""\n'
+        '"""THEIRS: A system of somebody else (A. Author, 2026).\n\n'
+        'Paper: none\nInputs: anything\n\nIdea.\n"""\n'
         'VARIANTS = {"paper": {"size": 3}}\n'
         '__all__ = ["Theirs"]\n'
         "class Theirs:\n    def __init__(self, *, size=1):\n        self.size = size\n"

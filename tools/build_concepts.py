@@ -31,7 +31,7 @@ def main(wheel: Path, target: Path) -> None:
     np.savez(
         target,
         concepts=centred.astype(np.float16),
-        concepts_text_mean=vectors.mean(axis=0).astype(np.float16),
+        concepts_origin=vectors.mean(axis=0).astype(np.float16),
     )
     print(target, len(names), target.stat().st_size)
 

@@ -29,7 +29,7 @@ class Head(nn.Module):
     scale: Tensor
 
     def __init__(
-        self, inputs: Floats, *, size: int = 192, width: int = 288, drop: float, inputs_drop: float
+        self, inputs: Floats, *, size: int = 384, width: int = 768, drop: float, inputs_drop: float
     ) -> None:
         super().__init__()
         self.register_buffer("mean", torch.from_numpy(inputs.mean(axis=0)))

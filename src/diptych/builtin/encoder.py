@@ -16,9 +16,13 @@ from diptych.core import Floats
 from diptych.errors import BadData, MissingData
 from diptych.similarity import unit
 
-__all__ = ["HEADS", "Builtin", "concepts_of", "project"]
+__all__ = ["HEADS", "Builtin", "compact", "concepts_of", "project"]
 
 HEADS = "heads.npz"
+_SCALE = ":scale"  # ends the name of the scales of a matrix in 8 bits
+_NAMING, _CLOSE, _CLOSE_WIDTH = 8.0, 0.8, 0.05
+"""Weight of the concepts for a text that names one, and the cosine at which it is half way there: captions of
+photographs lie at 0.4 to their nearest concept, "a photo of a NAME" above 0.9."""
 _VERSION = 1  # of everything that is not in a file: preparation, tokens, arithmetic
 
 
@@ -102,17 +106,17 @@ class Builtin:
 
     def join_image(self, features: Floats, logits: Floats) -> Floats:
         """Unit vectors of the image tower's features (n, 1280) and logits (n, 1000)."""
-        blocks = [concepts_of(logits, self._arrays["concepts"]) - self._arrays.get("concepts_image_mean", 0)]
-        for member in self._members():
-            inputs = np.concatenate([features, logits], axis=1)
-            blocks.append(project(inputs, self._arrays, f"image{member}"))
-        return self._joined(blocks)
+        blocks = [
+            concepts_of(logits, self._arrays["concepts"]) - self._arrays.get("concepts_image_mean", 0.0)
+        ]
+        blocks += [project(features, self._arrays, f"image{member}") for member in self._members()]
+        return _joined(blocks, np.ones(len(features)))
 
     def join_text(self, vectors: Floats) -> Floats:
         """Unit vectors of the text tower's vectors (n, 384)."""
-        blocks = [vectors - self._arrays["concepts_text_mean"]]
+        blocks = [vectors - self._arrays.get("concepts_text_mean", self._arrays["concepts_origin"])]
         blocks += [project(vectors, self._arrays, f"text{member}") for member in self._members()]
-        return self._joined(blocks)
+        return _joined(blocks, self._concept_weights(vectors))
 
     def _calibrate(
         self, queries: Floats, scores: Floats, *, to: Literal["image", "text"] = "image"
@@ -145,11 +149,26 @@ class Builtin:
     def _members(self) -> range:
         return range(int(self._arrays["members"])) if self.heads else range(0)
 
-    def _joined(self, blocks: Sequence[Floats]) -> Floats:
-        weights = [float(self._arrays["concept_weight"]), 1.0, 1.0, 1.0] if self.heads else [1.0]
-        return unit(
-            np.concatenate([np.sqrt(w) * unit(b) for w, b in zip(weights, blocks, strict=False)], axis=1)
-        )
+    def _concept_weights(self, vectors: Floats) -> Floats:
+        """How much the concepts count for each text (n,), against 1 for each head.
+
+        The heads know the captions of everyday photographs, the concepts know things by name. So the weight
+        of a text rises from the calibrated one to `_NAMING` as the text comes close to the name of a concept.
+        """
+        if not self.heads:
+            return np.ones(len(vectors), np.float32)
+        concepts = unit(self._arrays["concepts"])
+        closeness = (unit(vectors - self._arrays["concepts_origin"]) @ concepts.T).max(axis=1)
+        naming = 1 / (1 + np.exp(-(closeness - _CLOSE) / _CLOSE_WIDTH))
+        least = float(self._arrays["concept_weight"])
+        return np.asarray(least + (_NAMING - least) * naming, np.float32)
+
+
+def _joined(blocks: Sequence[Floats], first: NDArray[Any]) -> Floats:
+    """Unit blocks side by side, the first one weighted (n,), as unit vectors."""
+    units = [unit(block) for block in blocks]
+    units[0] = units[0] * first[:, None].astype(np.float32)
+    return unit(np.concatenate(units, axis=1))
 
 
 def concepts_of(logits: Floats, concepts: Floats) -> Floats:
@@ -168,6 +187,29 @@ def project(inputs: Floats, arrays: Mapping[str, NDArray[Any]], name: str) -> Fl
     return unit(x @ arrays[f"{name}.linear"] + gelu @ arrays[f"{name}.outer"] + arrays[f"{name}.bias"])
 
 
+def compact(arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Arrays as they are stored: matrices in 8 bits with a scale a column, vectors in half precision."""
+    small: dict[str, NDArray[Any]] = {}
+    for name, array in arrays.items():
+        if array.ndim < 2:
+            small[name] = np.asarray(array, np.float16 if array.size > 4 else np.float64)
+            continue
+        scale = np.abs(array).max(axis=0) / 127
+        scale[scale == 0] = 1
+        small[name] = np.round(array / scale).astype(np.int8)
+        small[name + _SCALE] = scale.astype(np.float32)
+    return small
+
+
+def _expanded(small: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """What `compact` made small, in single precision."""
+    return {
+        name: array.astype(np.float32) * small.get(name + _SCALE, np.float32(1))
+        for name, array in small.items()
+        if not name.endswith(_SCALE)
+    }
+
+
 def _prepared(image: Any) -> NDArray[np.uint8]:
     if isinstance(image, np.ndarray):
         return np.asarray(image, np.uint8)
@@ -184,6 +226,6 @@ def _read(path: Path) -> dict[str, NDArray[Any]]:
         raise MissingData(f"{path} is missing; give a folder that `diptych train builtin` wrote")
     try:
         with np.load(path, allow_pickle=False) as saved:
-            return {name: saved[name].astype(np.float32) for name in saved.files}
+            return _expanded(dict(saved))
     except (OSError, ValueError, EOFError) as error:
         raise BadData(f"{path} is damaged ({error}); train again or install Diptych again") from error

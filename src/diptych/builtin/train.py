@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diptych.builtin.encoder import HEADS, Builtin, concepts_of
+from diptych.builtin.encoder import HEADS, Builtin, compact, concepts_of
 from diptych.builtin.towers import prepare
 from diptych.core import Floats
 from diptych.data.base import Split
@@ -27,6 +27,8 @@ __all__ = ["Features", "extract", "fit", "train"]
 _log = logging.getLogger(__name__)
 
 _LEAST_IMAGES = 20
+_WIDTH = 1280  # of the image tower's features; its logits follow
+_COST = 0.005  # of mean recall, that a larger weight of the concepts may have
 _PRIOR = 0.01  # share of a gallery's entries that match a query, for the probabilities
 _FACTORS = 64  # directions kept of a background covariance
 
@@ -51,7 +53,7 @@ def train(
     out: Path | str,
     *,
     seed: int = 0,
-    epochs: int = 14,
+    epochs: int = 7,
     batch_size: int = 1024,
     facts: Mapping[str, Any] | None = None,
     on_progress: Callable[[str], None] = _log.info,
@@ -123,7 +125,7 @@ def fit(
     features: Features,
     *,
     seed: int = 0,
-    epochs: int = 14,
+    epochs: int = 7,
     batch_size: int = 1024,
     members: int = 2,
     on_progress: Callable[[str], None] = _log.info,
@@ -143,7 +145,7 @@ def fit(
     """
     images = np.unique(features.pairs[:, 0])
     drawn = np.random.default_rng(seed).permutation(images)
-    held = drawn[: max(len(images) // 10, 4)]
+    held = drawn[: max(len(images) // 20, 4)]
     learned = np.sort(drawn[len(held) :])
     arrays: dict[str, NDArray[Any]] = {"members": np.array(members)}
     arrays |= _concept_means(features, learned)
@@ -158,7 +160,7 @@ def _concept_means(features: Features, learned: NDArray[np.int64]) -> dict[str, 
     concepts = Builtin(heads=False)._arrays["concepts"]
     texts = features.pairs[np.isin(features.pairs[:, 0], learned), 1]
     return {
-        "concepts_image_mean": concepts_of(features.views[0][learned, 1280:], concepts).mean(axis=0),
+        "concepts_image_mean": concepts_of(features.views[0][learned, _WIDTH:], concepts).mean(axis=0),
         "concepts_text_mean": features.texts[texts].mean(axis=0),
     }
 
@@ -190,7 +192,7 @@ def _head(
     steps = max(int(epochs * len(pairs) / size), 1)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        image_head = Head(features.views[0][learned], drop=0.3, inputs_drop=0.25)
+        image_head = Head(features.views[0][learned, :_WIDTH], drop=0.3, inputs_drop=0.3)
         text_head = Head(features.texts[np.unique(pairs[:, 1])], drop=0.3, inputs_drop=0.1)
         scale = torch.nn.Parameter(torch.tensor(float(np.log(20))))
         weights = [*image_head.parameters(), *text_head.parameters()]
@@ -198,7 +200,8 @@ def _head(
             [{"params": weights, "weight_decay": 1e-2}, {"params": [scale], "weight_decay": 0.0}], lr=1e-3
         )
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-3, total_steps=steps + 1, pct_start=0.1)
-        views, texts = [torch.from_numpy(view) for view in features.views], torch.from_numpy(features.texts)
+        views = [torch.from_numpy(view[:, :_WIDTH]) for view in features.views]
+        texts = torch.from_numpy(features.texts)
         queue: list[int] = []
         for _ in range(steps):
             if len(queue) < size:
@@ -225,12 +228,14 @@ def _calibrated(
 ) -> tuple[dict[str, NDArray[Any]], dict[str, float]]:
     """Choose the concepts' weight on held-out pairs, and fit backgrounds and probabilities."""
     pairs = features.pairs[np.isin(features.pairs[:, 0], held)]
-    best: tuple[float, float] = (-1.0, 0.0)
-    for weight in (0.0, 0.1, 0.2, 0.3, 0.5, 0.8):
+    means: dict[float, float] = {}
+    for weight in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0):
         encoder = _encoder({**arrays, "concept_weight": np.array(weight)})
         recall = _recalls(*_joined(encoder, features, held, pairs))
-        best = max(best, (sum(recall.values()), weight), key=lambda pair: pair[0])
-    arrays["concept_weight"] = np.array(best[1])
+        means[weight] = sum(recall.values()) / len(recall)
+    # The largest weight that costs next to nothing: the concepts know more of the world than the captions do.
+    within = [weight for weight, mean in means.items() if mean >= max(means.values()) - _COST]
+    arrays["concept_weight"] = np.array(max(within))
     encoder = _encoder(arrays)
     rows = learned[: min(len(learned), 4000)]
     image, text, _ = _joined(encoder, features, rows, features.pairs[np.isin(features.pairs[:, 0], rows)])
@@ -245,7 +250,7 @@ def _calibrated(
         z = (queries @ others.T - encoder._expected(queries, side)) / encoder._deviation(queries, side)
         arrays[f"calibration_{side}"] = _logistic(z, matches)
     measured = _recalls(*_joined(_encoder(arrays), features, held, pairs))
-    return {name: _compact(array) for name, array in arrays.items()}, measured
+    return compact(arrays), measured
 
 
 def _encoder(arrays: Mapping[str, NDArray[Any]]) -> Builtin:
@@ -261,7 +266,7 @@ def _joined(
     """Vectors of images and of their captions, and the position of each caption's image."""
     order = np.sort(images)
     seen = features.views[0][order]
-    image = encoder.join_image(seen[:, :1280], seen[:, 1280:])
+    image = encoder.join_image(seen[:, :_WIDTH], seen[:, _WIDTH:])
     text = encoder.join_text(features.texts[pairs[:, 1]])
     return image, text, np.searchsorted(order, pairs[:, 0])
 
@@ -306,8 +311,3 @@ def _logistic(z: Floats, matches: NDArray[np.bool_]) -> NDArray[np.float64]:
         curvature = (design * (weight * chance * (1 - chance))[:, None]).T @ design + 1e-6 * np.eye(2)
         beta += np.linalg.solve(curvature, gradient)
     return beta
-
-
-def _compact(array: NDArray[Any]) -> NDArray[Any]:
-    """Half precision for what is large."""
-    return np.asarray(array, np.float16 if np.size(array) > 4 else np.float64)

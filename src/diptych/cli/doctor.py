@@ -96,11 +96,9 @@ def _home() -> Path:
 def _device() -> str:
     if _version("torch") is None:
         return "none, training is not installed"
-    import torch
+    from diptych.trainer import Trainer
 
-    if torch.cuda.is_available():
-        return f"{torch.cuda.get_device_name(0)}"
-    return "cpu"
+    return str(Trainer(quiet=True).device)
 
 
 def _built_in(wrong: list[str]) -> str:
