@@ -371,7 +371,9 @@ class Collection:
         gone, failed = [], []
         for key, file in self.record.files().items():
             place = self.record.place(key)
-            if key not in seen and covered(place) and not os.path.exists(place) and not _hidden(place):
+            # A list of texts that now has a picture beside it is that picture's, though it is still there.
+            lost = not os.path.exists(place) or (not file.image and place.suffix.lower() == ".txt")
+            if key not in seen and covered(place) and lost and not _hidden(place):
                 gone.append(file.id)
         for key in self.record.skipped():
             if key not in seen and not os.path.lexists(self.record.place(key)):

@@ -1,0 +1,226 @@
+"""Captions of every kind reach their pictures, and follow when they change."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from engine_helpers import content
+from fake_encoder import Colours
+from PIL import Image, PngImagePlugin
+
+from conftest import Paint
+from diptych.engine.captions import embedded
+from diptych.engine.collection import Collection, open
+
+
+@pytest.fixture
+def collection(photos: Path, encoder: Colours) -> Any:
+    with open(photos, model=encoder) as opened:
+        yield opened
+
+
+def texts(collection: Collection) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for row in collection.record.rows("text"):
+        item = collection.record.items([row])[0]
+        found.setdefault(item.path.name, []).append(item.text or "")
+    return found
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.png.txt"])
+def test_sidecars(collection: Collection, paint: Paint, photos: Path, name: str) -> None:
+    paint("a.png")
+    (photos / name).write_text("\ufeffa red square \r\n\n  seen twice\n", encoding="utf-8")
+    collection.add()
+    assert texts(collection) == {"a.png": ["a red square", "seen twice"]}
+    found = collection.search(photos / "a.png", to="text", k=1)[0]
+    assert (found.side, found.path, found.meta["source"]) == ("text", photos / "a.png", "sidecar")
+    assert collection.search("red")[0].text == "a red square\nseen twice"
+
+
+@pytest.mark.parametrize(
+    ("name", "table"),
+    [
+        ("captions.csv", 'file,caption\na.png,"red, and square"\nb.png,blue\nb.png,sea\n'),
+        ("metadata.csv", 'file_name,text,other\na.png,"red, and square",1\nb.png,blue,2\nb.png,sea,3\n'),
+        ("Captions.TSV", "image\ttitle\na.png\tred, and square\nb.png\tblue\nb.png\tsea\n"),
+        (
+            "captions.jsonl",
+            '{"path": "x/a.png", "description": "red, and square"}\n\n'
+            '{"filepath": "b.png", "captions": ["blue", "sea"]}\n',
+        ),
+        ("captions.json", json.dumps({"a.png": "red, and square", "b.png": ["blue", "sea"]})),
+        (
+            "captions.json",
+            json.dumps(
+                [
+                    {"image": "a.png", "text": "red, and square"},
+                    {"image": "b.png", "captions": ["blue", "sea"]},
+                ]
+            ),
+        ),
+    ],
+)
+def test_lists(collection: Collection, paint: Paint, photos: Path, name: str, table: str) -> None:
+    paint("a.png")
+    paint("b.png", "blue")
+    paint("c.png", "green")
+    (photos / name).write_text(table)
+    collection.add()
+    assert texts(collection) == {"a.png": ["red, and square"], "b.png": ["blue", "sea"]}
+
+
+@pytest.mark.parametrize(
+    ("name", "table", "reason"),
+    [
+        ("captions.csv", "a,b\n1,2\n", "needs a column of pictures"),
+        ("captions.json", '{"a.png": ', "not a table of captions"),
+        ("captions.jsonl", "[1]\n", "a row must be an object"),
+        ("captions.json", "7", "not a table of captions"),
+        ("captions.csv", b"file,caption\na.png,\xff\xfe\n", "not a table of captions"),
+        ("a.txt", b"\xff\x00\xfe\x99", "is not UTF-8 text"),
+        ("a.txt", b"a\0b", "is not text"),
+    ],
+)
+def test_lists_that_cannot_be_used_are_listed_until_they_change(
+    collection: Collection, paint: Paint, photos: Path, name: str, table: str | bytes, reason: str
+) -> None:
+    paint("a.png")
+    (photos / name).write_bytes(table.encode() if isinstance(table, str) else table)
+    for _ in range(3):
+        (skipped,) = collection.add().skipped
+        assert skipped.path == photos / name
+        assert reason in skipped.reason
+    assert collection.info()["images"] == 1
+    (photos / name).write_text("file,caption\na.png,red\n" if name.endswith("csv") else "{}")
+    if name.endswith(("csv", "txt")):
+        assert collection.add().skipped == []
+        assert collection.info()["skipped"] == {}
+        assert texts(collection) != {}
+
+
+def test_sidecars_in_utf_16(collection: Collection, paint: Paint, photos: Path) -> None:
+    paint("a.png")
+    (photos / "a.txt").write_text("красный red", encoding="utf-16")
+    collection.add()
+    assert texts(collection) == {"a.png": ["красный red"]}
+
+
+def test_text_files_are_texts_of_their_own(
+    collection: Collection, paint: Paint, photos: Path, encoder: Colours
+) -> None:
+    paint("q.png", "green")
+    (photos / "list.txt").write_text("something red\nsomething green\n")
+    (photos / "junk.txt").write_bytes(b"\x89PNG\r\n\x1a\n")
+    summary = collection.add()
+    assert [skipped.path.name for skipped in summary.skipped] == ["junk.txt"]
+    found = collection.search(photos / "q.png", to="text")
+    assert [result.text for result in found] == ["something green", "something red"]
+    assert found[0].path == photos / "list.txt"
+    (photos / "list.txt").write_text("something green\nsomething blue\n")
+    before = encoder.texts
+    assert collection.add().changed == 1
+    assert texts(collection) == {"list.txt": ["something green", "something blue"]}
+    assert encoder.texts == before + 1  # the line that was there is not encoded again
+
+
+def test_a_changed_caption_costs_no_picture(
+    collection: Collection, paint: Paint, photos: Path, encoder: Colours
+) -> None:
+    paint("a.png")
+    paint("b.png", "blue")
+    (photos / "captions.json").write_text('{"a.png": "red", "b.png": "blue"}')
+    collection.add()
+    before = encoder.pictures
+    (photos / "captions.json").write_text('{"a.png": "red", "b.png": "deep blue"}')
+    summary = collection.add()
+    assert (summary.changed, summary.unchanged, summary.encoded) == (1, 1, 1)
+    (photos / "captions.json").unlink()
+    assert collection.add().changed == 2
+    assert texts(collection) == {}
+    assert encoder.pictures == before
+
+
+def test_a_sidecar_that_loses_its_picture_becomes_a_list(
+    collection: Collection, paint: Paint, photos: Path
+) -> None:
+    paint("a.png").with_suffix(".txt").write_text("red")
+    collection.add()
+    (photos / "a.png").unlink()
+    collection.add()
+    assert [(side, name, text) for side, name, text, _ in content(collection)] == [("text", "a.txt", "red")]
+    paint("a.png")
+    collection.add()
+    assert [(side, name) for side, name, _, _ in content(collection)] == [
+        ("image", "a.png"),
+        ("text", "a.png"),
+    ]
+
+
+XMP = (
+    '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+    '<rdf:Description xmlns:dc="http://purl.org/dc/elements/1.1/"><dc:description><rdf:Alt>'
+    '<rdf:li xml:lang="x-default">a &amp; b</rdf:li></rdf:Alt></dc:description></rdf:Description>'
+    "</rdf:RDF></x:xmpmeta>"
+)
+
+
+def iptc(text: str) -> bytes:
+    """A Photoshop block with one IPTC field, 2:120."""
+    data = text.encode()
+    field = b"\x1c\x02\x78" + len(data).to_bytes(2, "big") + data
+    block = b"8BIM\x04\x04\x00\x00" + len(field).to_bytes(4, "big") + field + b"\0" * (len(field) % 2)
+    return b"Photoshop 3.0\0" + block
+
+
+def test_fields_of_the_picture(collection: Collection, photos: Path) -> None:
+    exif = Image.Exif()
+    exif[0x010E] = "café red".encode()
+    picture = Image.new("RGB", (8, 8), "red")
+    picture.save(photos / "exif.jpg", exif=exif)
+    picture.save(photos / "xmp.jpg", xmp=XMP.encode())
+    exif[0x010E] = "OLYMPUS DIGITAL CAMERA"
+    picture.save(photos / "camera.jpg", exif=exif)
+    plain = photos / "plain.jpg"
+    picture.save(plain)
+    data, segment = plain.read_bytes(), iptc("caption of IPTC")
+    (photos / "iptc.jpg").write_bytes(
+        data[:2] + b"\xff\xed" + (len(segment) + 2).to_bytes(2, "big") + segment + data[2:]
+    )
+    (photos / "exif.txt").write_text("beside")
+    collection.add()
+    assert texts(collection) == {
+        "exif.jpg": ["café red", "beside"],
+        "xmp.jpg": ["a & b"],
+        "iptc.jpg": ["caption of IPTC"],
+    }
+    (photos / "exif.jpg").rename(photos / "moved.jpg")
+    collection.add()
+    assert texts(collection)["moved.jpg"] == ["café red"]
+
+
+def test_hostile_fields_are_no_captions() -> None:
+    picture = Image.new("RGB", (8, 8))
+    picture.info["xmp"] = b"<!DOCTYPE x [<!ENTITY a 'aaaa'>]>" + b"<dc:description>" * 5_000
+    assert embedded(picture) == []
+    info = PngImagePlugin.PngInfo()
+    info.add_text("Description", "x")
+    assert embedded(picture) == []
+
+
+def test_an_encoder_without_texts_takes_pictures_only(photos: Path, paint: Paint) -> None:
+    class Blind:
+        name = fingerprint = "blind"
+        similarity = "cosine"
+        encode_image = Colours.encode_image
+        prepare = Colours.prepare
+        pictures = 0
+
+    paint("a.png").with_suffix(".txt").write_text("red")
+    with open(photos, model=Blind()) as collection:
+        assert collection.add().encoded == 1
+        assert collection.add().unchanged == 1
+        assert collection.info()["texts"] == 0
