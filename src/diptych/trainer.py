@@ -8,26 +8,23 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from diptych import _checkpoint
+from diptych._processes import Precision, Processes
 from diptych._training_view import Log, Progress, TensorBoard, draw_curves
 from diptych.data.base import Split
-from diptych.errors import BadParameter, MissingExtra, TrainingError
+from diptych.errors import BadParameter, TrainingError
 
 __all__ = ["Batch", "Precision", "Trainer"]
-
-Precision = Literal["fp32", "bf16", "fp16"]
 
 _log = logging.getLogger(__name__)
 
@@ -118,7 +115,7 @@ class Trainer:
         self.run, self.seed, self.identity = run, seed, identity
         self.validate, self.patience, self.validate_every = validate, patience, validate_every
         self.clip, self.checkpoint_seconds, self.quiet = clip, checkpoint_seconds, quiet
-        self._processes = _Processes.of(precision, devices, device)
+        self._processes = Processes.of(precision, devices, device)
         self.device: torch.device = self._processes.device
         self.generator = torch.Generator().manual_seed(seed)
         """For draws outside the epochs (inside them, torch itself is seeded)."""
@@ -407,172 +404,6 @@ class _Stage:
     best_state: list[Any] | None = None
     since: int = 0
     over: bool = False
-
-
-class _Processes:
-    """One process in full precision; the base of the one that shares work through Accelerate."""
-
-    rank, count, main = 0, 1, True
-
-    @staticmethod
-    def of(precision: Precision, devices: int, device: str | torch.device | None) -> _Processes:
-        if devices < 1:
-            raise BadParameter(f"devices must be at least 1, not {devices}")
-        started = int(os.environ.get("WORLD_SIZE", "1"))
-        if devices not in (1, started):
-            raise BadParameter(
-                f"{devices} devices were asked for, but {started} processes were started; "
-                f"use `diptych train --devices {devices}` or torchrun --nproc-per-node {devices}"
-            )
-        if precision == "fp32" and started == 1:
-            return _Processes(torch.device(device or _fastest()))
-        return _Accelerated(precision, device)
-
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
-        index = device.index if device.index is not None else 0
-        self.cards = [index] if device.type == "cuda" else []
-
-    def agree(self, modules: Sequence[nn.Module]) -> None:
-        """Give every process the weights of the first."""
-
-    def part(self, rows: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], float]:
-        """This process's rows of a batch, and what its mean counts in the mean of all."""
-        return rows, 1.0
-
-    def autocast(self) -> AbstractContextManager[Any]:
-        """Where the forward pass runs."""
-        return nullcontext()
-
-    def rows_shared(self, tensors: Sequence[Tensor]) -> AbstractContextManager[Any]:
-        """Where rows of tensors are written by whoever had them in its batch."""
-        return nullcontext()
-
-    def descend(
-        self,
-        optimizer: torch.optim.Optimizer,
-        total: Tensor,
-        parameters: Sequence[Tensor],
-        *,
-        share: float,
-        clip: float | None,
-    ) -> None:
-        """Backward, clip, step."""
-        total.backward(inputs=list(parameters))  # type: ignore[no-untyped-call]
-        if clip is not None:
-            torch.nn.utils.clip_grad_norm_(parameters, clip)
-        optimizer.step()
-
-    def told(self, value: float) -> float:
-        """The first process's value."""
-        return value
-
-    def all_of(self, value: Any) -> list[Any]:
-        """Every process's value, by rank."""
-        return [value]
-
-    def wait(self) -> None:
-        """Until all are here."""
-
-
-class _Accelerated(_Processes):
-    """Mixed precision and several processes, through Accelerate."""
-
-    def __init__(self, precision: Precision, device: str | torch.device | None) -> None:
-        try:
-            from accelerate import Accelerator  # type: ignore[import-untyped]
-        except ImportError as error:
-            raise MissingExtra("mixed precision or training on several devices", "train") from error
-        on_cpu = str(device or _fastest()) == "cpu"
-        mode = "no" if precision == "fp32" else precision
-        self._accelerator = Accelerator(mixed_precision=mode, cpu=on_cpu)
-        super().__init__(self._accelerator.device)
-        self.rank, self.count = self._accelerator.process_index, self._accelerator.num_processes
-        self.main = self._accelerator.is_main_process
-        self._optimizers: dict[int, Any] = {}
-
-    def agree(self, modules: Sequence[nn.Module]) -> None:
-        if self.count > 1:
-            for module in modules:
-                for tensor in module.state_dict().values():
-                    torch.distributed.broadcast(tensor, 0)
-
-    def part(self, rows: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], float]:
-        if len(rows) < self.count:
-            return rows, 1.0
-        mine = rows[self.rank :: self.count]
-        return mine, len(mine) * self.count / len(rows)
-
-    def autocast(self) -> AbstractContextManager[Any]:
-        context: AbstractContextManager[Any] = self._accelerator.autocast()
-        return context
-
-    def rows_shared(self, tensors: Sequence[Tensor]) -> AbstractContextManager[Any]:
-        return _RowsShared(tensors) if self.count > 1 else nullcontext()
-
-    def descend(
-        self,
-        optimizer: torch.optim.Optimizer,
-        total: Tensor,
-        parameters: Sequence[Tensor],
-        *,
-        share: float,
-        clip: float | None,
-    ) -> None:
-        wrapped = self._optimizers.get(id(optimizer))
-        if wrapped is None:
-            wrapped = self._optimizers[id(optimizer)] = self._accelerator.prepare_optimizer(optimizer)
-        with torch.autocast(self.device.type, enabled=False):
-            self._accelerator.backward(total * share, inputs=list(parameters))
-            if self.count > 1:
-                for parameter in parameters:
-                    # A process whose terms do not reach a parameter still takes part in the mean.
-                    if parameter.grad is None:
-                        parameter.grad = torch.zeros_like(parameter)
-                    parameter.grad = self._accelerator.reduce(parameter.grad, "mean")
-            if clip is not None:
-                self._accelerator.unscale_gradients(wrapped)
-                torch.nn.utils.clip_grad_norm_(parameters, clip)
-            wrapped.step()
-
-    def told(self, value: float) -> float:
-        return float(self.all_of(value)[0])
-
-    def all_of(self, value: Any) -> list[Any]:
-        if self.count == 1:
-            return [value]
-        values: list[Any] = [None] * self.count
-        torch.distributed.all_gather_object(values, value)
-        return values
-
-    def wait(self) -> None:
-        self._accelerator.wait_for_everyone()
-
-
-class _RowsShared:
-    """Gives every process what the others changed in the tensors, which are rows of other pairs."""
-
-    def __init__(self, tensors: Sequence[Tensor]) -> None:
-        self._tensors = tensors
-
-    def __enter__(self) -> None:
-        self._before = [tensor.detach().clone() for tensor in self._tensors]
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        if kind is not None:
-            return
-        for tensor, before in zip(self._tensors, self._before, strict=True):
-            change = tensor.detach() - before
-            # A batch with fewer pairs than processes went to all of them: they changed the same entries.
-            changed = (change != 0).to(change.dtype)
-            torch.distributed.all_reduce(change)
-            torch.distributed.all_reduce(changed)
-            with torch.no_grad():
-                tensor.copy_(before + change / changed.clamp(min=1))
-
-
-def _fastest() -> str:
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _mixed(*numbers: int) -> int:
