@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any, Self
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -126,9 +127,9 @@ class Flat:
             BadData: the file is not one that `save` wrote.
         """
         try:
-            with np.load(path, allow_pickle=False) as saved:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
                 index = cls(saved["vectors"].shape[-1], str(saved["similarity"]))
                 index._rows, index._vectors = saved["rows"], saved["vectors"]
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
             raise BadData(f"{path} is not a saved index ({error}); build it again") from error
         return index

@@ -1,0 +1,1 @@
+"""Systems whose vectors are binary codes."""
