@@ -23,8 +23,7 @@ import numpy as np
 
 from diptych import catalogue
 from diptych.core import Index, Item, Rows
-from diptych.engine import scan, words
-from diptych.engine.ingest import ingest
+from diptych.engine import words
 from diptych.engine.record import Record, Side, Stored
 from diptych.engine.results import Progress, Result, Results, Skipped, Summary
 from diptych.engine.search_files import SearchFiles
@@ -178,6 +177,9 @@ class Collection:
             UsageError: a path that does not exist.
             CollectionBusy: another process is writing.
         """
+        from diptych.engine import scan
+        from diptych.engine.ingest import ingest
+
         given = scan.expand(paths or (self.folder,))
         started = time.perf_counter()
         with self.writing():
@@ -241,10 +243,11 @@ class Collection:
         Raises:
             MissingExtra: the package that watches is not installed.
         """
+        from diptych.engine.scan import expand
         from diptych.engine.watch import changes
 
         yield self.add(*paths, **how)
-        for _ in changes(scan.expand(paths or (self.folder,)), ignore=self.place):
+        for _ in changes(expand(paths or (self.folder,)), ignore=self.place):
             yield self.add(*paths, **how)
 
     # Searching
@@ -287,12 +290,14 @@ class Collection:
         """The k best matches of each query; see `search`."""
         if to not in ("image", "text"):
             raise UsageError(f"to must be image or text, not {to!r}")
-        gallery = self.gallery(to)
-        started = time.perf_counter()
-        queries = [self._decoded(query) for query in queries]
-        search = over(self.encoder, gallery, k, to=to)
-        assert isinstance(search, Search)
-        vectors = search.encode(queries)
+        with self._getting_ready(to):
+            gallery = self.gallery(to)
+            encoder = self.encoder
+            started = time.perf_counter()
+            queries = [self._decoded(query) for query in queries]
+            search = over(encoder, gallery, k, to=to)
+            assert isinstance(search, Search)
+            vectors = search.encode(queries)
         hits = search.rank(vectors)
         likely = words.probabilities(
             self.encoder, vectors, hits.scores, lambda: self._sample_scores(vectors, to), to=to
@@ -312,15 +317,35 @@ class Collection:
             answers.append(Results(results, nothing_matches=nothing, seconds=seconds))
         return answers
 
+    @contextlib.contextmanager
+    def _getting_ready(self, to: Side) -> Iterator[None]:
+        """Before the first search of a side, open its search files while the block loads the model."""
+        if to in self._indexes or self.record.get("similarity") is None:
+            yield
+            return
+        from concurrent.futures import ThreadPoolExecutor
+
+        index = self._search_files(to)
+        with ThreadPoolExecutor(1) as beside:
+            ready = beside.submit(index.get_ready)
+            yield
+            ready.result()
+
     def gallery(self, to: Side) -> Gallery:
         """The items of a side, with their index."""
         return Gallery(self, to)
 
     def search_index(self, to: Side) -> Index:
         """The index of a side over all its items."""
+        return self._search_files(to)
+
+    def _search_files(self, to: Side) -> SearchFiles:
         if to not in self._indexes:
             self._indexes[to] = SearchFiles(
-                self.record, to, kind=self.encoder.similarity, folder=self.place / "search"
+                self.record,
+                to,
+                kind=self.record.get("similarity") or self.encoder.similarity,
+                folder=self.place / "search",
             )
         return self._indexes[to]
 
@@ -419,8 +444,7 @@ class Collection:
         return item
 
     def _sample_scores(self, vectors: Any, to: Side) -> Any:
-        index = self.search_index(to)
-        assert isinstance(index, SearchFiles)
+        index = self._search_files(to)
         rows = index.rows
         if len(rows) > _SAMPLE:
             rows = np.sort(np.random.default_rng(0).choice(rows, _SAMPLE, replace=False))

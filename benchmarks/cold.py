@@ -1,0 +1,127 @@
+"""How long a search takes: cold (a fresh process, model included) and warm, in a large collection.
+
+    python benchmarks/cold.py --items 100000 --rounds 5
+
+Prints medians over the rounds: seconds and CPU seconds of a whole process that searches once (target: under
+1.5 s), the warm search as a ratio to encoding the query plus a bare exact scan of the same vectors in single
+precision (target: under 2), and CPU milliseconds of ``diptych --help`` (target: under 300). The vectors are
+random; what they cost to scan does not depend on what they mean.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+import diptych
+from diptych.engine.collection import Collection
+from diptych.similarity import unit
+
+_SEARCH = """
+import sys, diptych
+with diptych.open(sys.argv[1], create=False) as collection:
+    print(len(collection.search(sys.argv[2], k=10)))
+"""
+
+
+def fill(collection: Collection, items: int, seed: int) -> None:
+    """Store random pictures that need not exist; a search never opens them."""
+    encoder, record = collection.encoder, collection.record
+    rng = np.random.default_rng(seed)
+    dim = encoder.encode_text(["anything"]).shape[1]
+    with collection.writing():
+        for start in range(0, items, 10_000):
+            vectors = unit(rng.standard_normal((min(10_000, items - start), dim))).astype(np.float16)
+            with record.batch():
+                record.set("model", collection.model)
+                record.set("fingerprint", encoder.fingerprint)
+                record.set("similarity", encoder.similarity)
+                for number, vector in enumerate(vectors, start=start):
+                    name = f"{number // 1000}/{number}.jpg".encode()
+                    file = record.put_file(name, 1, 1, number.to_bytes(16, "big"))
+                    record.put_image(file, vector.tobytes())
+
+
+def process(*command: str) -> tuple[float, float]:
+    """Wall and CPU seconds of a command."""
+    before, started = os.times(), time.perf_counter()
+    subprocess.run([sys.executable, *command], check=True, stdout=subprocess.DEVNULL)
+    wall, after = time.perf_counter() - started, os.times()
+    cpu = after.children_user - before.children_user + after.children_system - before.children_system
+    return wall, cpu
+
+
+def seconds(action: Callable[[], Any]) -> float:
+    started = time.perf_counter()
+    action()
+    return time.perf_counter() - started
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--items", type=int, default=100_000)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--queries", type=int, default=20, help="warm searches a round")
+    parser.add_argument("--model", default="builtin")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder, diptych.open(folder, model=options.model) as collection:
+        fill(collection, options.items, options.seed)
+        first = seconds(lambda: collection.search("warming up"))
+        index: Any = collection.search_index("image")
+        rows = index.rows
+        matrix = index.vectors(rows).astype(np.float32)
+        encoder = collection.encoder
+        print(f"{options.items} items x {matrix.shape[1]}, model {collection.model}, seed {options.seed}")
+        print(f"first search in a new collection, building its search files: {first:.2f} s")
+
+        cold = [process("-c", _SEARCH, folder, "two dogs on a beach") for _ in range(options.rounds)]
+        print(
+            f"cold search: {median(w for w, _ in cold):.2f} s, {median(c for _, c in cold):.2f} s of CPU "
+            f"(target under 1.5 s), fastest {min(w for w, _ in cold):.2f} s"
+        )
+
+        def bare(text: str) -> Any:
+            scores = matrix @ encoder.encode_text([text])[0]
+            best = np.argpartition(-scores, 10)[:10]
+            return rows[best[np.argsort(-scores[best])]]
+
+        ours, theirs, ratios, agree = [], [], [], 0
+        for number in range(options.rounds * options.queries):
+            text = f"a picture of number {number}"
+            ours.append(seconds(lambda text=text: collection.search(text, k=10)))
+            theirs.append(seconds(lambda text=text: bare(text)))
+            ratios.append(ours[-1] / theirs[-1])
+            found = [result.id for result in collection.search(text, k=10)]
+            agree += found == [item.id for item in map(_named(collection), bare(text))]
+        print(
+            f"warm search: {1000 * median(ours):.1f} ms; encoder and bare exact scan: "
+            f"{1000 * median(theirs):.1f} ms; ratio {median(ratios):.2f} (target under 2); "
+            f"same ten hits for {agree} of {len(ours)} queries"
+        )
+        helps = [process("-m", "diptych", "--help")[1] for _ in range(options.rounds)]
+        print(f"diptych --help: {1000 * median(helps):.0f} ms of CPU (target under 300)")
+
+
+def _named(collection: Collection) -> Callable[[int], Any]:
+    def named(row: int) -> Any:
+        stored = collection.record.items([int(row)])[0]
+        return diptych.Item(os.fsdecode(collection.record.key(Path(stored.path))))
+
+    return named
+
+
+if __name__ == "__main__":
+    main()
