@@ -300,7 +300,12 @@ class Collection:
             vectors = search.encode(queries)
         hits = search.rank(vectors)
         likely = words.probabilities(
-            self.encoder, vectors, hits.scores, lambda: self._sample_scores(vectors, to), to=to
+            self.encoder,
+            vectors,
+            hits.scores,
+            lambda: self._sample_scores(vectors, to),
+            to=to,
+            entries=self.record.count(to),
         )
         answers = []
         for rows, scores, chances in zip(hits.rows, hits.scores, likely, strict=True):

@@ -7,6 +7,7 @@ the scores of the same query with the rest of the collection.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -22,7 +23,7 @@ WORDS: tuple[tuple[float, Word], ...] = ((0.8, "strong"), (0.5, "good"), (0.2, "
 
 
 def probabilities(
-    encoder: Any, queries: Floats, scores: Floats, sample: Callable[[], Floats], *, to: str
+    encoder: Any, queries: Floats, scores: Floats, sample: Callable[[], Floats], *, to: str, entries: int
 ) -> Floats:
     """How likely each hit is a match, (q, k) in [0, 1].
 
@@ -33,6 +34,7 @@ def probabilities(
         sample: Gives (q, n) scores of the same queries with other entries of the collection; called only if
             the encoder has no calibration.
         to: Side that was searched.
+        entries: How many were searched: the best of many stands out further, though none matches.
     """
     calibrate = getattr(encoder, "calibrate", None)
     if calibrate is not None:
@@ -41,8 +43,11 @@ def probabilities(
     spread = others.std(axis=1, keepdims=True)
     with np.errstate(invalid="ignore"):
         deviation = (scores - others.mean(axis=1, keepdims=True)) / np.where(spread > 0, spread, 1)
-    # A match stands about three deviations above a collection's bulk; four is hardly ever chance.
-    return np.where(np.isfinite(scores), 1 / (1 + np.exp(-2 * (deviation - 3))), 0).astype(np.float32)
+    # The best of n normal scores stands about sqrt(2 ln n) deviations above their mean by chance alone.
+    chance = math.sqrt(2 * math.log(max(entries, 2)))
+    with np.errstate(over="ignore"):
+        likely = 1 / (1 + np.exp(-2 * (deviation - chance - 0.5)))
+    return np.where(np.isfinite(scores), likely, 0).astype(np.float32)
 
 
 def word(probability: float) -> Word:

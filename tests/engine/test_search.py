@@ -1,0 +1,216 @@
+"""A search is the pipeline's stage over the collection, told in plain words."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from engine_helpers import names
+from fake_encoder import Colours
+
+from conftest import Paint
+from diptych import similarity
+from diptych.core import Item, Run
+from diptych.engine import words
+from diptych.engine.collection import Collection, open
+from diptych.errors import ImageError, MissingExtra, UsageError
+from diptych.pipeline import over
+
+
+@pytest.fixture
+def collection(photos: Path, encoder: Colours) -> Any:
+    with open(photos, model=encoder) as opened:
+        yield opened
+
+
+@pytest.fixture
+def filled(collection: Collection, paint: Paint) -> Collection:
+    rng = np.random.default_rng(0)
+    for number in range(40):
+        paint(f"{number:02}.png", tuple(int(value) for value in rng.integers(0, 256, 3)))
+    collection.add()
+    return collection
+
+
+def test_search_equals_brute_force(filled: Collection, photos: Path, encoder: Colours) -> None:
+    paths = sorted(photos.glob("*.png"))
+    stored = similarity.unit(encoder.encode_image([filled._decoded(Item(image=p)).image for p in paths]))
+    for query in ("red", "green blue", "blue blue red"):
+        scores = similarity.dot(similarity.unit(encoder.encode_text([query])), stored.astype(np.float16))[0]
+        order = np.argsort(-scores, kind="stable")[:7]
+        found = filled.search(query, k=7)
+        assert [result.path for result in found] == [paths[row] for row in order]
+        assert [result.rank for result in found] == list(range(1, 8))
+        np.testing.assert_allclose([result.score for result in found], scores[order], atol=1e-5)
+
+
+def test_what_is_measured_is_what_is_served(filled: Collection, encoder: Colours) -> None:
+    gallery = filled.gallery("image")
+    run = over(encoder, gallery, 5)(Run([Item(text="red"), Item(text="blue")], gallery))
+    assert run.hits is not None
+    for line, query in zip(run.hits.rows, ("red", "blue"), strict=True):
+        assert [gallery[row].image for row in line] == [result.path for result in filled.search(query, k=5)]
+    assert len(gallery) == 40
+
+
+def test_many_queries_at_once(filled: Collection) -> None:
+    queries = [Item(text="red"), Item(text="blue"), Item(text="green")]
+    together = filled.search_many(queries, k=4)
+    assert [names(one) for one in together] == [names(filled.search(q.text, k=4)) for q in queries]
+
+
+def test_composed_queries(collection: Collection, paint: Paint) -> None:
+    for colour in ("red", "blue", "magenta", "black"):
+        paint(f"{colour}.png", colour)
+    collection.add()
+    assert names(collection.search(Item(terms=((1.0, Item(text="red")), (1.0, Item(text="blue"))))))[0] == (
+        "magenta.png"
+    )
+    assert names(collection.search("red", image=collection.folder / "blue.png", k=1)) == ["magenta.png"]
+    assert names(collection.search("red blue", negative="red", negative_weight=2.0, k=1)) == ["blue.png"]
+
+
+def test_a_least_score(filled: Collection) -> None:
+    whole = filled.search("red", k=40)
+    part = filled.search("red", k=40, min_score=whole[4].score)
+    assert names(part) == names(whole)[:5]
+    empty = filled.search("red", min_score=2.0)
+    assert list(empty) == []
+    assert empty.nothing_matches
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({}, "nothing was asked"),
+        ({"query": "  "}, "nothing was asked"),
+        ({"query": "red", "k": 0}, "k must be at least 1"),
+        ({"query": "red", "to": "sound"}, "to must be image or text"),
+    ],
+)
+def test_what_cannot_be_asked(filled: Collection, how: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        filled.search(**how)
+
+
+def test_a_query_picture_that_cannot_be_read(filled: Collection, photos: Path) -> None:
+    with pytest.raises(ImageError, match=r"gone\.jpg: vanished"):
+        filled.search(photos / "gone.jpg")
+
+
+def test_an_empty_collection_finds_nothing(collection: Collection, photos: Path) -> None:
+    collection.add()
+    found = collection.search("red")
+    assert list(found) == []
+    assert found.nothing_matches
+
+
+def test_several_threads_may_search_while_one_adds(filled: Collection, paint: Paint) -> None:
+    failures: list[BaseException] = []
+
+    def search() -> None:
+        try:
+            for _ in range(20):
+                assert len(filled.search("red", k=5)) == 5
+        except BaseException as error:
+            failures.append(error)
+            raise
+
+    threads = [threading.Thread(target=search) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for number in range(10):
+        paint(f"new{number}.png", (number, 200, 9))
+        filled.add()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+
+
+# Words for scores
+
+
+def test_words_have_the_documented_thresholds() -> None:
+    assert [words.word(p) for p in (1.0, 0.8, 0.79, 0.5, 0.49, 0.2, 0.19, 0.0)] == [
+        "strong", "strong", "good", "good", "fair", "fair", "weak", "weak",
+    ]  # fmt: skip
+    assert words.nothing_matches(0.19)
+    assert not words.nothing_matches(0.2)
+
+
+def test_an_encoder_that_is_calibrated_is_asked() -> None:
+    class Calibrated:
+        def calibrate(self, queries: Any, scores: Any, *, to: str) -> Any:
+            assert to == "text"
+            return scores / 10
+
+    def sample() -> Any:
+        raise AssertionError("no sample is needed")
+
+    found = words.probabilities(
+        Calibrated(), np.ones((1, 2)), np.array([[5.0, 1.0]]), sample, to="text", entries=9
+    )
+    np.testing.assert_allclose(found, [[0.5, 0.1]])
+
+
+def test_otherwise_a_hit_is_judged_by_how_far_it_stands_out() -> None:
+    rng = np.random.default_rng(0)
+    sample = rng.normal(0.2, 0.05, (1, 2000)).astype(np.float32)
+    scores = np.array([[0.2 + 0.05 * z for z in (6, 4.5, 3.2, 0)] + [-np.inf]], np.float32)
+    found = words.probabilities(Colours(), np.ones((1, 3)), scores, lambda: sample, to="image", entries=2000)[
+        0
+    ]
+    assert [words.word(p) for p in found] == ["strong", "good", "weak", "weak", "weak"]
+    assert found[-1] == 0
+    level = words.probabilities(
+        Colours(), np.ones((1, 3)), scores, lambda: np.full((1, 9), 0.2), to="image", entries=9
+    )
+    assert np.isfinite(level).all()
+
+
+def test_an_absent_concept_is_told(collection: Collection, paint: Paint) -> None:
+    rng = np.random.default_rng(0)
+    for number in range(60):
+        paint(f"{number}.png", (int(rng.integers(90, 110)), int(rng.integers(90, 110)), 5))
+    paint("sea.png", "blue")
+    collection.add()
+    found = collection.search("blue")
+    assert (found[0].path.name if found[0].path else "", found[0].word) == ("sea.png", "strong")
+    assert not found.nothing_matches
+    (collection.folder / "sea.png").unlink()
+    collection.add()
+    assert collection.search("blue").nothing_matches
+
+
+# Watching
+
+
+def test_watching_keeps_the_collection_current(collection: Collection, paint: Paint) -> None:
+    pytest.importorskip("watchfiles", reason="the extra watch is not installed")
+    paint("a.png")
+    summaries = collection.watch()
+    assert next(summaries).added == 1
+
+    def later() -> None:
+        time.sleep(0.5)
+        paint("b.png", "blue")
+
+    thread = threading.Thread(target=later)
+    thread.start()
+    assert next(summaries).added == 1
+    thread.join()
+    summaries.close()
+
+
+def test_watching_without_its_package_names_the_extra(
+    collection: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "watchfiles", None)
+    summaries = collection.watch()
+    next(summaries)
+    with pytest.raises(MissingExtra, match=r"diptych\[watch\]"):
+        next(summaries)
