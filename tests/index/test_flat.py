@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from diptych import similarity
 from diptych.errors import BadData, UsageError
-from diptych.index.flat import Flat
+from diptych.index.flat import Flat, best
 
 
 def literal(scores: np.ndarray, rows: np.ndarray, k: int) -> list[list[int]]:
@@ -82,3 +84,51 @@ def test_wrong_vectors_are_named() -> None:
         Flat(4).add(np.array([0]), np.ones((1, 3)))
     with pytest.raises(UsageError, match="not finite"):
         Flat(1).add(np.array([0]), np.array([[np.nan]]))
+
+
+def test_k_must_be_positive() -> None:
+    with pytest.raises(UsageError, match="k must be at least 1"):
+        Flat(1).search(np.ones((1, 1)), 0)
+
+
+@given(scores=st.lists(st.integers(-3, 3), max_size=30), k=st.integers(1, 40), seed=st.integers(0, 9))
+@settings(max_examples=150, deadline=None)
+def test_best_breaks_ties_by_row_and_pads(scores: list[int], k: int, seed: int) -> None:
+    rows = np.random.default_rng(seed).permutation(100)[: len(scores)]
+    hits = best(np.array([scores], np.float32), rows, k)
+    expected = literal(np.array([scores], np.float32), rows, k)[0]
+    assert hits.rows[0].tolist() == expected + [-1] * (k - len(expected))
+    assert np.isneginf(hits.scores[0, len(expected) :]).all()
+
+
+def test_any_order_of_changes_equals_a_rebuild() -> None:
+    rng = np.random.default_rng(2)
+    content: dict[int, np.ndarray] = {}
+    index = Flat(5)
+    for _ in range(40):
+        rows = np.unique(rng.integers(0, 30, 6))
+        if rng.random() < 0.3:
+            index.remove(rows)
+            for row in rows.tolist():
+                content.pop(row, None)
+        else:
+            vectors = rng.normal(size=(len(rows), 5)).astype(np.float32)
+            index.add(rows, vectors)
+            content |= dict(zip(rows.tolist(), vectors, strict=True))
+    again = Flat(5)
+    again.add(np.array(list(content)), np.array(list(content.values())))
+    queries = rng.normal(size=(4, 5))
+    assert len(index) == len(content)
+    assert index.search(queries, 12).rows.tolist() == again.search(queries, 12).rows.tolist()
+
+
+def test_a_saved_index_cut_at_any_length_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "index.npz"
+    index = Flat(3)
+    index.add(np.arange(5), np.ones((5, 3)))
+    index.save(path)
+    data = path.read_bytes()
+    for length in range(0, len(data), 37):
+        path.write_bytes(data[:length])
+        with pytest.raises(BadData, match="build it again"):
+            Flat.open(path)

@@ -96,7 +96,13 @@ class Flat:
             self._rows, self._vectors = self._rows[stays], self._vectors[stays]
 
     def search(self, vectors: NDArray[Any], k: int, within: Rows | None = None) -> Hits:
-        """The k best rows of each query (q, d), ties by row; only rows of `within`, if given."""
+        """The k best rows of each query (q, d), ties by row; only rows of `within`, if given.
+
+        Raises:
+            UsageError: `k` is not positive.
+        """
+        if k < 1:
+            raise UsageError(f"k must be at least 1, not {k}")
         rows, gallery = self._rows, self._vectors
         if within is not None:
             chosen = np.isin(rows, within)
