@@ -116,6 +116,7 @@ def calibration(encoder: Encoder, vectors: dict[str, Floats]) -> dict[str, float
     shares = {}
     for name, queries in (("captions", vectors["text"]), ("absent things", encoder.encode_text(ABSENT))):
         best = (queries @ vectors["image"].T).max(axis=1, keepdims=True)
+        likely = encoder.calibrate(queries, best, to="image", entries=len(vectors["image"]))[:, 0]
         shares[name] = round(float(np.mean([word(float(p)) != "weak" for p in likely]) * 100), 1)
     return shares
 

@@ -135,17 +135,17 @@ def test_several_threads_may_search_while_one_adds(filled: Collection, paint: Pa
 
 
 def test_words_have_the_documented_thresholds() -> None:
-    assert [words.word(p) for p in (1.0, 0.8, 0.79, 0.5, 0.49, 0.2, 0.19, 0.0)] == [
+    assert [words.word(p) for p in (1.0, 0.7, 0.69, 0.4, 0.39, 0.15, 0.14, 0.0)] == [
         "strong", "strong", "good", "good", "fair", "fair", "weak", "weak",
     ]  # fmt: skip
-    assert words.nothing_matches(0.19)
-    assert not words.nothing_matches(0.2)
+    assert words.nothing_matches(0.14)
+    assert not words.nothing_matches(0.15)
 
 
 def test_an_encoder_that_is_calibrated_is_asked() -> None:
     class Calibrated:
-        def calibrate(self, queries: Any, scores: Any, *, to: str) -> Any:
-            assert to == "text"
+        def calibrate(self, queries: Any, scores: Any, *, to: str, entries: int) -> Any:
+            assert (to, entries) == ("text", 9)
             return scores / 10
 
     def sample() -> Any:

@@ -17,13 +17,14 @@ from diptych.core import Floats
 from diptych.errors import BadData, MissingData
 from diptych.similarity import unit
 
-__all__ = ["HEADS", "Builtin", "compact", "concepts_of", "project"]
+__all__ = ["FITTED_AMONG", "HEADS", "Builtin", "compact", "concepts_of", "project"]
 
 HEADS = "heads.npz"
 _SCALE = ":scale"  # ends the name of the scales of a matrix in 8 bits
 _NAMING, _CLOSE, _CLOSE_WIDTH = 8.0, 0.8, 0.05
 """Weight of the concepts for a text that names one, and the cosine at which it is half way there: captions of
 photographs lie at 0.4 to their nearest concept, "a photo of a NAME" above 0.9."""
+FITTED_AMONG = 100  # entries to one match, in the fit of the probabilities
 _VERSION = 1  # of everything that is not in a file: preparation, tokens, arithmetic
 
 
@@ -120,21 +121,28 @@ class Builtin:
         return _joined(blocks, self._concept_weights(vectors))
 
     def _calibrate(
-        self, queries: Floats, scores: Floats, *, to: Literal["image", "text"] = "image"
+        self,
+        queries: Floats,
+        scores: Floats,
+        *,
+        to: Literal["image", "text"] = "image",
+        entries: int = FITTED_AMONG,
     ) -> Floats:
         """Probability that a hit is a true match, (q, k) in [0, 1].
 
         A score counts by how many standard deviations it lies above what the query scores with unrelated
         entries, z = (s - q.mu) / sqrt(q' Sigma q). A logistic function of z was fitted on held-out pairs,
-        true matches against wrong ones a hundred times as frequent.
+        true matches against wrong ones a hundred times as frequent; among more entries a match is rarer.
 
         Args:
             queries: (q, d).
             scores: (q, k); -inf counts as impossible.
             to: The side that was searched.
+            entries: How many were searched, of which one is taken to match.
         """
         z = (scores - self._expected(queries, to)) / self._deviation(queries, to)
         slope, offset = self._arrays[f"calibration_{to}"]
+        offset = offset + np.log((FITTED_AMONG - 1) / (max(entries, 2) - 1))
         with np.errstate(over="ignore"):
             chance = 1 / (1 + np.exp(-(slope * z + offset)))
         return np.where(np.isfinite(scores), chance, 0).astype(np.float32)

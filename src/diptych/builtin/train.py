@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diptych.builtin.encoder import HEADS, Builtin, compact, concepts_of
+from diptych.builtin.encoder import FITTED_AMONG, HEADS, Builtin, compact, concepts_of
 from diptych.builtin.towers import prepare
 from diptych.core import Floats
 from diptych.data.base import Split
@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 _LEAST_IMAGES = 20
 _WIDTH = 1280  # of the image tower's features; its logits follow
 _COST = 0.005  # of mean recall, that a larger weight of the concepts may have
-_PRIOR = 0.01  # share of a gallery's entries that match a query, for the probabilities
+_PRIOR = 1 / FITTED_AMONG
 _FACTORS = 64  # directions kept of a background covariance
 
 

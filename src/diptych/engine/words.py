@@ -18,7 +18,7 @@ from diptych.engine.results import Word
 
 __all__ = ["WORDS", "nothing_matches", "probabilities", "word"]
 
-WORDS: tuple[tuple[float, Word], ...] = ((0.8, "strong"), (0.5, "good"), (0.2, "fair"), (0.0, "weak"))
+WORDS: tuple[tuple[float, Word], ...] = ((0.7, "strong"), (0.4, "good"), (0.15, "fair"), (0.0, "weak"))
 """Lowest probability of each word."""
 
 
@@ -28,7 +28,8 @@ def probabilities(
     """How likely each hit is a match, (q, k) in [0, 1].
 
     Args:
-        encoder: Asked for its own calibration, `calibrate(queries, scores, to=...)`, if it has one.
+        encoder: Asked for its own calibration, `calibrate(queries, scores, to=..., entries=...)`, if it has
+            one.
         queries: (q, d).
         scores: (q, k) of the hits; -inf counts as impossible.
         sample: Gives (q, n) scores of the same queries with other entries of the collection; called only if
@@ -38,7 +39,7 @@ def probabilities(
     """
     calibrate = getattr(encoder, "calibrate", None)
     if calibrate is not None:
-        return np.asarray(calibrate(queries, scores, to=to), np.float32)
+        return np.asarray(calibrate(queries, scores, to=to, entries=entries), np.float32)
     others = sample()
     spread = others.std(axis=1, keepdims=True)
     with np.errstate(invalid="ignore"):
