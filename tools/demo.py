@@ -64,8 +64,8 @@ drawings/     OpenMoji 17 (https://openmoji.org), CC BY-SA 4.0. Captions are the
 """
 
 SEARCHES = (
-    ("a cat looking at me", "-k", "5"),
-    ("a spacecraft taking off", "--not", "drawing", "-k", "5"),
+    ("a cup of coffee", "-k", "5"),
+    ("a motorcycle", "--not", "a car", "-k", "5"),
     ("--image", "photographs/coffee.png", "--to", "text", "-k", "5"),
 )
 
@@ -82,15 +82,26 @@ def main() -> None:
             str(PICTURES),
         )
     sheet = DEMO / "contact_sheet.html"
-    run("search", "something to eat or drink", "-k", "24", "--in", str(PICTURES), "--html", str(sheet))
+    run(
+        "search",
+        "a flower",
+        "--image",
+        str(PICTURES / "photographs" / "flower.jpg"),
+        "-k",
+        "12",
+        "--in",
+        str(PICTURES),
+        "--html",
+        str(sheet),
+    )
     print(
         f"""
 The contact sheet is {sheet}
 
 Try next, in this folder (.venv/bin/ is where `make` put the program; on Windows .venv\\Scripts\\):
-  .venv/bin/diptych search an animal with a long neck --in demo/pictures
+  .venv/bin/diptych search something to drink --to text --in demo/pictures
   .venv/bin/diptych search --image demo/pictures/photographs/chelsea.png --in demo/pictures
-  .venv/bin/diptych search a vehicle --not water --in demo/pictures --html found.html
+  .venv/bin/diptych search a palace --in demo/pictures --html found.html
 Then your own pictures:
   .venv/bin/diptych index YOUR_PICTURES
   .venv/bin/diptych search what you remember of one --in YOUR_PICTURES"""

@@ -57,10 +57,9 @@ def command(
     home = collection or (folders[0] if len(folders) == 1 == len(given) else Path())
     if not given:
         raise UsageError("nothing to index; give a folder of pictures: diptych index FOLDER")
+    expand(given)  # before anything is founded or forgotten: a path that does not exist is named
     if rebuild:
         engine.discard(home)
-    if not Path(home).is_dir():
-        expand(given)  # says which path does not exist
     new = engine.find(home) is None
     with engine.open(home, model=model) as opened:
         if new and model is None and not quiet:

@@ -1,0 +1,188 @@
+"""The command line end to end with the built-in model, and what it says to wrong input."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from diptych.__main__ import main
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("photos")
+    for name in ("red", "green", "blue"):
+        Image.new("RGB", (64, 48), name).save(folder / f"{name}.png")
+    (folder / "red.txt").write_text("a red wall\n")
+    (folder / "broken.jpg").write_bytes(b"no picture")
+    return folder
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["diptych", *arguments])
+        code = 0
+        try:
+            main()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return call
+
+
+@pytest.fixture
+def indexed(photos: Path, run) -> Path:
+    assert run("index", str(photos), "-q")[0] == 0
+    return photos
+
+
+def test_index_reports_what_it_did_and_what_it_skipped(photos: Path, run) -> None:
+    code, out, err = run("index", str(photos), "--json")
+    facts = json.loads(out)
+    assert code == 0
+    assert facts["added"] + facts["unchanged"] == 3
+    assert [Path(s["path"]).name for s in facts["skipped"]] == ["broken.jpg"]
+    code, out, err = run("index", str(photos))
+    assert (code, out) == (0, "")
+    assert "3 unchanged, 1 skipped" in err
+    assert "broken.jpg: not a picture, whatever its name says" in err
+
+
+def test_search_finds_prints_and_pipes(indexed: Path, run) -> None:
+    code, out, _ = run("search", "a", "red", "wall", "--in", str(indexed), "--json")
+    facts = json.loads(out)
+    assert code == 0
+    assert facts["query"] == "a red wall"
+    assert len(facts["results"]) == 3
+    assert facts["results"][0].keys() == {"rank", "score", "probability", "word", "path", "text"}
+    code, out, _ = run("search", "--image", str(indexed / "red.png"), "--in", str(indexed), "-k", "1")
+    assert "red.png" in out
+    code, out, _ = run("search", "--image", str(indexed / "red.png"), "--to", "text", "--in", str(indexed))
+    assert "a red wall" in out
+    code, out, _ = run(
+        "search", "sky", "--not", "grass", "--image", str(indexed / "blue.png"), "--in", str(indexed)
+    )
+    assert code == 0
+
+
+def test_paths_survive_newlines_in_names(tmp_path: Path) -> None:
+    name = "odd\nname.png"
+    try:
+        Image.new("RGB", (9, 9), "red").save(tmp_path / name)
+    except OSError:
+        pytest.skip("this system allows no newline in a name")
+    environment = {**os.environ, "DIPTYCH_HOME": str(tmp_path / "home")}
+    base = [sys.executable, "-m", "diptych"]
+    listed = os.fsencode(tmp_path / name) + b"\0"
+    subprocess.run(
+        [*base, "index", "-", "-0", "-q", "--in", str(tmp_path)], input=listed, env=environment, check=True
+    )
+    command = [*base, "search", "red", "--paths", "-0", "--in", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, env=environment, check=True)
+    assert done.stdout == listed
+
+
+def test_the_contact_sheet_is_one_safe_file(tmp_path: Path, run) -> None:
+    Image.new("RGB", (30, 20), "red").save(tmp_path / "a&b.png")
+    (tmp_path / "a&b.txt").write_text("<script>alert(1)</script>")
+    assert run("index", str(tmp_path), "-q")[0] == 0
+    target = tmp_path / "out" / "found.html"
+    code, _, err = run("search", "<b>red</b>", "--in", str(tmp_path), "--html", str(target))
+    page = target.read_text(encoding="utf-8")
+    assert code == 0
+    assert str(target) in err
+    assert "<script" not in page
+    assert "&lt;b&gt;red&lt;/b&gt;" in page
+    assert 'href="../a%26b.png"' in page
+    assert "data:image/jpeg;base64," in page
+    assert "http" not in page.replace("http-equiv", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        (("search", "x", "--in", "{empty}"), 1, "has not been indexed; do so with: diptych index"),
+        (("search", "--in", "{photos}"), 2, "nothing was asked"),
+        (("search", "x", "-k", "0", "--in", "{photos}"), 2, "k must be at least 1, not 0"),
+        (("search", "x", "--to", "sideways", "--in", "{photos}"), 2, "to must be image or text"),
+        (("search", "--image", "{photos}/broken.jpg", "--in", "{photos}"), 1, "broken.jpg: not a picture"),
+        (("search", "--image", "{photos}/none.jpg", "--in", "{photos}"), 1, "none.jpg: "),
+        (("index", "{empty}/nowhere"), 2, "nowhere does not exist"),
+        (("index", "{empty}/*.jpg"), 2, "matches nothing"),
+        (("index",), 2, "nothing to index"),
+        (("index", "{empty}", "--model", "bultin"), 2, "did you mean builtin"),
+        (("index", "{photos}", "--model", "builtin:concepts"), 1, "was indexed with builtin"),
+        (("info", "{empty}"), 1, "has not been indexed"),
+        (("list", "sistems"), 2, "did you mean systems"),
+        (("list", "systems", "zz*"), 2, "there is no name among the systems 'zz*'"),
+    ],
+)
+def test_wrong_input_gets_one_sentence(
+    arguments: tuple[str, ...], code: int, sentence: str, indexed: Path, tmp_path: Path, run
+) -> None:
+    given = [a.format(photos=indexed, empty=tmp_path) for a in arguments]
+    found, out, err = run(*given)
+    assert (found, out) == (code, "")
+    assert sentence in err
+    assert "Traceback" not in err
+    assert err.strip().startswith("diptych: ")
+
+
+def test_unknown_options_are_usage_errors_and_debug_shows_the_traceback(tmp_path: Path, run) -> None:
+    assert run("search", "--sideways")[0] == 2
+    with pytest.raises(Exception, match="has not been indexed"):
+        run("--debug", "info", str(tmp_path))
+
+
+def test_info_list_and_doctor(indexed: Path, run) -> None:
+    code, out, _ = run("info", str(indexed), "--json")
+    assert (code, json.loads(out)["images"], json.loads(out)["check"]) == (0, 3, "ok")
+    assert "pictures  3" in run("info", str(indexed))[1]
+    names = [row["name"] for row in json.loads(run("list", "systems", "--json")[1])]
+    assert {"builtin", "clip", "dscmr"} <= set(names)
+    assert "Zhen" in run("list", "systems", "dscmr")[1]
+    code, out, _ = run("doctor", str(indexed), "--json")
+    assert (code, json.loads(out)["wrong"]) == (0, [])
+
+
+def test_a_reader_that_has_enough_is_no_error(indexed: Path) -> None:
+    environment = {**os.environ, "DIPTYCH_HOME": str(indexed / "home")}
+    command = [sys.executable, "-m", "diptych", "list", "systems", "--full"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
+    ) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+
+
+def test_help_is_light() -> None:
+    code = (
+        "import os, sys; sys.argv = ['diptych', '--help']\n"
+        "from diptych.__main__ import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'onnxruntime', 'faiss', 'numpy', 'transformers', 'PIL'} & set(sys.modules)\n"
+        "print(heavy or '', sum(os.times()[:2]), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "search" in done.stdout
+    assert float(done.stderr) < 0.3  # CPU seconds; a wrong word here would be the heavy modules
+
+
+def test_the_command_line_document_is_what_the_program_prints() -> None:
+    spec = importlib.util.spec_from_file_location("cli_docs", ROOT / "tools" / "cli_docs.py")
+    docs = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(docs)
+    assert docs.TARGET.read_text(encoding="utf-8") == docs.text(), "run: python tools/cli_docs.py"
