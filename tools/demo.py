@@ -34,7 +34,7 @@ PHOTOGRAPHS = {
     "skimage/data/chelsea.png": "a tabby cat looking at the camera",
     "skimage/data/coffee.png": "a cup of coffee with a spoon on a wooden table",
     "skimage/data/coins.png": "old coins in rows",
-    "skimage/data/grass.png": "green grass from above",
+    "skimage/data/grass.png": "grass from above",
     "skimage/data/gravel.png": "grey gravel stones",
     "skimage/data/horse.png": "the black outline of a horse",
     "skimage/data/hubble_deep_field.jpg": "distant galaxies and stars in space",

@@ -169,7 +169,7 @@ def _sheet(question: str, results: Results, images: list[Path], target: Path | N
     note = "Nothing matches well; these are only the least bad." if results.nothing_matches else ""
     page = contact_sheet(
         [Sheet(question, cells, images, note)],
-        title=f"Diptych: {question}",
+        title="Diptych",
         read=lambda path: read_image(path, size=320),
         base=target.parent,
     )

@@ -45,8 +45,8 @@ ol {{ list-style: none; margin: 0; padding: 0; display: grid; gap: .9rem;
   grid-template-columns: repeat(auto-fill, minmax(min(13rem, 44vw), 1fr)); }}
 li {{ background: var(--card); border: 1px solid var(--line); border-radius: .6rem; overflow: hidden;
   display: flex; flex-direction: column; }}
-li > a, li > .none {{ display: block; aspect-ratio: 4 / 3; background: var(--line); }}
-li img {{ width: 100%; height: 100%; object-fit: contain; display: block; }}
+li > a, li > .none {{ display: block; background: var(--line); }}
+li img {{ width: 100%; height: auto; aspect-ratio: 4 / 3; object-fit: contain; display: block; }}
 .none {{ padding: 1rem; color: var(--soft); font-size: .85rem; }}
 .about {{ padding: .55rem .7rem .7rem; font-size: .85rem; min-width: 0; }}
 .about p {{ margin: 0; overflow-wrap: anywhere; }}
