@@ -1,0 +1,57 @@
+"""How good is a ranking: pure functions of scores (or embeddings, or codes) and of what is relevant.
+
+Say what is relevant with `ByLabel`, `ByPairs` or `Given`; give scores as a matrix or as `Embedded`; then
+`measure` computes everything about one direction, and the functions of the modules below it single values:
+
+>>> import numpy as np
+>>> scores = np.array([[0.9, 0.8, 0.7], [0.1, 0.3, 0.2]])
+>>> found = measure(scores, ByPairs(np.array([[0, 1], [1, 1]]), (2, 3)))
+>>> found["R@1"], found["MAP@ALL"]
+(0.5, 0.75)
+
+Ties: average precision takes equal scores in the order of gallery rows, recall counts a tie with an
+irrelevant entry against the system, and the best, worst and expected value over all orders stand beside
+both. Scores that are NaN raise `BadData`. A query that nothing is relevant to counts with the value 0, and the
+result says how many there were.
+"""
+
+from diptych.metrics.curves import Curve, interpolated_precision, precision_by_radius, precision_curve
+from diptych.metrics.gain import ndcg
+from diptych.metrics.hamming import hamming_average_precision, hamming_groups
+from diptych.metrics.precision import Denominator, TieGroups, average_precision, precision_at
+from diptych.metrics.recall import FirstRanks, Ties, first_ranks, first_ranks_both_ways
+from diptych.metrics.relevance import ByLabel, ByPairs, Given, Relevance
+from diptych.metrics.scores import Embedded, Matrix, Scores
+from diptych.metrics.summary import TIE_RULE, Measured, bootstrap, measure, order, pooled, tie_groups
+
+__all__ = [
+    "TIE_RULE",
+    "ByLabel",
+    "ByPairs",
+    "Curve",
+    "Denominator",
+    "Embedded",
+    "FirstRanks",
+    "Given",
+    "Matrix",
+    "Measured",
+    "Relevance",
+    "Scores",
+    "TieGroups",
+    "Ties",
+    "average_precision",
+    "bootstrap",
+    "first_ranks",
+    "first_ranks_both_ways",
+    "hamming_average_precision",
+    "hamming_groups",
+    "interpolated_precision",
+    "measure",
+    "ndcg",
+    "order",
+    "pooled",
+    "precision_at",
+    "precision_by_radius",
+    "precision_curve",
+    "tie_groups",
+]

@@ -1,0 +1,113 @@
+"""Where scores come from: a matrix, or embeddings that are compared block by block."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diptych import similarity as similarities
+from diptych.core import Floats
+from diptych.errors import BadData, UsageError
+
+__all__ = ["Embedded", "Matrix", "Scores", "as_scores"]
+
+
+class Embedded:
+    """Scores of queries against a gallery that are computed when they are needed.
+
+    Args:
+        query: (q, d), or (q, t, d) for "maxsim".
+        gallery: (n, d), or (n, u, d).
+        similarity: "cosine", "dot", "hamming" or "maxsim".
+
+    Raises:
+        BadData: vectors that are not finite.
+        UsageError: dimensions that differ.
+    """
+
+    def __init__(self, query: NDArray[Any], gallery: NDArray[Any], similarity: str = "cosine") -> None:
+        query, gallery = np.asarray(query), np.asarray(gallery)
+        if query.ndim != gallery.ndim or query.shape[-1] != gallery.shape[-1]:
+            raise UsageError(f"queries {query.shape} and gallery {gallery.shape} do not have one dimension")
+        for side, vectors in (("query", query), ("gallery", gallery)):
+            if not np.isfinite(vectors).all():
+                raise BadData(
+                    f"some {side} vectors are not finite (NaN or infinite), so nothing can be ranked by "
+                    "them; look for a training that diverged or a broken feature file"
+                )
+        self.similarity = similarity
+        self._compare = similarities.named(similarity)
+        if similarity == "cosine":
+            query, gallery = similarities.unit(query), similarities.unit(gallery)
+            self._compare = similarities.dot
+        self.query, self.gallery = query, gallery
+        self.shape = (len(query), len(gallery))
+
+    def block(self, start: int, stop: int, left: int = 0, right: int | None = None) -> Floats:
+        """Scores of queries `start` to `stop` with entries `left` to `right`."""
+        return self._compare(self.query[start:stop], self.gallery[left:right])
+
+    def transposed(self) -> Embedded:
+        """The same scores asked from the other side; "maxsim" is not symmetric, so it is refused."""
+        if self.similarity == "maxsim":
+            raise UsageError("maxsim differs by direction; give the embeddings of each direction apart")
+        turned = object.__new__(Embedded)
+        turned.__dict__.update(self.__dict__)
+        turned.query, turned.gallery, turned.shape = self.gallery, self.query, self.shape[::-1]
+        return turned
+
+
+class Matrix:
+    """Scores that are already there.
+
+    Args:
+        values: (q, n), larger is better; -inf means "not ranked" and comes last.
+
+    Raises:
+        BadData: a NaN.
+    """
+
+    def __init__(self, values: NDArray[Any]) -> None:
+        values = np.asarray(values)
+        if values.ndim != 2:
+            raise UsageError(f"scores must be (queries, gallery), not {values.shape}")
+        for start in range(0, len(values), 64):
+            bad = np.isnan(values[start : start + 64]).any(axis=1)
+            if bad.any():
+                raise BadData(
+                    f"the scores of query {start + int(bad.argmax())} contain NaN, which has no place in a "
+                    "ranking; look for a division by zero or a training that diverged"
+                )
+        self.values = values
+        self.shape = (values.shape[0], values.shape[1])
+
+    def block(self, start: int, stop: int, left: int = 0, right: int | None = None) -> NDArray[Any]:
+        """Scores of queries `start` to `stop` with entries `left` to `right`."""
+        return self.values[start:stop, left:right]
+
+    def transposed(self) -> Matrix:
+        """The same scores asked from the other side."""
+        turned = object.__new__(Matrix)
+        turned.values = self.values.T
+        turned.shape = self.shape[::-1]
+        return turned
+
+
+Scores = Embedded | Matrix
+
+
+def as_scores(scores: Scores | NDArray[Any]) -> Scores:
+    """A plain matrix as `Matrix`; anything else as it is."""
+    return scores if isinstance(scores, Embedded | Matrix) else Matrix(scores)
+
+
+def score_blocks(scores: Scores, *, entries: int = 1 << 21) -> Iterator[tuple[int, int, NDArray[Any]]]:
+    """All blocks of whole rows, (start, stop, scores), each of about so many entries."""
+    queries, gallery = scores.shape
+    size = max(1, entries // max(gallery, 1))
+    for start in range(0, queries, size):
+        stop = min(start + size, queries)
+        yield start, stop, scores.block(start, stop)

@@ -1,0 +1,297 @@
+"""All measures of one direction at once, per query, with tie bounds and confidence intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diptych.core import Rows
+from diptych.metrics.gain import ndcg
+from diptych.metrics.precision import Doubles, TieGroups, average_precision, precision_at, ranked
+from diptych.metrics.recall import FirstRanks, check_shapes, first_ranks
+from diptych.metrics.relevance import Bools, ByLabel, Relevance
+from diptych.metrics.scores import Scores, as_scores, score_blocks
+
+__all__ = ["Measured", "bootstrap", "measure", "order", "pooled", "tie_groups"]
+
+TIE_RULE = (
+    "average precision, P@n and NDCG: stable order by gallery row; R@n and ranks: a tie with an irrelevant "
+    "entry counts against the system; best, worst and expected values over all orders stand beside them"
+)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was measured in one direction.
+
+    Args:
+        per_query: (q,) values by measure; the measure is their mean, but for "MedR", their median.
+        bounds: Mean "best", "worst" and "expected" value over all orders of ties, by measure.
+        queries, gallery: Counts.
+        without_relevant: Queries that nothing in the gallery is relevant to; they count, with the value 0.
+        folds: In how many parts the queries were asked; each query saw its own fold's gallery.
+    """
+
+    per_query: Mapping[str, Doubles]
+    bounds: Mapping[str, Mapping[str, float]]
+    queries: int
+    gallery: int
+    without_relevant: int
+    folds: int = 1
+    curve: tuple[Doubles, Doubles] | None = field(default=None, repr=False)
+    """Recall levels and mean interpolated precision, where a full ranking was made."""
+
+    def __getitem__(self, name: str) -> float:
+        return self.values()[name]
+
+    def values(self) -> dict[str, float]:
+        """Each measure, 0 to 1 (ranks: 1 is best)."""
+        found = {}
+        for name, values in self.per_query.items():
+            if len(values):
+                found[name] = float(np.median(values) if name == "MedR" else values.mean())
+            else:
+                found[name] = 0.0
+        return found
+
+    def intervals(self, *, samples: int = 1000, confidence: float = 0.95, seed: int = 0) -> dict[str, Any]:
+        """Bootstrap interval (low, high) of each mean; see `bootstrap`."""
+        names = [name for name in self.per_query if name not in ("MedR", "MeanR")]
+        columns = np.stack([self.per_query[name] for name in names], axis=1) if names else np.zeros((0, 0))
+        low, high = bootstrap(columns, samples=samples, confidence=confidence, seed=seed)
+        return {name: (float(low[at]), float(high[at])) for at, name in enumerate(names)}
+
+
+def measure(
+    scores: Scores | NDArray[Any],
+    relevance: Relevance,
+    *,
+    recall_at: Sequence[int] = (1, 5, 10),
+    cuts: Sequence[int] = (50,),
+    lists: Sequence[int] = (1, 10, 100),
+    graded: bool = False,
+    keep: Callable[[Rows, NDArray[Any]], None] | None = None,
+    first: FirstRanks | None = None,
+    rank: bool = True,
+) -> Measured:
+    """Everything about one direction in one pass.
+
+    Args:
+        scores: (q, n), or embeddings.
+        relevance: (q, n).
+        recall_at: The n of R@n.
+        cuts: The K of MAP@K, denominator "retrieved" (which is what published MAP@50 is).
+        lists: The N of P@N.
+        graded: NDCG@10 and NDCG@ALL with the number of shared labels as grade.
+        keep: Is given order and ordered scores of each block, (b, n) each, for those who save rankings.
+        first: Ranks, if they are known.
+        rank: False measures recall and ranks only, which needs no sorting.
+
+    Raises:
+        UsageError: scores and relevance of different shapes.
+        BadData: scores with NaN.
+    """
+    scores = as_scores(scores)
+    check_shapes(scores, relevance)
+    totals = relevance.totals()
+    first = first or first_ranks(scores, relevance)
+    per_query: dict[str, Doubles] = {f"R@{n}": first.hits(n) for n in recall_at}
+    per_query |= {"MedR": first.ranks(), "MeanR": first.ranks()}
+    bounds = {
+        f"R@{n}": {
+            "best": first.recall(n, "best"),
+            "worst": first.recall(n, "worst"),
+            "expected": first.recall(n, "expected"),
+        }
+        for n in recall_at
+    }
+    curve = None
+    if rank:
+        collected = _Collected(scores.shape, totals, cuts, lists, graded)
+        for start, stop, block in score_blocks(scores):
+            rows, ordered = order(block, whole_numbers=getattr(scores, "similarity", "") == "hamming")
+            collected.add(start, stop, rows, ordered, relevance)
+            if keep is not None:
+                keep(rows, ordered)
+        per_query = collected.values | per_query
+        bounds = collected.bounds() | bounds
+        curve = collected.curve()
+    queries, gallery = scores.shape
+    return Measured(per_query, bounds, queries, gallery, int((totals == 0).sum()), curve=curve)
+
+
+def order(block: NDArray[Any], *, whole_numbers: bool = False) -> tuple[Rows, NDArray[Any]]:
+    """Rows in the order of falling scores, ties by row, and the scores in that order, (b, n) each.
+
+    A score of -inf means that the entry was not ranked: its row becomes -1.
+
+    Args:
+        block: (b, n) scores.
+        whole_numbers: They are minus a distance in bits, which sort faster as what they are.
+    """
+    keys = (-block).astype(np.uint16) if whole_numbers else -block
+    rows = np.argsort(keys, axis=1, kind="stable")
+    ordered = np.take_along_axis(block, rows, axis=1)
+    if not whole_numbers and np.isneginf(ordered[:, -1:]).any():
+        rows = np.where(np.isneginf(ordered), -1, rows)
+    return rows, ordered
+
+
+def tie_groups(ordered: NDArray[Any], relevant: Bools) -> TieGroups:
+    """Groups of equal scores of one ranking, from scores and relevance in rank order, (n,) each."""
+    starts = np.flatnonzero(np.diff(ordered, prepend=np.nan) != 0)
+    sizes = np.diff(starts, append=len(ordered))
+    hits = np.add.reduceat(relevant.astype(np.int64), starts) if len(starts) else np.zeros(0, np.int64)
+    return TieGroups(sizes[None], hits[None])
+
+
+def bootstrap(
+    values: NDArray[Any], *, samples: int = 1000, confidence: float = 0.95, seed: int = 0
+) -> tuple[Doubles, Doubles]:
+    """Percentile bootstrap interval of the mean over queries (Efron, Annals of Statistics 7, 1979).
+
+    Args:
+        values: (q,) or (q, m), m measures of the same queries.
+        samples: Resamples of the queries, drawn with replacement.
+        confidence: Share of resampled means inside the interval.
+        seed: Of the draws.
+
+    Returns:
+        Low and high end, each of the shape of a mean.
+    """
+    values = np.asarray(values, np.float64)
+    if not len(values):
+        return np.zeros(values.shape[1:]), np.zeros(values.shape[1:])
+    rng = np.random.default_rng(seed)
+    count = len(values)
+    means = np.stack(
+        [
+            np.bincount(rng.integers(count, size=count), minlength=count) @ values / count
+            for _ in range(samples)
+        ]
+    )
+    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
+    return np.asarray(low), np.asarray(high)
+
+
+def pooled(parts: Sequence[Measured]) -> Measured:
+    """Folds of one protocol together: the mean over folds of equal size is the mean over all their
+    queries."""
+    if len(parts) == 1:
+        return parts[0]
+    names = parts[0].per_query
+    weights = np.asarray([part.queries for part in parts], np.float64)
+    weights /= weights.sum()
+    bounds = {
+        name: {
+            kind: float(sum(w * part.bounds[name][kind] for w, part in zip(weights, parts, strict=True)))
+            for kind in parts[0].bounds[name]
+        }
+        for name in parts[0].bounds
+    }
+    curve = None
+    if parts[0].curve is not None:
+        curves = [part.curve[1] for part in parts if part.curve is not None]
+        curve = (parts[0].curve[0], np.average(curves, axis=0, weights=weights))
+    return Measured(
+        {name: np.concatenate([part.per_query[name] for part in parts]) for name in names},
+        bounds,
+        sum(part.queries for part in parts),
+        sum(part.gallery for part in parts),
+        sum(part.without_relevant for part in parts),
+        len(parts),
+        curve,
+    )
+
+
+class _Collected:
+    """Values per query while the blocks of a ranking go by."""
+
+    def __init__(
+        self,
+        shape: tuple[int, int],
+        totals: Rows,
+        cuts: Sequence[int],
+        lists: Sequence[int],
+        graded: bool,
+    ) -> None:
+        self.totals, self.cuts, self.lists, self.graded = totals, cuts, lists, graded
+        names = ["MAP@ALL", *(f"MAP@{k}" for k in cuts), *(f"P@{n}" for n in lists), "mAP@R", "R-P"]
+        names += ["NDCG@10", "NDCG@ALL"] if graded else []
+        self.values: dict[str, Doubles] = {name: np.zeros(shape[0]) for name in names}
+        self.tied = {
+            name: {kind: np.zeros(shape[0]) for kind in ("best", "worst", "expected")}
+            for name in ("MAP@ALL", *(f"MAP@{k}" for k in cuts))
+        }
+        self.levels = np.linspace(0, 1, 21)
+        self.precision = np.zeros(len(self.levels))
+
+    def add(self, start: int, stop: int, rows: Rows, ordered: NDArray[Any], relevance: Relevance) -> None:
+        at, totals = slice(start, stop), self.totals[start:stop]
+        match = relevance.block(start, stop)
+        hits = ranked(match, rows)
+        values = {"MAP@ALL": average_precision(hits, denominator="total", total=totals)}
+        for k in self.cuts:
+            values[f"MAP@{k}"] = average_precision(hits, k=k)
+        for n in self.lists:
+            values[f"P@{n}"] = precision_at(hits, n)
+        values["mAP@R"], values["R-P"] = _at_r(hits, totals)
+        if self.graded and isinstance(relevance, ByLabel):
+            ideal = relevance.grades(start, stop)
+            grades = np.where(rows >= 0, np.take_along_axis(ideal, np.maximum(rows, 0), axis=1), 0)
+            values["NDCG@10"] = ndcg(grades, k=10, ideal=ideal)
+            values["NDCG@ALL"] = ndcg(grades, ideal=ideal)
+        for name, value in values.items():
+            self.values[name][at] = value
+        self._bounds(start, rows, ordered, hits, totals)
+        self._curve(hits, totals)
+
+    def _bounds(self, start: int, rows: Rows, ordered: NDArray[Any], hits: Bools, totals: Rows) -> None:
+        equal = (ordered[:, 1:] == ordered[:, :-1]) & (rows[:, 1:] >= 0)
+        for line in range(len(rows)):
+            if not equal[line].any():
+                for name, kinds in self.tied.items():
+                    for kept in kinds.values():
+                        kept[start + line] = self.values[name][start + line]
+                continue
+            real = rows[line] >= 0
+            groups = tie_groups(ordered[line][real], hits[line][real])
+            found = int(groups.hits.sum())
+            for name, kinds in self.tied.items():
+                k = None if name == "MAP@ALL" else int(name.removeprefix("MAP@"))
+                # Relevant entries that were not ranked add nothing to the sum and count in the denominator.
+                scale = found / max(int(totals[line]), 1) if k is None else 1.0
+                for kind, value in groups.average_precision(k=k).items():
+                    kinds[kind][start + line] = value[0] * scale
+
+    def _curve(self, hits: Bools, totals: Rows) -> None:
+        found = np.cumsum(hits, axis=1)
+        precision = found / np.arange(1, hits.shape[1] + 1)
+        ceiling = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+        needed = np.maximum(np.ceil(self.levels * totals[:, None] - 1e-9), 1)
+        for line in range(len(hits)):
+            places = np.searchsorted(found[line], needed[line])
+            inside = (places < hits.shape[1]) & (totals[line] > 0)
+            self.precision[inside] += ceiling[line, places[inside]]
+
+    def bounds(self) -> dict[str, dict[str, float]]:
+        return {
+            name: {kind: float(values.mean()) if len(values) else 0.0 for kind, values in kinds.items()}
+            for name, kinds in self.tied.items()
+        }
+
+    def curve(self) -> tuple[Doubles, Doubles]:
+        return self.levels, self.precision / max(len(self.totals), 1)
+
+
+def _at_r(hits: Bools, totals: Rows) -> tuple[Doubles, Doubles]:
+    """mAP@R (Musgrave, Belongie, Lim, ECCV 2020, section 4.3) and R-precision: the list is cut at R."""
+    within = np.arange(hits.shape[1]) < totals[:, None]
+    used = hits & within
+    precision = np.cumsum(hits, axis=1) / np.arange(1, hits.shape[1] + 1)
+    divisor = np.maximum(totals, 1)
+    return (precision * used).sum(axis=1) / divisor, used.sum(axis=1) / divisor
