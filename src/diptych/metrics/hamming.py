@@ -78,7 +78,7 @@ def _distances(
         raise UsageError(
             f"{len(asked)} queries and {entries.shape[1]} entries do not fit relevance {relevance.shape}"
         )
-    for start, stop, match in blocks(relevance, entries=1 << 20):
+    for start, stop, match in blocks(relevance, entries=1 << 17):
         for row in range(start, stop):
             distance: NDArray[Any] = np.bitwise_count(entries[0] ^ asked[row, 0])
             if len(entries) > 1:  # one word is at most 64, and twice that fits a byte

@@ -51,8 +51,10 @@ def average_precision(
 
     Example:
         >>> ranked = [[1, 0, 1, 0, 0, 1]]
-        >>> average_precision(ranked, k=4).round(4), average_precision(ranked, k=4, denominator="total").round(4)
-        (array([0.8333]), array([0.5556]))
+        >>> average_precision(ranked, k=4).round(4)
+        array([0.8333])
+        >>> average_precision(ranked, k=4, denominator="total").round(4)
+        array([0.5556])
     """
     relevant = np.asarray(relevant, bool)
     check_cut(k, denominator)

@@ -102,15 +102,15 @@ def first_ranks(scores: Scores | NDArray[Any], relevance: Relevance) -> FirstRan
             row, column = (relevance.between(start, stop) - (start, 0)).T
             best = _highest(row, block[row, column], stop - start)
             own[part] = np.bincount(row, block[row, column] == best[row], stop - start)
-            ahead[part] = _count(block > best[:, None], 1)
-            level[part] = _count(block == best[:, None], 1) - own[part]
+            ahead[part], equal = _against(block, best, 1)
+            level[part] = equal - own[part]
         else:
             match = relevance.block(start, stop)
             best = np.where(match, block, -np.inf).max(axis=1, initial=-np.inf)
             same = block == best[:, None]
             own[part] = (same & match).sum(axis=1)
-            ahead[part] = _count(block > best[:, None], 1)
-            level[part] = _count(same, 1) - own[part]
+            ahead[part] = (block > best[:, None]).sum(axis=1)
+            level[part] = same.sum(axis=1) - own[part]
     return FirstRanks(ahead, level, own, scores.shape[1])
 
 
@@ -154,15 +154,10 @@ def first_ranks_both_ways(scores: Scores | NDArray[Any], relevance: ByPairs) -> 
         for left in range(0, shape[1], _TILE[1]):
             columns = slice(left, min(left + _TILE[1], shape[1]))
             block = scores.block(rows.start, rows.stop, columns.start, columns.stop)
-            for axis, part, limit in (
-                (0, rows, limits[0][rows, None]),
-                (1, columns, limits[1][None, columns]),
-            ):
-                reach = block >= limit
-                at_least = _count(reach, 1 - axis)
-                above = at_least - _count(block == limit, 1 - axis) if at_least.any() else at_least
+            for axis, part in ((0, rows), (1, columns)):
+                above, equal = _against(block, limits[axis][part], 1 - axis)
                 ahead[axis][part] += above
-                level[axis][part] += at_least - above
+                level[axis][part] += equal
     return (
         FirstRanks(ahead[0], level[0] - own[0], own[0], shape[1]),
         FirstRanks(ahead[1], level[1] - own[1], own[1], shape[0]),
@@ -185,10 +180,22 @@ def _highest(at: Rows, values: NDArray[Any], count: int) -> NDArray[Any]:
     return best
 
 
-def _count(mask: NDArray[np.bool_], axis: int) -> Rows:
-    """True entries along an axis. Few are, as a rule, and then listing them is faster than adding."""
-    if np.count_nonzero(mask) * 32 < mask.size:
-        places = np.nonzero(np.ravel(mask))[0]
-        kept = places // mask.shape[1] if axis == 1 else places % mask.shape[1]
-        return np.bincount(kept, minlength=mask.shape[1 - axis]).astype(np.int64)
-    return np.asarray(mask.sum(axis=axis), np.int64)
+def _against(block: NDArray[Any], limit: NDArray[Any], axis: int) -> tuple[Rows, Rows]:
+    """How many scores along an axis are above each limit, and how many equal it.
+
+    Args:
+        block: (b, n) scores.
+        limit: One for each row if axis is 1, one for each column if it is 0.
+        axis: Which is counted along.
+    """
+    limits = limit[:, None] if axis == 1 else limit[None]
+    reach = block >= limits
+    if np.count_nonzero(reach) * 32 < reach.size:
+        # Few reach it, as a rule, and then listing them is faster than adding up.
+        places = np.flatnonzero(reach)
+        kept = places // block.shape[1] if axis == 1 else places % block.shape[1]
+        equal = kept[np.ravel(block)[places] == limit[kept]]
+        counts = [np.bincount(of, minlength=len(limit)).astype(np.int64) for of in (kept, equal)]
+        return counts[0] - counts[1], counts[1]
+    same = np.asarray((block == limits).sum(axis=axis), np.int64)
+    return reach.sum(axis=axis) - same, same
