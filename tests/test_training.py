@@ -11,7 +11,8 @@ from diptych import catalogue
 from diptych.data.base import Loaded, Protocol, Split, multi_hot, paired_in_order
 from diptych.data.planted import Planted
 from diptych.errors import BadParameter, TrainingError, UnknownName, UsageError
-from diptych.training import choose_parameters, evaluate, learning_parts, parse_settings, score, train
+from diptych.evaluation import evaluate, score
+from diptych.training import choose_parameters, learning_parts, parse_settings, train
 
 DATA = Planted(train=80, val=20, test=40)
 QUICK: dict[str, Any] = {"hidden_dim": 16, "dim": 8, "epochs": 2, "lr": 1e-3}
@@ -82,7 +83,7 @@ def test_a_run_folder_holds_everything_and_repeats(tmp_path: Path) -> None:
     assert card["data"] == {"name": "planted", "sha256": DATA.split("train").sha256(), "pairs": 80}
     assert card["checkpoint"] == "chosen by split 'val'"
     assert "validation" in json.loads((first.run / "log.jsonl").read_text().splitlines()[0])
-    assert evaluate(catalogue.load(str(first.run)), DATA) == first.metrics
+    assert evaluate(catalogue.load(str(first.run)), DATA).main() == first.metrics
 
 
 def test_a_finished_run_is_not_overwritten(tmp_path: Path) -> None:

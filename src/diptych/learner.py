@@ -22,9 +22,7 @@ import dataclasses
 import hashlib
 import inspect
 import json
-import subprocess
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -34,7 +32,7 @@ import torch
 from torch import Tensor, nn
 
 from diptych import similarity
-from diptych._version import __version__
+from diptych._provenance import commit, versions
 from diptych.core import Floats
 from diptych.data.base import Split
 from diptych.errors import BadData, MissingData, UsageError
@@ -243,8 +241,8 @@ class Learner:
             "name": self.name,
             "parameters": self.parameters,
             "fingerprint": self.fingerprint,
-            "versions": _versions(),
-            "commit": _commit(),
+            "versions": versions(),
+            "commit": commit(),
             **facts,
         }
         # Last, because a folder with a card counts as whole.
@@ -305,26 +303,3 @@ def _as_default(system: type, key: str, value: Any) -> Any:
     """A value out of JSON, where tuples became lists."""
     parameter = inspect.signature(system).parameters.get(key)
     return tuple(value) if parameter is not None and isinstance(parameter.default, tuple) else value
-
-
-def _versions() -> Mapping[str, str]:
-    return {
-        "diptych": __version__,
-        "python": ".".join(map(str, sys.version_info[:3])),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-    }
-
-
-def _commit() -> str | None:
-    """The commit of a source checkout; None for an installed package."""
-    root = Path(__file__).parents[2]
-    if not (root / ".git").exists():
-        return None
-    try:
-        done = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=False
-        )
-    except FileNotFoundError:
-        return None
-    return done.stdout.strip() or None

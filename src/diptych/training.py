@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from diptych import catalogue, similarity
-from diptych.data.base import Dataset, Protocol, Relevance, Split
+from diptych import catalogue
+from diptych.data.base import Dataset, Split
 from diptych.errors import BadParameter, UnknownName, UsageError
+from diptych.evaluation import evaluate, measure_of, score
 from diptych.features import Featured, named, save
 
 if TYPE_CHECKING:
@@ -30,12 +30,9 @@ if TYPE_CHECKING:
 __all__ = [
     "Trained",
     "choose_parameters",
-    "evaluate",
     "labelled",
     "learning_parts",
-    "measure",
     "parse_settings",
-    "score",
     "train",
     "train_builtin",
 ]
@@ -208,7 +205,7 @@ def train(
         **options,
     )
     learner.fit(learn, trainer)
-    metrics = evaluate(learner, dataset, protocol)
+    metrics = evaluate(learner, dataset, protocol, rank=False).main()
     if trainer.main:
         trainer.draw()
         if names:
@@ -221,7 +218,7 @@ def train(
             labels=labels,
             checkpoint=how,
             steps=trainer.steps,
-            measure=measure(chosen),
+            measure=measure_of(chosen.relevance),
             metrics=metrics,
             command=command,
             **({"features": names} if names else {}),
@@ -229,7 +226,7 @@ def train(
         # They only serve to go on, and the card says that nothing is left to do.
         shutil.rmtree(run / "checkpoints")
     seconds = sum(entry["seconds"] for entry in trainer.history)
-    return Trained(run, learner, seed, metrics, measure(chosen), len(trainer.history), seconds)
+    return Trained(run, learner, seed, metrics, measure_of(chosen.relevance), len(trainer.history), seconds)
 
 
 def train_builtin(
@@ -273,44 +270,8 @@ def train_builtin(
     seconds = time.perf_counter() - started
     system = catalogue.load(f"builtin@{run}")
     epochs = int((settings or {}).get("epochs", allowed["epochs"]))
-    metrics = evaluate(system, dataset, protocol)
-    return Trained(run, system, seed, metrics, measure(chosen), epochs, seconds)
-
-
-def evaluate(system: Any, dataset: Dataset, protocol: str | None = None) -> dict[str, float]:
-    """The protocol's measure in both directions, averaged over its folds."""
-    chosen = dataset.protocol(protocol)
-    found = [score(system, query, gallery, chosen.relevance) for query, gallery in dataset.cases(protocol)]
-    return {direction: float(np.mean([one[direction] for one in found])) for direction in found[0]}
-
-
-def measure(protocol: Protocol) -> str:
-    """What `score` computes under a protocol."""
-    return "MAP@ALL" if protocol.relevance == "label" else "R@1"
-
-
-def score(system: Any, query: Split, gallery: Split, relevance: Relevance) -> dict[str, float]:
-    """MAP over the whole gallery (relevance "label") or recall at 1 ("pair"), by direction.
-
-    Args:
-        system: An encoder of both sides, or a scorer.
-        query, gallery: The same object, if they are the same split.
-        relevance: What counts as a match.
-    """
-    to_text = _scores(system, query, gallery, "image")
-    to_image = _scores(system, query, gallery, "text")
-    if relevance == "label":
-        for split in (query, gallery):
-            if split.label is None or split.text_label is None:
-                raise UsageError("these data have no labels to measure MAP by; use a protocol of pairs")
-        return {
-            "image to text": _map(to_text, _shared(query.label, gallery.text_label)),
-            "text to image": _map(to_image, _shared(query.text_label, gallery.label)),
-        }
-    truth = np.zeros((len(query.image), len(gallery.text)), bool)
-    assert query.positives is not None
-    truth[query.positives[:, 0], query.positives[:, 1]] = True
-    return {"image to text": _first(to_text, truth), "text to image": _first(to_image, truth.T)}
+    metrics = evaluate(system, dataset, protocol, rank=False).main()
+    return Trained(run, system, seed, metrics, measure_of(chosen.relevance), epochs, seconds)
 
 
 def _system(name: str) -> tuple[Any, Any]:
@@ -322,36 +283,6 @@ def _system(name: str) -> tuple[Any, Any]:
     if not (isinstance(system, type) and issubclass(system, Learner)):
         raise UsageError(f"{name} is not trained by `diptych train`; see `diptych info {name}`")
     return module, system
-
-
-def _scores(system: Any, query: Split, gallery: Split, side: str) -> NDArray[np.float32]:
-    """(queries, gallery), from that side of the query to the other side of the gallery."""
-    other = "text" if side == "image" else "image"
-    asked, entries = getattr(query, side), getattr(gallery, other)
-    if hasattr(system, "score"):
-        pairs = system.score(asked, entries) if side == "image" else system.score(entries, asked).T
-        return np.asarray(pairs, np.float32)
-    vectors = getattr(system, f"encode_{side}")(asked), getattr(system, f"encode_{other}")(entries)
-    return similarity.named(system.similarity)(*vectors)
-
-
-def _shared(first: Any, second: Any) -> NDArray[np.bool_]:
-    shared: NDArray[np.bool_] = first.astype(np.float32) @ second.T.astype(np.float32) > 0
-    return shared
-
-
-def _map(scores: NDArray[np.float32], relevant: NDArray[np.bool_]) -> float:
-    order = np.argsort(-scores, axis=1, kind="stable")
-    ranked = np.take_along_axis(relevant, order, axis=1)
-    precision = np.cumsum(ranked, axis=1) / np.arange(1, ranked.shape[1] + 1)
-    return float(((precision * ranked).sum(axis=1) / np.maximum(ranked.sum(axis=1), 1)).mean())
-
-
-def _first(scores: NDArray[np.float32], relevant: NDArray[np.bool_]) -> float:
-    """Share of queries whose best relevant entry beats every other; a tie counts against us."""
-    best = np.where(relevant, scores, -np.inf).max(axis=1)
-    rival = np.where(relevant, -np.inf, scores).max(axis=1)
-    return float((best > rival).mean())
 
 
 def _mean(metrics: Mapping[str, float]) -> float:

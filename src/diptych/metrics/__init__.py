@@ -21,7 +21,7 @@ from diptych.metrics.hamming import hamming_average_precision, hamming_groups
 from diptych.metrics.precision import Denominator, TieGroups, average_precision, precision_at
 from diptych.metrics.recall import FirstRanks, Ties, first_ranks, first_ranks_both_ways
 from diptych.metrics.relevance import ByLabel, ByPairs, Given, Relevance
-from diptych.metrics.scores import Embedded, Matrix, Scores
+from diptych.metrics.scores import Embedded, Matrix, Ranked, Scores, score_blocks
 from diptych.metrics.summary import TIE_RULE, Measured, bootstrap, measure, order, pooled, tie_groups
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "Given",
     "Matrix",
     "Measured",
+    "Ranked",
     "Relevance",
     "Scores",
     "TieGroups",
@@ -53,5 +54,6 @@ __all__ = [
     "precision_at",
     "precision_by_radius",
     "precision_curve",
+    "score_blocks",
     "tie_groups",
 ]

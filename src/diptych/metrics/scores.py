@@ -1,4 +1,4 @@
-"""Where scores come from: a matrix, or embeddings that are compared block by block."""
+"""Where scores come from: a matrix, embeddings that are compared block by block, or a ranking."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diptych import similarity as similarities
-from diptych.core import Floats
+from diptych.core import Floats, Hits
 from diptych.errors import BadData, UsageError
 
-__all__ = ["Embedded", "Matrix", "Scores", "as_scores"]
+__all__ = ["Embedded", "Matrix", "Ranked", "Scores", "as_scores", "score_blocks"]
 
 
 class Embedded:
@@ -96,12 +96,33 @@ class Matrix:
         return turned
 
 
-Scores = Embedded | Matrix
+class Ranked:
+    """Scores of a ranking that was made before: everything that is not in it is -inf, "not ranked".
+
+    Args:
+        hits: The ranked rows of each query and their scores.
+        gallery: Entries altogether.
+    """
+
+    def __init__(self, hits: Hits, gallery: int) -> None:
+        self.hits = hits
+        self.shape = (len(hits.rows), gallery)
+
+    def block(self, start: int, stop: int, left: int = 0, right: int | None = None) -> Floats:
+        """Scores of queries `start` to `stop` with entries `left` to `right`."""
+        rows, scores = self.hits.rows[start:stop], self.hits.scores[start:stop]
+        found = np.full((len(rows), self.shape[1]), -np.inf, np.float32)
+        line, at = np.nonzero(rows >= 0)
+        found[line, rows[line, at]] = scores[line, at]
+        return found[:, left:right]
+
+
+Scores = Embedded | Matrix | Ranked
 
 
 def as_scores(scores: Scores | NDArray[Any]) -> Scores:
     """A plain matrix as `Matrix`; anything else as it is."""
-    return scores if isinstance(scores, Embedded | Matrix) else Matrix(scores)
+    return scores if isinstance(scores, Embedded | Matrix | Ranked) else Matrix(scores)
 
 
 def score_blocks(scores: Scores, *, entries: int = 1 << 21) -> Iterator[tuple[int, int, NDArray[Any]]]:
