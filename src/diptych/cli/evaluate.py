@@ -1,0 +1,157 @@
+"""``diptych evaluate``: measure a system, or a ranking that was saved, in both directions."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from diptych.data.base import Dataset
+    from diptych.evaluation import Evaluation
+
+__all__ = ["command"]
+
+
+def command(
+    system: Annotated[
+        str | None,
+        typer.Argument(help="SYSTEM, SYSTEM@WEIGHTS or a run folder of `diptych train`.", show_default=False),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(help="NAME or NAME:VARIANT of a data set, or the path of your own.", show_default=False),
+    ] = None,
+    run: Annotated[
+        Path | None,
+        typer.Option(help="Score a saved ranking again, without system and data.", show_default=False),
+    ] = None,
+    protocol: Annotated[
+        str | None,
+        typer.Option(help="How to split and evaluate; default: the data set's.", show_default=False),
+    ] = None,
+    root: Annotated[
+        Path | None,
+        typer.Option(help="Folder of a named data set, if not under DIPTYCH_DATA.", show_default=False),
+    ] = None,
+    cut: Annotated[
+        list[int] | None,
+        typer.Option(help="K of MAP@K with --run; may be repeated.", min=1, show_default="50"),
+    ] = None,
+    depth: Annotated[
+        int | None,
+        typer.Option(help="Ranks to save of each query; default: all, or 1,000 of very many.", min=1),
+    ] = None,
+    plots: Annotated[bool, typer.Option("--plots", help="Write report.html with charts too.")] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for the results; default evaluations/SYSTEM-DATA.", show_default=False),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Measure a system in both directions, and save numbers and rankings."""
+    from diptych.errors import UsageError
+    from diptych.evaluation import rescore
+
+    if run is not None:
+        if system or data:
+            raise UsageError("--run scores a saved ranking, so give no system and no --data with it")
+        dataset, found = None, rescore(run, cuts=tuple(cut or (50,)))
+        folder = out
+    else:
+        if not system or not data:
+            raise UsageError(
+                "evaluate needs a system and --data, such as `diptych evaluate builtin --data flickr8k`, "
+                "or a saved ranking: `diptych evaluate --run FOLDER`"
+            )
+        if cut:
+            raise UsageError("--cut goes with --run; evaluate first, then score the saved ranking again")
+        dataset, found = _evaluated(system, data, protocol, root, depth)
+        folder = out or Path("evaluations") / f"{Path(system).name}-{Path(data).name}".replace(
+            ":", "-"
+        ).replace("@", "-")
+        found.save(folder)
+    report = _report(found, dataset, folder or _beside(run)) if plots else None
+    if as_json:
+        typer.echo(json.dumps(found.as_json(), indent=2))
+        return
+    _print(found)
+    if folder is not None and run is None:
+        typer.echo(f"saved evaluation.json and ranking.npz in {folder}", err=True)
+    if report is not None:
+        typer.echo(f"report: {report}", err=True)
+
+
+def _evaluated(
+    system: str, data: str, protocol: str | None, root: Path | None, depth: int | None
+) -> tuple[Dataset, Evaluation]:
+    from diptych import catalogue
+    from diptych.data import open_data
+    from diptych.evaluation import evaluate
+
+    dataset = open_data(data, root)
+    dataset.protocol(protocol)  # before a model is loaded for nothing
+    loaded = catalogue.load(system)
+    card = Path(system.partition("@")[2] or system) / "card.json"
+    facts = {}
+    if card.is_file():
+        saved = json.loads(card.read_text(encoding="utf-8"))
+        facts = {key: saved.get(key) for key in ("seed", "parameters")}
+    return dataset, evaluate(loaded, dataset, protocol, name=system, depth=depth, facts=facts)
+
+
+def _beside(run: Path | None) -> Path:
+    assert run is not None
+    return run if run.is_dir() else run.parent
+
+
+def _report(found: Evaluation, dataset: Dataset | None, folder: Path) -> Path:
+    from diptych.report.evaluation_page import evaluation_page
+
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "report.html"
+    path.write_text(evaluation_page(found, dataset), encoding="utf-8")
+    return path
+
+
+def _print(found: Evaluation) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from diptych.evaluation import DIRECTIONS
+
+    facts = found.facts
+    caption = (
+        f"{facts['data']}, protocol {facts['protocol']}: "
+        + "; ".join(
+            f"{direction} ({DIRECTIONS[direction]}) {one.queries} queries against {one.gallery // one.folds}"
+            + (f" in {one.folds} folds" if one.folds > 1 else "")
+            + (f", {one.without_relevant} of them without a relevant entry" if one.without_relevant else "")
+            for direction, one in found.measured.items()
+        )
+        + ". Interval: 95 %, bootstrap over queries. Ties: worst to best order, where there are any."
+    )
+    table = Table(box=None, pad_edge=False, title=f"{facts['system']}", title_justify="left")
+    table.add_column("")
+    for direction in found.measured:
+        table.add_column(DIRECTIONS[direction], justify="right")
+        table.add_column("interval")
+        table.add_column("ties")
+    intervals = {direction: one.intervals() for direction, one in found.measured.items()}
+    for name in next(iter(found.measured.values())).values():
+        row = [name]
+        for direction, one in found.measured.items():
+            low, high = intervals[direction].get(name, (None, None))
+            bounds = one.bounds.get(name, {"worst": 0.0, "best": 0.0})
+            tied = bounds["best"] - bounds["worst"] > 5e-5
+            row += [
+                f"{one[name]:.1f}" if name in ("MedR", "MeanR") else f"{one[name]:.4f}",
+                "" if low is None else f"{low:.3f}-{high:.3f}",
+                f"{bounds['worst']:.3f}-{bounds['best']:.3f}" if tied else "",
+            ]
+        table.add_row(*row)
+    console = Console(soft_wrap=True)
+    console.print(table)
+    console.print(caption, style="dim", highlight=False)

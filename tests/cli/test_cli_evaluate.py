@@ -1,0 +1,73 @@
+"""`diptych evaluate`, as a user types it."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from diptych import __main__
+
+
+def main(arguments: list[str]) -> int:
+    """The exit code of the whole program, called as from a shell."""
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as ended:
+        patch.setattr("sys.argv", ["diptych", *arguments])
+        __main__.main()
+        raise SystemExit(0)
+    return int(ended.value.code or 0)
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "dscmr:tiny", "--data", "planted", "--set", "epochs=2", "--quiet"]) == 0
+    return tmp_path / "runs" / "dscmr-tiny-planted"
+
+
+def test_numbers_ranking_and_report(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", str(run), "--data", "planted", "--plots", "--out", "found"]) == 0
+    shown = capsys.readouterr()
+    assert "MAP@ALL" in shown.out
+    assert "IqT" in shown.out
+    assert "TqI" in shown.out
+    saved = json.loads((tmp_path / "found" / "evaluation.json").read_text())
+    assert saved["seed"] == 0
+    assert saved["results"]["image to text"]["values"]["MAP@ALL"] > 0.2
+    page = (tmp_path / "found" / "report.html").read_text()
+    assert page.count("<svg") == 3
+    assert "Best and worst queries, text to image" in page
+    assert not re.search(r'(src|href)="(?!data:|#)', page)  # nothing is fetched from anywhere
+
+    assert main(["evaluate", "--run", "found", "--json", "--cut", "5"]) == 0
+    again = json.loads(capsys.readouterr().out)
+    for direction, one in saved["results"].items():
+        values = again["results"][direction]["values"]
+        assert values["MAP@ALL"] == pytest.approx(one["values"]["MAP@ALL"])
+        assert "MAP@5" in values
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["evaluate"], "evaluate needs a system and --data"),
+        (["evaluate", "x", "--run", "found"], "give no system"),
+        (["evaluate", "builtin", "--data", "planted", "--cut", "3"], "--cut goes with --run"),
+        (["evaluate", "builtin", "--data", "planted", "--protocol", "tset"], "protocol of planted 'tset'"),
+        (["evaluate", "--run", "nowhere"], "is not there"),
+        (["evaluate", "nosuch", "--data", "planted"], "there is no system 'nosuch'"),
+    ],
+)
+def test_mistakes_get_a_sentence(
+    arguments: list[str],
+    sentence: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) != 0
+    assert sentence in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
