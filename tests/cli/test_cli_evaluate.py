@@ -13,11 +13,13 @@ from diptych import __main__
 
 def main(arguments: list[str]) -> int:
     """The exit code of the whole program, called as from a shell."""
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as ended:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.argv", ["diptych", *arguments])
-        __main__.main()
-        raise SystemExit(0)
-    return int(ended.value.code or 0)
+        try:
+            __main__.main()
+        except SystemExit as ended:
+            return int(ended.code or 0)
+    return 0
 
 
 @pytest.fixture

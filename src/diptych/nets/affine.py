@@ -1,0 +1,83 @@
+"""A linear map that is computed instead of trained, and the statistics it is computed from."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from diptych.data.base import Split
+
+__all__ = ["Affine", "correlated", "paired"]
+
+
+class Affine(nn.Module):
+    """((x - mean) / scale) @ weight, with nothing that a gradient changes.
+
+    Random weights until `standardise` and whoever computes `weight` have filled it.
+
+    Args:
+        inputs, outputs: Dimensions.
+    """
+
+    mean: Tensor
+    scale: Tensor
+    weight: Tensor
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(inputs))
+        self.register_buffer("scale", torch.ones(inputs))
+        self.register_buffer("weight", torch.randn(inputs, outputs))
+
+    def standardise(self, rows: Tensor) -> Tensor:
+        """Take mean and deviation from training rows (n, inputs); returns the rows z-scored, in float64.
+
+        A constant column keeps the scale 1.
+        """
+        rows = rows.double()
+        scale = rows.std(dim=0, correction=0)
+        self.mean.copy_(rows.mean(dim=0))
+        self.scale.copy_(torch.where(scale > 0, scale, 1))
+        return (rows - self.mean.double()) / self.scale.double()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(b, inputs) to (b, outputs)."""
+        return ((x - self.mean) / self.scale) @ self.weight
+
+
+def paired(split: Split) -> tuple[Tensor, Tensor]:
+    """Image and text features of all true pairs, (p, d) each."""
+    image, text = torch.as_tensor(split.image), torch.as_tensor(split.text)
+    return image[split.pairs[:, 0]], text[split.pairs[:, 1]]
+
+
+def correlated(
+    image_net: Affine, text_net: Affine, split: Split, *, ridge: float, dim: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """Projections (d_image, k) and (d_text, k) of canonical correlation analysis, in float64.
+
+    Takes mean and deviation of the training pairs into both maps. With C the covariances of z-scored
+    features, U S V^T = Cxx^(-1/2) Cxy Cyy^(-1/2) gives Cxx^(-1/2) U and Cyy^(-1/2) V.
+
+    Args:
+        image_net, text_net: Get the statistics, not the projections.
+        split: Its pairs.
+        ridge: Added to the diagonal of both covariances, in units of the mean variance.
+        dim: Directions, the most correlated first; all, if None.
+    """
+    image, text = paired(split)
+    x, y = image_net.standardise(image), text_net.standardise(text)
+    first, second = (_root_inverse(_covariance(rows, ridge)) for rows in (x, y))
+    left, _, right = torch.linalg.svd(first @ (x.T @ y / len(x)) @ second, full_matrices=False)
+    return first @ left[:, :dim], second @ right.T[:, :dim]
+
+
+def _covariance(rows: Tensor, ridge: float) -> Tensor:
+    covariance = rows.T @ rows / len(rows)
+    return covariance + ridge * covariance.diagonal().mean() * torch.eye(len(covariance)).to(covariance)
+
+
+def _root_inverse(matrix: Tensor) -> Tensor:
+    """C^(-1/2) of a symmetric positive definite matrix (d, d)."""
+    values, vectors = torch.linalg.eigh(matrix)
+    return torch.einsum("ij,j,kj->ik", vectors, values.rsqrt(), vectors)

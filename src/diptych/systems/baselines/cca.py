@@ -1,0 +1,64 @@
+"""CCA: Relations Between Two Sets of Variates (Hotelling, Biometrika 1936).
+
+Paper: doi 10.1093/biomet/28.3-4.321; for retrieval: Rasiwasia et al., ACM MM 2010
+Code: none
+Tables: ours
+Inputs: image features, text features
+Learns from: pairs
+
+Canonical correlation analysis: the directions in both feature spaces along which paired items correlate most.
+With C the covariances of z-scored features, U S V^T = Cxx^(-1/2) Cxy Cyy^(-1/2); the projections are
+Cxx^(-1/2) U and Cyy^(-1/2) V, compared by cosine.
+
+Differs from the paper: a ridge on both covariances, without which many features and few pairs correlate
+perfectly.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from diptych.data.base import Split
+from diptych.learner import Learner
+from diptych.nets.affine import Affine, correlated
+from diptych.trainer import Trainer
+
+__all__ = ["CCA"]
+
+VARIANTS: dict[str, dict[str, Any]] = {"paper": {}, "tiny": {"dim": 8}}
+RECIPES: dict[str, dict[str, Any]] = {"wikipedia": {"dim": 5}}
+
+
+@dataclass(kw_only=True, eq=False)
+class CCA(Learner):
+    """Canonical correlation analysis.
+
+    Args:
+        image_dim: Dimensions of the image features.
+        text_dim: Dimensions of the text features.
+        dim: Pairs of directions; never more than the smaller side has dimensions.
+        ridge: Added to the diagonal of both covariances, in units of the mean variance.
+    """
+
+    image_dim: int = 128
+    text_dim: int = 10
+    dim: int = 64
+    ridge: float = 1e-2
+
+    image_net: Affine = field(init=False, repr=False)
+    text_net: Affine = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        outputs = min(self.dim, self.image_dim, self.text_dim)
+        self.image_net, self.text_net = Affine(self.image_dim, outputs), Affine(self.text_dim, outputs)
+
+    def fit(self, split: Split, trainer: Trainer) -> Self:
+        """Two eigenvalue problems and one singular value decomposition."""
+        self.check(split)
+        for _ in trainer.epochs(1, keep=(self.image_net, self.text_net)):
+            outputs = self.image_net.weight.shape[1]
+            first, second = correlated(self.image_net, self.text_net, split, ridge=self.ridge, dim=outputs)
+            self.image_net.weight.copy_(first)
+            self.text_net.weight.copy_(second)
+        return self

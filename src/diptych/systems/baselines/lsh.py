@@ -1,0 +1,66 @@
+"""LSH: Similarity Estimation Techniques from Rounding Algorithms (Charikar, STOC 2002).
+
+Paper: doi 10.1145/509907.509965, section 3 (random hyperplanes)
+Code: none
+Tables: ours
+Inputs: image features, text features
+Learns from: pairs
+
+Random hyperplanes. As image and text features have no space in common, both sides are first projected onto it
+by CCA; the bits are the sides of random hyperplanes through the mean of each modality on which a projection
+lies.
+
+Differs from the paper: the projection in front, without which no two modalities can be compared.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import torch
+
+from diptych.data.base import Split
+from diptych.learner import Learner
+from diptych.nets.affine import Affine, correlated
+from diptych.trainer import Trainer
+
+__all__ = ["LSH"]
+
+VARIANTS: dict[str, dict[str, Any]] = {"paper": {}, "tiny": {"bits": 16}}
+RECIPES: dict[str, dict[str, Any]] = {}
+
+
+@dataclass(kw_only=True, eq=False)
+class LSH(Learner):
+    """Random hyperplanes in the space of CCA.
+
+    Args:
+        image_dim: Dimensions of the image features.
+        text_dim: Dimensions of the text features.
+        bits: Code length.
+        ridge: See `diptych.nets.affine.correlated`.
+    """
+
+    similarity = "hamming"
+
+    image_dim: int = 128
+    text_dim: int = 10
+    bits: int = 32
+    ridge: float = 1e-2
+
+    image_net: Affine = field(init=False, repr=False)
+    text_net: Affine = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.image_net, self.text_net = Affine(self.image_dim, self.bits), Affine(self.text_dim, self.bits)
+
+    def fit(self, split: Split, trainer: Trainer) -> Self:
+        """CCA, then random directions."""
+        self.check(split)
+        for _ in trainer.epochs(1, keep=(self.image_net, self.text_net)):
+            first, second = correlated(self.image_net, self.text_net, split, ridge=self.ridge)
+            planes = torch.randn(first.shape[1], self.bits, generator=trainer.generator).double()
+            self.image_net.weight.copy_(first @ planes)
+            self.text_net.weight.copy_(second @ planes)
+        return self

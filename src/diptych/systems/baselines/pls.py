@@ -1,0 +1,66 @@
+"""PLS: A Survey of Partial Least Squares Methods, with Emphasis on the Two-Block Case (Wegelin, 2000).
+
+Paper: University of Washington technical report 371; for retrieval: Sharma, Jacobs, CVPR 2011
+Code: none
+Tables: ours
+Inputs: image features, text features
+Learns from: pairs
+
+Partial least squares: the directions along which paired items covary most, which unlike CCA prefers
+directions of much variance. U S V^T = Cxy of z-scored features; the projections are U and V, compared by
+cosine.
+
+Differs from the paper: all directions at once from one singular value decomposition (PLS-SVD), without the
+deflation of the iterative form.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import torch
+
+from diptych.data.base import Split
+from diptych.learner import Learner
+from diptych.nets.affine import Affine, paired
+from diptych.trainer import Trainer
+
+__all__ = ["PLS"]
+
+VARIANTS: dict[str, dict[str, Any]] = {"paper": {}, "tiny": {"dim": 8}}
+RECIPES: dict[str, dict[str, Any]] = {"wikipedia": {"dim": 5}}
+
+
+@dataclass(kw_only=True, eq=False)
+class PLS(Learner):
+    """Partial least squares by singular value decomposition.
+
+    Args:
+        image_dim: Dimensions of the image features.
+        text_dim: Dimensions of the text features.
+        dim: Pairs of directions; never more than the smaller side has dimensions.
+    """
+
+    image_dim: int = 128
+    text_dim: int = 10
+    dim: int = 64
+
+    image_net: Affine = field(init=False, repr=False)
+    text_net: Affine = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        outputs = min(self.dim, self.image_dim, self.text_dim)
+        self.image_net, self.text_net = Affine(self.image_dim, outputs), Affine(self.text_dim, outputs)
+
+    def fit(self, split: Split, trainer: Trainer) -> Self:
+        """One singular value decomposition."""
+        self.check(split)
+        for _ in trainer.epochs(1, keep=(self.image_net, self.text_net)):
+            image, text = paired(split)
+            x, y = self.image_net.standardise(image), self.text_net.standardise(text)
+            left, _, right = torch.linalg.svd(x.T @ y / len(x), full_matrices=False)
+            outputs = self.image_net.weight.shape[1]
+            self.image_net.weight.copy_(left[:, :outputs])
+            self.text_net.weight.copy_(right.T[:, :outputs])
+        return self
