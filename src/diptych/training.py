@@ -21,7 +21,7 @@ import numpy as np
 from diptych import catalogue
 from diptych.data.base import Dataset, Split
 from diptych.errors import BadParameter, UnknownName, UsageError
-from diptych.evaluation import evaluate, measure_of, score
+from diptych.evaluation import Evaluation, evaluate, measure_of, score
 from diptych.features import Featured, named, save
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ class Trained:
         seed: Its seed.
         metrics: Measure by direction ("image to text", "text to image") on the protocol's test data.
         measure: What was measured, such as "MAP@ALL" or "R@1".
+        evaluation: All that was measured.
         epochs: How many were run.
         seconds: How long they took.
     """
@@ -63,6 +64,7 @@ class Trained:
     measure: str
     epochs: int
     seconds: float
+    evaluation: Evaluation
 
 
 def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
@@ -205,7 +207,7 @@ def train(
         **options,
     )
     learner.fit(learn, trainer)
-    metrics = evaluate(learner, dataset, protocol, rank=False).main()
+    found = evaluate(learner, dataset, protocol, rank=False, facts={"seed": seed})
     if trainer.main:
         trainer.draw()
         if names:
@@ -219,14 +221,16 @@ def train(
             checkpoint=how,
             steps=trainer.steps,
             measure=measure_of(chosen.relevance),
-            metrics=metrics,
+            metrics=found.main(),
             command=command,
             **({"features": names} if names else {}),
         )
         # They only serve to go on, and the card says that nothing is left to do.
         shutil.rmtree(run / "checkpoints")
     seconds = sum(entry["seconds"] for entry in trainer.history)
-    return Trained(run, learner, seed, metrics, measure_of(chosen.relevance), len(trainer.history), seconds)
+    metrics = found.main()
+    epochs = len(trainer.history)
+    return Trained(run, learner, seed, metrics, measure_of(chosen.relevance), epochs, seconds, found)
 
 
 def train_builtin(
@@ -270,8 +274,8 @@ def train_builtin(
     seconds = time.perf_counter() - started
     system = catalogue.load(f"builtin@{run}")
     epochs = int((settings or {}).get("epochs", allowed["epochs"]))
-    metrics = evaluate(system, dataset, protocol, rank=False).main()
-    return Trained(run, system, seed, metrics, measure_of(chosen.relevance), epochs, seconds)
+    found = evaluate(system, dataset, protocol, rank=False, facts={"seed": seed})
+    return Trained(run, system, seed, found.main(), measure_of(chosen.relevance), epochs, seconds, found)
 
 
 def _system(name: str) -> tuple[Any, Any]:

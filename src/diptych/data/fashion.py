@@ -10,8 +10,9 @@ Seeds: none: the first 8 hex digits of sha1(lower-case title) modulo 1000 decide
 Relevance: the same article type (143 in the whole set); as pairs, every item with the same title
 
 Titles repeat, so a pair counts as a match if the titles are equal (`Split.positives`); `Split.pairs` joins
-each photo with its own title only. Other variants label by sub-category, by master category, or by all
-attributes at once (multi-label; empty values are left out).
+each photo with its own title only. Other variants label by sub-category, by master category, by article type
+and colour together (multi-label: 14 % of all pairs share one), or by all attributes at once (multi-label, but
+91 % share one; empty values are left out).
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ _COLUMNS: Mapping[str, str | tuple[str, ...]] = {
     "article": "article_type",
     "sub-category": "sub_category",
     "master-category": "master_category",
+    "article-colour": ("article_type", "base_colour"),
     "attributes": _ATTRIBUTES,
 }
 

@@ -72,7 +72,7 @@ def measure(
     *,
     recall_at: Sequence[int] = (1, 5, 10),
     cuts: Sequence[int] = (50,),
-    lists: Sequence[int] = (1, 10, 100),
+    lists: Sequence[int] = (1, 10, 50, 100, 500),
     graded: bool = False,
     keep: Callable[[Rows, NDArray[Any]], None] | None = None,
     first: FirstRanks | None = None,

@@ -1,0 +1,102 @@
+"""Which cells a table has: our own from `ours.toml`, the survey's from its published rows."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+from diptych.bench.cells import Cell
+
+__all__ = ["Entry", "Plan", "ours"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One data set of our table.
+
+    Args:
+        id: Its name in the table.
+        data, protocol, features, validation, limit, pairs: See `Cell`.
+        half: "real" or "hashing".
+        note: What a reader must know.
+    """
+
+    id: str
+    data: str
+    protocol: str
+    half: str
+    note: str
+    features: str = ""
+    validation: str = ""
+    limit: int = 0
+    pairs: bool = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Our table.
+
+    Args:
+        title: Of the report.
+        seeds: Each system is trained once with each.
+        systems: Names by half, baselines first.
+        baselines: Those among them that are no trained systems.
+        bits: Code lengths of the hashing half.
+        entries: The data sets.
+        settings: By system, then by "*" or entry.
+    """
+
+    title: str
+    seeds: Sequence[int]
+    systems: Mapping[str, Sequence[str]]
+    baselines: Sequence[str]
+    bits: Sequence[int]
+    entries: Sequence[Entry]
+    settings: Mapping[str, Mapping[str, Mapping[str, Any]]]
+
+    def cells(self, entry: Entry, system: str) -> Iterator[tuple[int, Cell]]:
+        """Bits (0 for real values) and cell, for every code length and seed."""
+        for bits in self.bits if entry.half == "hashing" else (0,):
+            for seed in self.seeds:
+                yield bits, self.cell(entry, system, bits, seed)
+
+    def cell(self, entry: Entry, system: str, bits: int, seed: int) -> Cell:
+        """One cell."""
+        name = system.removeprefix("sign:")
+        own = self.settings.get(name, {})
+        chosen = {**own.get("*", {}), **own.get(entry.id, {})}
+        if bits:
+            # A real-valued system has as many signs as dimensions.
+            chosen["dim" if system.startswith("sign:") else "bits"] = bits
+        return Cell(
+            system,
+            entry.data,
+            entry.protocol,
+            seed,
+            entry.features,
+            entry.validation,
+            entry.limit,
+            entry.pairs,
+            chosen,
+        )
+
+
+def ours() -> Plan:
+    """Our table, as the package has it."""
+    text = resources.files("diptych.bench").joinpath("ours.toml").read_text(encoding="utf-8")
+    content = tomllib.loads(text)
+    return Plan(
+        title=content["title"],
+        seeds=tuple(content["seeds"]),
+        systems={
+            "real": (*content["baselines"], *content["real_valued"]),
+            "hashing": (*content["hashing_baselines"], *content["hashing"]),
+        },
+        baselines=(*content["baselines"], *content["hashing_baselines"]),
+        bits=tuple(content["bits"]),
+        entries=tuple(Entry(**entry) for entry in content["data"]),
+        settings=content.get("settings", {}),
+    )

@@ -1,0 +1,176 @@
+"""What the results say: our table with means over seeds, and the survey's tables beside ours."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from diptych.bench.plan import Entry, Plan
+from diptych.evaluation import DIRECTIONS
+from diptych.report.bench_page import Chart, Table
+
+__all__ = ["Results", "ours_tables"]
+
+Results = Mapping[tuple[str, str, int], Sequence[Mapping[str, Any]]]
+"""Finished cells by (entry, system, bits), one a seed."""
+
+_FLOOR = {"real": "cca", "hashing": "cca_itq"}
+
+
+def ours_tables(plan: Plan, results: Results, reasons: Mapping[tuple[str, str], str]) -> list[Table]:
+    """One table for each data set of ours.
+
+    Args:
+        plan: Which cells there are.
+        results: Those that are finished.
+        reasons: Why cells of (entry, system) are not.
+    """
+    return [
+        _real(plan, entry, results, reasons)
+        if entry.half == "real"
+        else _hashing(plan, entry, results, reasons)
+        for entry in plan.entries
+    ]
+
+
+def _real(plan: Plan, entry: Entry, results: Results, reasons: Mapping[tuple[str, str], str]) -> Table:
+    measure = _measure(entry, results)
+    headings = ["system", *(f"{short} {measure}" for short in DIRECTIONS.values())]
+    headings += ["R@10 IqT", "R@10 TqI", "seeds", "CPU s"]
+    rows: list[list[Any]] = []
+    bars: dict[str, tuple[list[Any], list[float]]] = {}
+    for system in plan.systems["real"]:
+        found = results.get((entry.id, system, 0), ())
+        if not found:
+            rows.append([system, reasons.get((entry.id, system), "not run yet"), *[None] * 5])
+            continue
+        values = [_values(found, direction, measure) for direction in DIRECTIONS]
+        recalls = [_mean(_values(found, direction, "R@10")) for direction in DIRECTIONS]
+        seconds = _mean([float(one["cpu_seconds"]) for one in found])
+        rows.append([system, *map(_spread, values), *recalls, len(found), f"{seconds:.0f}"])
+        bars[system] = ([""], [_mean([_mean(v) for v in values])])
+    chart = Chart(f"{entry.id}: {measure}, mean of both directions", bars, y=measure)
+    return Table(
+        entry.id,
+        headings,
+        rows,
+        entry.note,
+        _against(plan, entry, results, measure, 0),
+        [chart] if bars else [],
+    )
+
+
+def _hashing(plan: Plan, entry: Entry, results: Results, reasons: Mapping[tuple[str, str], str]) -> Table:
+    headings = ["system"]
+    for short in DIRECTIONS.values():
+        headings += [f"{short} {bits} bits" for bits in plan.bits]
+    headings += ["ties at fewest bits (worst to best, IqT)", "seeds"]
+    rows: list[list[Any]] = []
+    for system in plan.systems["hashing"]:
+        row: list[Any] = [system]
+        for direction in DIRECTIONS:
+            for bits in plan.bits:
+                found = results.get((entry.id, system, bits), ())
+                row.append(_spread(_tied(found, direction, "expected")) if found else None)
+        first = results.get((entry.id, system, plan.bits[0]), ())
+        if first:
+            low, high = (_mean(_tied(first, "image to text", kind)) for kind in ("worst", "best"))
+            row += [f"{low:.3f} to {high:.3f}", len(first)]
+        else:
+            row += [reasons.get((entry.id, system), "not run yet"), None]
+        rows.append(row)
+    remarks = []
+    for bits in plan.bits:
+        remarks += _against(plan, entry, results, "MAP@ALL", bits)
+    note = f"{entry.note} MAP@ALL, expected over all orders of ties."
+    return Table(entry.id, headings, rows, note, remarks, _code_charts(plan, entry, results))
+
+
+def _code_charts(plan: Plan, entry: Entry, results: Results) -> list[Chart]:
+    charts = []
+    for direction, short in DIRECTIONS.items():
+        lines: dict[str, tuple[list[Any], list[float]]] = {}
+        curves: dict[str, tuple[list[Any], list[float]]] = {}
+        lists: dict[str, tuple[list[Any], list[float]]] = {}
+        middle = plan.bits[len(plan.bits) // 2]
+        for system in plan.systems["hashing"]:
+            done = [bits for bits in plan.bits if results.get((entry.id, system, bits))]
+            if done:
+                means = [
+                    _mean(_tied(results[entry.id, system, bits], direction, "expected")) for bits in done
+                ]
+                lines[system] = (done, means)
+            for one in results.get((entry.id, system, middle), ())[:1]:
+                found = one["results"][direction]
+                if "curve" in found:
+                    curves[system] = (found["curve"][0], found["curve"][1])
+                at = {int(k[2:]): v for k, v in found["values"].items() if k.startswith("P@")}
+                lists[system] = (sorted(at), [at[n] for n in sorted(at)])
+        if lines:
+            charts += [
+                Chart(f"{entry.id} {short}: MAP against bits", lines, "bits", "MAP@ALL"),
+                Chart(f"{entry.id} {short}: precision-recall, {middle} bits", curves, "recall", "precision"),
+                Chart(f"{entry.id} {short}: precision at N, {middle} bits", lists, "N", "P@N"),
+            ]
+    return charts
+
+
+def _against(plan: Plan, entry: Entry, results: Results, measure: str, bits: int) -> list[str]:
+    """Which trained systems do not beat the baselines, in words."""
+    floors = [_FLOOR[entry.half], *(("ridge", "sm") if entry.half == "real" else ("lsh",))]
+    trained = [name for name in plan.systems[entry.half] if name not in plan.baselines]
+    remarks = []
+    for floor in floors:
+        base = results.get((entry.id, floor, bits), ())
+        if not base:
+            continue
+        below = []
+        done = [name for name in trained if results.get((entry.id, name, bits))]
+        for name in done:
+            lost = [
+                short
+                for direction, short in DIRECTIONS.items()
+                if _mean(_main(results[entry.id, name, bits], direction, measure, bits))
+                <= _mean(_main(base, direction, measure, bits))
+            ]
+            if lost:
+                below.append(f"{name} ({', '.join(lost)})")
+        where = f" at {bits} bits" if bits else ""
+        if not done:
+            continue
+        if below:
+            remarks.append(f"Not above {floor}{where}: {', '.join(below)}.")
+        else:
+            remarks.append(f"All {len(done)} trained systems are above {floor}{where} in both directions.")
+    return remarks
+
+
+def _main(found: Sequence[Mapping[str, Any]], direction: str, measure: str, bits: int) -> list[float]:
+    return _tied(found, direction, "expected") if bits else _values(found, direction, measure)
+
+
+def _measure(entry: Entry, results: Results) -> str:
+    for (name, _, _), found in results.items():
+        if name == entry.id and found:
+            return str(found[0]["measure"])
+    return "R@1" if entry.pairs else "MAP@ALL"
+
+
+def _values(found: Sequence[Mapping[str, Any]], direction: str, name: str) -> list[float]:
+    return [float(one["results"][direction]["values"][name]) for one in found]
+
+
+def _tied(found: Sequence[Mapping[str, Any]], direction: str, kind: str) -> list[float]:
+    return [float(one["results"][direction]["ties"]["MAP@ALL"][kind]) for one in found]
+
+
+def _mean(values: Sequence[float]) -> float:
+    return statistics.fmean(values) if values else 0.0
+
+
+def _spread(values: Sequence[float]) -> str:
+    """Mean and standard deviation over seeds."""
+    if len(values) < 2:
+        return f"{_mean(values):.3f}"
+    return f"{_mean(values):.3f} ± {statistics.stdev(values):.3f}"

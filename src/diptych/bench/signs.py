@@ -1,0 +1,54 @@
+"""Signs of a real-valued system's vectors, each modality around its own mean: the simplest codes there
+are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from diptych.core import Floats
+from diptych.data.base import Dataset
+from diptych.training import Trained
+
+__all__ = ["Signs", "signs_of"]
+
+
+class Signs:
+    """An encoder with codes in place of vectors.
+
+    Args:
+        encoder: The real-valued one.
+        image_mean, text_mean: (d,) means of the training vectors, which become the origin.
+    """
+
+    similarity = "hamming"
+
+    def __init__(self, encoder: Any, image_mean: Floats, text_mean: Floats) -> None:
+        self.encoder, self.image_mean, self.text_mean = encoder, image_mean, text_mean
+
+    def encode_image(self, images: Sequence[Any]) -> Floats:
+        """Codes (n, d), +1 and -1."""
+        return _signs(self.encoder.encode_image(images) - self.image_mean)
+
+    def encode_text(self, texts: Sequence[str]) -> Floats:
+        """Codes (n, d), +1 and -1."""
+        return _signs(self.encoder.encode_text(texts) - self.text_mean)
+
+
+def signs_of(done: Trained, dataset: Dataset, features: str, protocol: str) -> tuple[Signs, Dataset]:
+    """The encoder of signs of a finished training, and the data as it sees them."""
+    from diptych.features import Featured, named
+
+    seen = Featured(dataset, named(features)) if features else dataset
+    train = seen.split(dataset.protocol(protocol).train)
+    means = [
+        np.asarray(getattr(done.learner, f"encode_{side}")(getattr(train, side)).mean(axis=0), np.float32)
+        for side in ("image", "text")
+    ]
+    return Signs(done.learner, *means), seen
+
+
+def _signs(vectors: Floats) -> Floats:
+    return np.where(vectors > 0, np.float32(1), np.float32(-1))
