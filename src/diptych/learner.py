@@ -189,7 +189,11 @@ class Learner:
         return np.require(rows, requirements=("C", "W"))
 
     def encoded(self, net: nn.Module, inputs: Any, *, size: int = 1024) -> Floats:
-        """Outputs (n, d) of a network in evaluation mode, as `similarity` wants them; its mode is put back.
+        """Vectors (n, d) of a network as `similarity` wants them; see `outputs`."""
+        return self.as_vectors(self.outputs(net, inputs, size=size))
+
+    def outputs(self, net: nn.Module, inputs: Any, *, size: int = 1024) -> Floats:
+        """Outputs (n, d) of a network in evaluation mode; its mode is put back.
 
         Args:
             net: Takes (b, ...) float32 and gives (b, d).
@@ -205,7 +209,8 @@ class Learner:
         finally:
             for module, mode in modes.items():
                 module.training = mode
-        return self.as_vectors(torch.cat(parts).numpy())
+        found: Floats = torch.cat(parts).numpy()
+        return found
 
     def as_vectors(self, outputs: Floats) -> Floats:
         """Network outputs as `similarity` wants them: unit rows, or signs (0 counts as -1)."""
