@@ -1,0 +1,109 @@
+"""Closed-form values of COTS's losses, its queues, its momentum and its filter."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from diptych import catalogue
+from diptych.data.base import Split
+from diptych.data.planted import Planted
+from diptych.errors import BadParameter
+from diptych.systems.real_valued.cots import COTS, Queues, disagreement, follow, log_match, trusted
+from diptych.trainer import Trainer
+
+TINY = {"image_dim": 32, "text_dim": 24, "tokens": 5, "width": 16, "layers": 1, "heads": 2, "dim": 8}
+
+
+def test_values_worked_out_by_hand() -> None:
+    p = log_match(torch.eye(3)[:1], torch.tensor([[0.8, 0, 0]]), torch.tensor([[0.2, 0, 0], [0, 0, 0]]),
+                  temperature=0.5)  # fmt: skip
+    q = log_match(torch.eye(3)[:1], torch.tensor([[0.8, 0, 0]]), torch.tensor([[0.4, 0, 0], [-0.2, 0, 0]]),
+                  temperature=0.5)  # fmt: skip
+    assert p.exp()[0].tolist() == pytest.approx([0.6653, 0.2004, 0.1343], abs=1e-4)
+    assert q.exp()[0].tolist() == pytest.approx([0.6310, 0.2835, 0.0854], abs=1e-4)
+    assert (-p[0, 0].item(), -q[0, 0].item()) == pytest.approx((0.4075, 0.4604), abs=1e-4)
+    assert disagreement(p, q).item() == pytest.approx(0.026417, abs=2e-6)
+
+
+def test_rows_that_differ_by_a_constant_agree() -> None:
+    logits = torch.tensor([[0.8, 0.2, -0.4]])
+    same = [torch.log_softmax(logits + shift, dim=1) for shift in (0, 3)]
+    assert disagreement(*same).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_queues_stay_aligned_when_they_wrap() -> None:
+    queues = Queues(5, 1)
+    for start in (0, 3):
+        keys = torch.arange(start, start + 3.0)[:, None]
+        assert not queues.full
+        queues.add(keys, keys + 10)
+    assert queues.full
+    assert queues.image.flatten().tolist() == [5, 1, 2, 3, 4]
+    assert torch.equal(queues.text, queues.image + 10)
+    many = torch.arange(7.0)[:, None]
+    queues.add(many, many)
+    assert sorted(queues.image.flatten().tolist()) == [2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("momentum", [0.0, 1.0, 0.5])
+def test_momentum(momentum: float) -> None:
+    key, net = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
+    expected = momentum * key.weight.detach() + (1 - momentum) * net.weight.detach()
+    follow(key, net, momentum=momentum)
+    assert torch.allclose(key.weight, expected)
+
+
+def test_filter() -> None:
+    recent = torch.tensor([0.2, 0.4])  # mean .3, deviation .1
+    values = torch.tensor([0.15, 0.25, 0.9])
+    assert trusted(values, recent, kappa=1.0).tolist() == [False, True, True]
+    assert trusted(values, recent, kappa=float("inf")).all()
+    assert trusted(values, recent[:0], kappa=1.0).all()
+
+
+def test_masked_pieces_are_not_seen() -> None:
+    torch.manual_seed(0)
+    net = COTS(**TINY, queue=4, scaling="none").image_net
+    first = torch.randn(1, 32)
+    second = first.clone()
+    second[:, :7] += 1  # the first of five pieces of 7
+    masked = torch.tensor([[True, False, False, False, False]])
+    assert torch.equal(net.hidden(first, masked), net.hidden(second, masked))  # type: ignore[operator]
+    assert not torch.allclose(net(first), net(second))
+
+
+def test_task_level_waits_for_full_queues_and_keys_get_no_gradient() -> None:
+    torch.manual_seed(0)
+    system = COTS(**TINY, queue=30, batch_size=20, epochs=1)
+    trainer = Trainer(quiet=True, device="cpu")
+    system.fit(Planted(train=20).split("train"), trainer)
+    assert set(trainer.history[0]["terms"]) == {"instance", "token"}
+    assert not system.queues.full
+    system.queues.add(torch.eye(8).repeat(2, 1), torch.eye(8).repeat(2, 1))
+    keys = torch.eye(8)[:3]
+    terms = system.terms(torch.randn(3, 32), torch.randn(3, 24), keys, keys)
+    assert set(terms) == {"instance", "token", "task"}
+    sum(terms.values()).backward()  # type: ignore[union-attr]
+    assert all(p.grad is None for p in system.image_key.parameters())
+    assert all(p.grad is not None for p in system.image_net.parameters())
+
+
+def test_impossible_parameters_are_refused() -> None:
+    with pytest.raises(BadParameter, match="tokens of COTS"):
+        COTS(image_dim=4, text_dim=4, tokens=5)
+    with pytest.raises(BadParameter, match="queue >= 1"):
+        COTS(**TINY, queue=0)
+
+
+def test_filter_finds_shuffled_pairs() -> None:
+    train = Planted(train=400).split("train")
+    wrong = np.random.default_rng(0).choice(400, 80, replace=False)
+    text = train.text.copy()
+    text[wrong] = text[np.roll(wrong, 1)]
+    system = catalogue.load("cots:tiny", seed=0, epochs=5)
+    system.fit(Split(train.image, text, train.label, train.pairs), Trainer(quiet=True, device="cpu"))
+    positive = (system.encode_image(train.image) * system.encode_text(text)).sum(axis=1)
+    out = ~trusted(torch.from_numpy(positive), system.queues.recent(), kappa=1.0).numpy()
+    assert out[wrong].mean() > 2 * np.delete(out, wrong).mean()
