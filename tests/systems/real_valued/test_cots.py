@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -13,7 +15,15 @@ from diptych.errors import BadParameter
 from diptych.systems.real_valued.cots import COTS, Queues, disagreement, follow, log_match, trusted
 from diptych.trainer import Trainer
 
-TINY = {"image_dim": 32, "text_dim": 24, "tokens": 5, "width": 16, "layers": 1, "heads": 2, "dim": 8}
+TINY: dict[str, Any] = {
+    "image_dim": 32,
+    "text_dim": 24,
+    "tokens": 5,
+    "width": 16,
+    "layers": 1,
+    "heads": 2,
+    "dim": 8,
+}
 
 
 def test_values_worked_out_by_hand() -> None:
@@ -100,7 +110,7 @@ def test_impossible_parameters_are_refused() -> None:
 def test_filter_finds_shuffled_pairs() -> None:
     train = Planted(train=400).split("train")
     wrong = np.random.default_rng(0).choice(400, 80, replace=False)
-    text = train.text.copy()
+    text = np.array(train.text)
     text[wrong] = text[np.roll(wrong, 1)]
     system = catalogue.load("cots:tiny", seed=0, epochs=5)
     system.fit(Split(train.image, text, train.label, train.pairs), Trainer(quiet=True, device="cpu"))
