@@ -39,6 +39,7 @@ class Cell:
         validation: Split to choose the epoch by; "" holds one image in ten out of the training data.
         limit: Learn from so many images only, drawn with seed 0; 0 learns from all.
         pairs: Hide the labels, so that a system learns from pairs alone.
+        standardise: Give each feature the mean 0 and the deviation 1 over the training data.
         settings: Hyper-parameters over those of variant and recipe.
     """
 
@@ -50,6 +51,7 @@ class Cell:
     validation: str = ""
     limit: int = 0
     pairs: bool = False
+    standardise: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def key(self, dataset: Dataset) -> str:
@@ -130,13 +132,19 @@ def run(cell: Cell, dataset: Dataset, folder: Path, *, quiet: bool = True) -> di
 
         shutil.rmtree(run_folder)
     started = time.process_time()
+    seen, features = dataset, cell.features or None
+    if cell.standardise:
+        from diptych.features import Featured, named
+
+        inner = Featured(dataset, named(cell.features)) if cell.features else dataset
+        seen, features = Standardised(inner, dataset.protocol(cell.protocol).train), None
     done = train(
         name,
-        dataset,
+        seen,
         run_folder,
         settings=cell.settings,
         seed=cell.seed,
-        features=cell.features or None,
+        features=features,
         protocol=cell.protocol,
         validation=cell.validation or None,
         quiet=quiet,
@@ -147,7 +155,7 @@ def run(cell: Cell, dataset: Dataset, folder: Path, *, quiet: bool = True) -> di
         from diptych.bench.signs import signs_of
         from diptych.evaluation import evaluate
 
-        encoder, featured = signs_of(done, dataset, cell.features, cell.protocol)
+        encoder, featured = signs_of(done, seen, features or "", cell.protocol)
         found = evaluate(encoder, featured, cell.protocol, name=cell.system, rank=False)
     results = {}
     for direction, one in found.measured.items():
@@ -207,6 +215,38 @@ class _Cut(Dataset):
             if self.pairs:
                 found = replace(found, label=None, text_label=None)
             self._done[name] = found
+        return self._done[name]
+
+
+class Standardised(Dataset):
+    """A data set of features with mean 0 and deviation 1 in the training data; constant ones become 0.
+
+    Args:
+        inner: With features on both sides.
+        train: The split that decides.
+    """
+
+    def __init__(self, inner: Dataset, train: str) -> None:
+        self.inner = inner
+        self.name, self.splits, self.class_names = inner.name, inner.splits, inner.class_names
+        self.protocols = inner.protocols
+        learn = inner.split(train)
+        self._scale: dict[str, Any] = {}
+        for side in ("image", "text"):
+            rows = np.asarray(getattr(learn, side), np.float64)
+            deviation = rows.std(axis=0)
+            self._scale[side] = (rows.mean(axis=0), np.where(deviation > 1e-8, deviation, 1))
+        self._done: dict[str, Split] = {}
+
+    def split(self, name: str) -> Split:
+        """One split."""
+        if name not in self._done:
+            found = self.inner.split(name)
+            sides = {
+                side: ((np.asarray(getattr(found, side)) - mean) / scale).astype(np.float32)
+                for side, (mean, scale) in self._scale.items()
+            }
+            self._done[name] = replace(found, **sides)
         return self._done[name]
 
 

@@ -19,7 +19,7 @@ class Entry:
 
     Args:
         id: Its name in the table.
-        data, protocol, features, validation, limit, pairs: See `Cell`.
+        data, protocol, features, validation, limit, pairs, standardise: See `Cell`.
         half: "real" or "hashing".
         note: What a reader must know.
     """
@@ -33,6 +33,21 @@ class Entry:
     validation: str = ""
     limit: int = 0
     pairs: bool = False
+    standardise: bool = False
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Hyper-parameters of some systems on some data sets of our table.
+
+    Args:
+        systems, entries: Which.
+        set: The values.
+    """
+
+    systems: Sequence[str]
+    entries: Sequence[str]
+    set: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -46,7 +61,7 @@ class Plan:
         baselines: Those among them that are no trained systems.
         bits: Code lengths of the hashing half.
         entries: The data sets.
-        settings: By system, then by "*" or entry.
+        settings: What differs from the systems' own recipes, in order; later ones win.
     """
 
     title: str
@@ -55,7 +70,7 @@ class Plan:
     baselines: Sequence[str]
     bits: Sequence[int]
     entries: Sequence[Entry]
-    settings: Mapping[str, Mapping[str, Mapping[str, Any]]]
+    settings: Sequence[Settings]
 
     def cells(self, entry: Entry, system: str) -> Iterator[tuple[int, Cell]]:
         """Bits (0 for real values) and cell, for every code length and seed."""
@@ -66,8 +81,10 @@ class Plan:
     def cell(self, entry: Entry, system: str, bits: int, seed: int) -> Cell:
         """One cell."""
         name = system.removeprefix("sign:")
-        own = self.settings.get(name, {})
-        chosen = {**own.get("*", {}), **own.get(entry.id, {})}
+        chosen: dict[str, Any] = {}
+        for settings in self.settings:
+            if name in settings.systems and entry.id in settings.entries:
+                chosen |= settings.set
         if bits:
             # A real-valued system has as many signs as dimensions.
             chosen["dim" if system.startswith("sign:") else "bits"] = bits
@@ -80,6 +97,7 @@ class Plan:
             entry.validation,
             entry.limit,
             entry.pairs,
+            entry.standardise,
             chosen,
         )
 
@@ -98,5 +116,5 @@ def ours() -> Plan:
         baselines=(*content["baselines"], *content["hashing_baselines"]),
         bits=tuple(content["bits"]),
         entries=tuple(Entry(**entry) for entry in content["data"]),
-        settings=content.get("settings", {}),
+        settings=tuple(Settings(**settings) for settings in content["settings"]),
     )
