@@ -160,3 +160,47 @@ def test_a_chain_encodes_raw_items_and_names_a_missing_side() -> None:
     with pytest.raises(UsageError, match="Text has no encode_image"):
         chain.encode_image(["x"])
     assert Chain(head=Text()).encode_text(["four"]).tolist() == [[4.0]]
+
+
+class TwoStage:
+    """Vectors that find by their first dimension, scores that rank by their second."""
+
+    similarity = "dot"
+    rerank_depth = 3
+
+    def encode_image(self, images: Any) -> Any:
+        return np.asarray(images, np.float32)[:, :1]
+
+    def encode_text(self, texts: Any) -> Any:
+        return np.array([[float(text)] for text in texts], np.float32)
+
+    def score(self, images: Any, texts: Any) -> Any:
+        return np.asarray([[image[1] * float(text) for text in texts] for image in images], np.float32)
+
+    def score_pairs(self, images: Any, texts: Any, pairs: Any) -> Any:
+        return np.array([self.score([images[i]], [texts[t]])[0, 0] for i, t in pairs], np.float32)
+
+
+def test_a_system_in_two_stages_ranks_its_first_hits_anew() -> None:
+    images = np.array([[5, 1], [4, 3], [3, 2], [2, 9], [1, 8]], np.float32)
+    gallery = [Item(id=str(row), image=image) for row, image in enumerate(images)]
+    queries = [Item(text="1")]
+    hits = over(TwoStage(), gallery, 5)(Run(queries, gallery)).hits
+    assert hits is not None
+    # The first three by vectors are 0, 1, 2; by scores they are 1, 2, 0; the others stay behind.
+    assert hits.rows.tolist() == [[1, 2, 0, 3, 4]]
+    assert (np.diff(hits.scores[0]) < 0).all()
+    few = over(TwoStage(), gallery, 2)(Run(queries, gallery)).hits
+    assert few is not None
+    assert few.rows.tolist() == [[1, 2]]
+
+
+def test_evaluation_sees_both_stages() -> None:
+    from diptych import metrics
+    from diptych.data.base import Split
+    from diptych.evaluation import scores
+
+    images = np.array([[5, 1], [4, 3], [3, 2], [2, 9], [1, 8]], np.float32)
+    split = Split(image=images, text=["1"], label=None, pairs=np.array([[1, 0]]))
+    found = scores(TwoStage(), split, split)["text to image"]
+    assert metrics.order(found.block(0, 1))[0].tolist() == [[1, 2, 0, 3, 4]]

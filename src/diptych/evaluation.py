@@ -275,20 +275,21 @@ def scores(system: Any, query: Split, gallery: Split) -> dict[str, metrics.Score
     """
     if isinstance(system, Retriever):
         return {direction: _retrieved(system, direction, query, gallery) for direction in DIRECTIONS}
-    if hasattr(system, "score"):
+    encodes = hasattr(system, "encode_image") and hasattr(system, "encode_text")
+    if hasattr(system, "score") and not (encodes and hasattr(system, "rerank_depth")):
         to_text = system.score(query.image, gallery.text)
         to_image = to_text if query is gallery else system.score(gallery.image, query.text)
         return {
             "image to text": metrics.Matrix(np.asarray(to_text)),
             "text to image": metrics.Matrix(np.asarray(to_image).T),
         }
-    if not (hasattr(system, "encode_image") and hasattr(system, "encode_text")):
+    if not encodes:
         raise UsageError(
             f"{type(system).__name__} does not encode both images and texts, so it cannot be evaluated"
         )
     images, texts = system.encode_image(query.image), system.encode_text(query.text)
     same = query is gallery
-    return {
+    found: dict[str, metrics.Scores] = {
         "image to text": metrics.Embedded(
             images, texts if same else system.encode_text(gallery.text), system.similarity
         ),
@@ -296,6 +297,34 @@ def scores(system: Any, query: Split, gallery: Split) -> dict[str, metrics.Score
             texts, images if same else system.encode_image(gallery.image), system.similarity
         ),
     }
+    if not hasattr(system, "rerank_depth"):
+        return found
+    return {
+        direction: _reranked(system, direction, first, query, gallery) for direction, first in found.items()
+    }
+
+
+def _reranked(
+    system: Any, direction: str, first: metrics.Scores, query: Split, gallery: Split
+) -> metrics.Scores:
+    """Scores of a system in two stages: the first `rerank_depth` hits of the vectors are scored together.
+
+    Everything behind them keeps its order.
+    """
+    depth = min(int(system.rerank_depth), first.shape[1])
+    values = first.block(0, first.shape[0]).astype(np.float32)
+    if not depth:
+        return metrics.Matrix(values)
+    top, _ = metrics.order(values)
+    top = top[:, :depth]
+    asked = np.repeat(np.arange(len(top)), depth)
+    to_text = direction == "image to text"
+    pairs = np.stack([asked, top.ravel()] if to_text else [top.ravel(), asked], axis=1)
+    sides = (query.image, gallery.text) if to_text else (gallery.image, query.text)
+    scored = np.asarray(system.score_pairs(*sides, pairs), np.float32).reshape(top.shape)
+    lift = values.max(axis=1, keepdims=True) + 1 - scored.min(axis=1, keepdims=True)
+    np.put_along_axis(values, top, scored + lift, axis=1)
+    return metrics.Matrix(values)
 
 
 def _retrieved(system: Retriever, direction: str, query: Split, gallery: Split) -> metrics.Scores:

@@ -124,17 +124,25 @@ def over(system: Any, gallery: Sequence[Item], k: int, *, to: Side = "image") ->
         return system.over(gallery, k)
     if hasattr(system, "encode_image") or hasattr(system, "encode_text"):
         if isinstance(gallery, Indexed):
-            return Search(system, gallery.search_index(to), k)
+            return _searched(system, gallery.search_index(to), k, to)
         from diptych.index.flat import Flat
 
         vectors = encode(system, gallery, side=to)
         index = Flat(vectors.shape[-1] if len(gallery) else 1, similarity=system.similarity)
         if len(gallery):
             index.add(np.arange(len(gallery), dtype=np.int64), vectors)
-        return Search(system, index, k)
+        return _searched(system, index, k, to)
     if isinstance(system, Scorer):
         return Exhaustive(system, k, to=to)
     raise UsageError(f"{type(system).__name__} is no encoder, scorer or retriever, so it cannot search")
+
+
+def _searched(system: Any, index: Index, k: int, to: Side) -> Stage:
+    """A search, and the re-ranking of its first hits that a system in two stages brings."""
+    depth = int(getattr(system, "rerank_depth", 0))
+    if not depth or not isinstance(system, Scorer):
+        return Search(system, index, k)
+    return Search(system, index, max(k, depth)) >> RerankFirst(system, depth, k, to=to)
 
 
 class Search(Stage):
@@ -203,6 +211,34 @@ class Rerank(Stage):
         for query, rows in zip(run.queries, _hits(run).rows[:, : self.depth], strict=True):
             ranked.append(_best(self.scorer, query, run.gallery, rows[rows >= 0], self.to))
         return run.with_hits(_stack(ranked, self.depth))
+
+
+class RerankFirst(Stage):
+    """Score the first `depth` hits anew and leave the others, in their order, behind them.
+
+    Args:
+        scorer: Looks at query and hit together.
+        depth: Hits that are scored anew.
+        k: Hits to keep.
+        to: The side of the gallery.
+    """
+
+    def __init__(self, scorer: Scorer, depth: int, k: int, *, to: Side = "image") -> None:
+        self.first, self.k = Rerank(scorer, depth, to=to), k
+
+    def __call__(self, run: Run) -> Run:
+        """The run with the new order; the scores of the others are lowered below those of the first."""
+        before, new = _hits(run), _hits(self.first(run))
+        ranked = []
+        for rows, scores, top, better in zip(before.rows, before.scores, new.rows, new.scores, strict=True):
+            real = top >= 0
+            rest = (rows >= 0) & ~np.isin(rows, top[real])
+            worst = better[real].min() if real.any() else np.float32(0)
+            behind = (
+                scores[rest] - (scores[rest].max(initial=-np.inf) - worst) - 1 if rest.any() else scores[:0]
+            )
+            ranked.append((np.concatenate([top[real], rows[rest]]), np.concatenate([better[real], behind])))
+        return run.with_hits(_stack(ranked, self.k))
 
 
 class Select(Stage):
