@@ -39,6 +39,7 @@ class LSH(Learner):
         image_dim: Dimensions of the image features.
         text_dim: Dimensions of the text features.
         bits: Code length.
+        dim: Directions of CCA that are kept, the most correlated first, as many as the baseline CCA keeps.
         ridge: See `diptych.nets.affine.correlated`.
     """
 
@@ -47,6 +48,7 @@ class LSH(Learner):
     image_dim: int = 128
     text_dim: int = 10
     bits: int = 32
+    dim: int = 64
     ridge: float = 1e-2
 
     image_net: Affine = field(init=False, repr=False)
@@ -59,7 +61,7 @@ class LSH(Learner):
         """CCA, then random directions."""
         self.check(split)
         for _ in trainer.epochs(1, keep=(self.image_net, self.text_net)):
-            first, second = correlated(self.image_net, self.text_net, split, ridge=self.ridge)
+            first, second = correlated(self.image_net, self.text_net, split, ridge=self.ridge, dim=self.dim)
             planes = torch.randn(first.shape[1], self.bits, generator=trainer.generator).double()
             self.image_net.weight.copy_(first @ planes)
             self.text_net.weight.copy_(second @ planes)

@@ -1,0 +1,202 @@
+"""Two stages: Hamming distance over codes chooses candidates, exact scores rank them.
+
+The first stage reads a thirty-second of the bytes of single-precision vectors of as many dimensions as bits.
+How many candidates it must pass on so that enough true neighbours are among them depends on the data, so it
+is calibrated on held-out queries against exact search, not set by hand.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diptych import similarity
+from diptych.core import Hits, Rows
+from diptych.errors import UsageError
+from diptych.index.codes import Packed
+from diptych.index.flat import best
+
+__all__ = ["Calibration", "TwoStage", "calibrate", "exact_rows"]
+
+_BLOCK = 1 << 22  # scores that are in memory at once
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How many candidates a recall needs.
+
+    Args:
+        recall: What was asked for.
+        k: Of how many best hits.
+        candidates: What reaches it; the whole gallery where nothing less does.
+        measured: Recall of the held-out queries with so many candidates.
+        low: Lower end of its one-sided 95 % interval, which is what reaches the target.
+        queries: How many were held out.
+        gallery: Vectors at the time.
+        side: Of the queries, "text" or "image".
+    """
+
+    recall: float
+    k: int
+    candidates: int
+    measured: float
+    low: float
+    queries: int
+    gallery: int
+    side: str = "text"
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+class TwoStage:
+    """Search over codes, then over vectors.
+
+    Args:
+        codes: Packed codes (n, bits / 8) of the vectors.
+        vectors: (n, d) unit vectors, any float type; may be memory-mapped, as only candidates are read.
+        rows: (n,) ascending row numbers; 0 .. n - 1, if None.
+    """
+
+    similarity = "cosine"
+
+    def __init__(self, codes: Packed, vectors: NDArray[Any], rows: Rows | None = None) -> None:
+        if len(codes) != len(vectors):
+            raise UsageError(f"{len(codes)} codes and {len(vectors)} vectors do not belong together")
+        self.codes, self.vectors = np.ascontiguousarray(codes), vectors
+        self.rows: Rows = (
+            np.arange(len(codes), dtype=np.int64) if rows is None else np.asarray(rows, np.int64)
+        )
+
+    def __len__(self) -> int:
+        """Number of vectors."""
+        return len(self.codes)
+
+    def search(self, codes: Packed, vectors: NDArray[Any], k: int, candidates: int) -> Hits:
+        """The k best of the `candidates` nearest codes.
+
+        Args:
+            codes: (q, bits / 8) of the queries.
+            vectors: (q, d) of the queries.
+            k: Hits.
+            candidates: How many the first stage passes on; at least k.
+
+        Raises:
+            UsageError: k is not positive.
+        """
+        if k < 1:
+            raise UsageError(f"k must be at least 1, not {k}")
+        queries = similarity.unit(vectors)
+        hits = Hits(np.full((len(queries), k), -1, np.int64), np.full((len(queries), k), -np.inf, np.float32))
+        count = min(max(candidates, k), len(self))
+        if not len(queries) or not count:
+            return hits
+        places = self.nearest(codes, count)
+        for line, near in enumerate(places):
+            # In the order of rows the file is read forwards, and ties stay ties by row.
+            near = np.sort(near[near >= 0])
+            scores = self.vectors[near].astype(np.float32) @ queries[line]
+            found = best(scores[None], self.rows[near], k)
+            hits.rows[line], hits.scores[line] = found.rows[0], found.scores[0]
+        return hits
+
+    def nearest(self, codes: Packed, count: int) -> NDArray[np.int64]:
+        """Places (q, count) of the nearest codes, nearest first, ties by row."""
+        import faiss
+
+        # The counting variant keeps a list for each distance: many candidates cost little more than few.
+        _, places = faiss.knn_hamming(np.ascontiguousarray(codes), self.codes, count, variant="mc")
+        return np.asarray(places, np.int64)
+
+
+def calibrate(
+    index: TwoStage,
+    codes: Packed,
+    vectors: NDArray[Any],
+    *,
+    recall: float = 0.98,
+    k: int = 10,
+    side: str = "text",
+) -> Calibration:
+    """The fewest candidates with which held-out queries reach a recall, with a margin.
+
+    The lower end of the 95 % interval of the mean recall over queries must reach the target, so that other
+    queries of the same kind reach it, too.
+
+    Args:
+        index: What is searched.
+        codes, vectors: (q, bits / 8) and (q, d) of the held-out queries.
+        recall: Share of the k true best that must be found.
+        k: Of how many hits.
+        side: What the queries are, for the record.
+
+    Raises:
+        UsageError: no queries, or a recall that is not between 0 and 1.
+    """
+    if not 0 < recall <= 1:
+        raise UsageError(f"a recall lies above 0 and at most at 1, not {recall}")
+    if not len(vectors):
+        raise UsageError("recall is calibrated on queries, and there are none")
+    k = min(k, len(index))
+    truth = exact_rows(index.vectors, vectors, k)
+    ranks = _ranks(index.codes, codes, truth)
+    grid = np.unique(np.round(np.geomspace(max(k, 1), len(index), 120)).astype(int))
+    needed, found, low = len(index), 1.0, 1.0
+    for count in grid:
+        shares = (ranks <= count).mean(axis=1)
+        error = shares.std(ddof=1) / np.sqrt(len(shares)) if len(shares) > 1 else 0.0
+        mean, lower = float(shares.mean()), float(shares.mean() - 1.645 * error)
+        if lower >= recall:
+            needed, found, low = int(count), mean, lower
+            break
+    return Calibration(recall, k, needed, found, low, len(vectors), len(index), side)
+
+
+def exact_rows(vectors: NDArray[Any], queries: NDArray[Any], k: int) -> Rows:
+    """Places (q, k) of the best vectors by exact scores, ties by place.
+
+    Reads the vectors once, block by block, so that they may be larger than memory.
+    """
+    asked = similarity.unit(queries)
+    size = max(1, _BLOCK // max(len(asked), 1))
+    kept: Hits | None = None
+    for start in range(0, len(vectors), size):
+        part = np.asarray(vectors[start : start + size]).astype(np.float32)
+        found = best(asked @ part.T, np.arange(start, start + len(part)), k)
+        kept = found if kept is None else _merged(kept, found, k)
+    if kept is None:
+        return np.full((len(asked), k), -1, np.int64)
+    return kept.rows
+
+
+def _merged(first: Hits, second: Hits, k: int) -> Hits:
+    rows = np.concatenate([first.rows, second.rows], axis=1)
+    scores = np.concatenate([first.scores, second.scores], axis=1)
+    order = np.lexsort((rows, -scores), axis=1)[:, :k]
+    return Hits(np.take_along_axis(rows, order, 1), np.take_along_axis(scores, order, 1))
+
+
+def _ranks(codes: Packed, queries: Packed, truth: Rows) -> NDArray[np.int64]:
+    """(q, k) place of each true neighbour among all codes by distance, from 1, ties by place."""
+    ranks = np.zeros(truth.shape, np.int64)
+    for line in range(len(truth)):
+        distance = _distances(codes, queries[line])
+        histogram = np.cumsum(np.bincount(distance))
+        for at, place in enumerate(truth[line]):
+            own = int(distance[place])
+            nearer = int(histogram[own - 1]) if own else 0
+            level = int(np.count_nonzero(distance[:place] == own))
+            ranks[line, at] = nearer + level + 1
+    return ranks
+
+
+def _distances(codes: Packed, query: Packed) -> NDArray[np.int64]:
+    """(n,) Hamming distances."""
+    if codes.shape[1] % 8:
+        return np.asarray(np.bitwise_count(codes ^ query).sum(axis=1), np.int64)
+    wide, asked = codes.view(np.uint64), np.ascontiguousarray(query).view(np.uint64)
+    return np.asarray(np.bitwise_count(wide ^ asked).sum(axis=1), np.int64)

@@ -1,0 +1,155 @@
+"""Codes, Hamming search and search in two stages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from diptych import similarity
+from diptych.errors import BadData, UnknownName, UsageError
+from diptych.index.codes import Codes
+from diptych.index.hamming import Hamming
+from diptych.index.two_stage import TwoStage, calibrate, exact_rows
+from diptych.testing import check_index
+
+
+@pytest.mark.parametrize(("name", "check"), list(check_index(lambda: Hamming(32), similarity="hamming")))
+def test_exact_conformance(name: str, check: Callable[[], None]) -> None:
+    check()
+
+
+@pytest.mark.parametrize("kind", ["inverted", "graph"])
+def test_others_find_most(kind: Any) -> None:
+    made = lambda: Hamming(32, kind=kind, lists=4, probes=3)  # noqa: E731
+    for _, check in check_index(made, similarity="hamming", recall=0.7):
+        check()
+
+
+def clustered(images: int, texts: int, dim: int = 64, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Clusters, uneven variances, and texts in another place than pictures."""
+    rng = np.random.default_rng(seed)
+    centres = rng.standard_normal((40, dim)) / np.sqrt(1 + np.arange(dim) / 8)
+    gap = 1.5 * rng.standard_normal(dim) / np.sqrt(dim) * 4
+    which = rng.integers(0, 40, images), rng.integers(0, 40, texts)
+    noise = [0.5 * rng.standard_normal((len(w), dim)) / np.sqrt(1 + np.arange(dim) / 8) for w in which]
+    return similarity.unit(centres[which[0]] + noise[0]), similarity.unit(centres[which[1]] + noise[1] + gap)
+
+
+def overlap(found: np.ndarray, truth: np.ndarray) -> float:
+    """Mean share of the true rows that were found."""
+    pairs = zip(found.tolist(), truth.tolist(), strict=True)
+    return float(np.mean([len(set(ours) & set(best)) / len(best) for ours, best in pairs]))
+
+
+def test_packed_codes_are_signs_of_the_rotated_vectors() -> None:
+    image, text = clustered(500, 100)
+    codes = Codes.fit(64, image, text, method="random")
+    assert codes.rotation.T @ codes.rotation == pytest.approx(np.eye(64), abs=1e-5)
+    found = similarity.unpack(codes.encode(text, "text"))
+    expected = np.where((text - text.mean(axis=0)) @ codes.rotation > 0, 1, -1)
+    assert (found == expected).mean() > 0.9999
+    # Each modality around its own mean: about half of all bits are set on either side.
+    for side, vectors in (("image", image), ("text", text)):
+        assert similarity.unpack(codes.encode(vectors, side)).mean() == pytest.approx(0, abs=0.08)
+
+
+def test_itq_loses_less_than_a_random_rotation() -> None:
+    image, text = clustered(2000, 10)
+    losses = []
+    for method in ("random", "itq"):
+        codes = Codes.fit(64, image, text, method=method)  # type: ignore[arg-type]
+        rows = (image - image.mean(axis=0)) @ codes.rotation
+        losses.append(float(np.square(np.abs(rows) - np.abs(rows).mean()).sum()))
+    assert losses[1] < losses[0]
+
+
+@pytest.mark.parametrize("bits", [16, 64, 128])
+def test_any_number_of_bits(bits: int) -> None:
+    image, text = clustered(300, 20)
+    codes = Codes.fit(bits, image, text)
+    assert codes.encode(image, "image").shape == (300, bits // 8)
+
+
+def test_codes_are_saved(tmp_path: Path) -> None:
+    image, text = clustered(300, 20)
+    codes = Codes.fit(32, image, text)
+    codes.save(tmp_path / "codes.npz")
+    again = Codes.open(tmp_path / "codes.npz")
+    assert (again.encode(text, "text") == codes.encode(text, "text")).all()
+    assert again.made_with == codes.made_with
+    (tmp_path / "codes.npz").write_bytes(b"no")
+    with pytest.raises(BadData, match="make them again"):
+        Codes.open(tmp_path / "codes.npz")
+
+
+def test_all_candidates_give_exact_search() -> None:
+    image, text = clustered(800, 30)
+    codes = Codes.fit(64, image, text)
+    index = TwoStage(codes.encode(image, "image"), image.astype(np.float16))
+    hits = index.search(codes.encode(text, "text"), text, 10, len(image))
+    scores = text @ image.astype(np.float16).astype(np.float32).T
+    assert (hits.rows == np.argsort(-scores, axis=1, kind="stable")[:, :10]).all()
+    assert hits.scores == pytest.approx(-np.sort(-scores, axis=1)[:, :10], abs=1e-6)
+    assert (exact_rows(image, text, 10) == np.argsort(-(text @ image.T), axis=1, kind="stable")[:, :10]).all()
+
+
+@pytest.mark.parametrize("target", [0.8, 0.95, 0.99])
+def test_the_promised_recall_holds_for_other_queries(target: float) -> None:
+    image, text = clustered(4000, 600)
+    codes = Codes.fit(64, image, text[:300])
+    index = TwoStage(codes.encode(image, "image"), image)
+    asked = codes.encode(text, "text")
+    found = calibrate(index, asked[:300], text[:300], recall=target, k=10)
+    assert found.low >= target
+    assert found.candidates < len(image)
+    hits = index.search(asked[300:], text[300:], 10, found.candidates)
+    truth = exact_rows(image, text[300:], 10)
+    recall = overlap(hits.rows, truth)
+    assert recall >= target - 0.01
+    # What was measured at calibration is what a search of the same queries gives.
+    hits = index.search(asked[:300], text[:300], 10, found.candidates)
+    truth = exact_rows(image, text[:300], 10)
+    recall = overlap(hits.rows, truth)
+    assert recall == pytest.approx(found.measured, abs=1e-9)
+
+
+def test_centring_each_modality_needs_fewer_candidates() -> None:
+    image, text = clustered(4000, 300)
+    needed = []
+    for texts in (text, None):
+        codes = Codes.fit(64, image, texts)
+        index = TwoStage(codes.encode(image, "image"), image)
+        needed.append(calibrate(index, codes.encode(text, "text"), text, recall=0.9).candidates)
+    assert needed[0] < 0.9 * needed[1]
+
+
+def test_rows_of_their_own_numbers() -> None:
+    image, text = clustered(50, 5)
+    codes = Codes.fit(64, image, text)
+    rows = np.arange(50) * 10 + 3
+    hits = TwoStage(codes.encode(image, "image"), image, rows).search(codes.encode(text, "text"), text, 3, 50)
+    assert (hits.rows % 10 == 3).all()
+
+
+def test_bad_input_gets_a_sentence() -> None:
+    with pytest.raises(UsageError, match="multiple of 8"):
+        Hamming(12)
+    with pytest.raises(UnknownName, match="kind of Hamming index"):
+        Hamming(16, kind="tree")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="do not fit an index of 16 bits"):
+        Hamming(16).add(np.array([0]), np.ones((1, 8)))
+    image, text = clustered(20, 4)
+    with pytest.raises(UsageError, match="multiple of 8"):
+        Codes.fit(12, image, text)
+    codes = Codes.fit(16, image, text)
+    index = TwoStage(codes.encode(image, "image"), image)
+    with pytest.raises(UsageError, match="above 0 and at most at 1"):
+        calibrate(index, codes.encode(text, "text"), text, recall=98)
+    with pytest.raises(UsageError, match="there are none"):
+        calibrate(index, codes.encode(text[:0], "text"), text[:0])
+    with pytest.raises(UsageError, match="do not belong together"):
+        TwoStage(codes.encode(image, "image"), image[:3])
