@@ -9,7 +9,7 @@ from pathlib import Path
 
 TARGET = Path(__file__).parents[1] / "docs" / "cli.md"
 COMMANDS = ("", "index", "search", "info", "list", "doctor", "train", "data", "data list", "data info",
-            "data prepare", "data verify", "evaluate")  # fmt: skip
+            "data prepare", "data verify", "evaluate", "bench")  # fmt: skip
 
 
 def text() -> str:

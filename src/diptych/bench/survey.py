@@ -94,6 +94,7 @@ def _cells(row: Row) -> list[Cell]:
 def survey_table(table: Published, found: Found) -> Table:
     """Printed, the paper's and our value side by side."""
     rows: list[list[Any]] = []
+    reasons = {reason: at for at, reason in enumerate(_reasons(found), start=1)}
     for number, row in enumerate(table.rows):
         ours_ = found[number]
         for at, column in enumerate(row.columns):
@@ -108,13 +109,19 @@ def survey_table(table: Published, found: Found) -> Table:
                     f"{column} bits" if isinstance(column, int) else str(column),
                     f"{row.survey[at]:.3f}",
                     None if paper is None else f"{paper:.3f}" + (f" ({row.paper_metric})" if other else ""),
-                    own if isinstance(own, str) else f"{own:.3f}",
+                    f"- [{reasons[own]}]" if isinstance(own, str) else f"{own:.3f}",
                     None if isinstance(own, str) else f"{own - row.survey[at]:+.3f}",
                     "; ".join(part for part in (row.remark, row.paper_source) if part),
                 ]
             )
     headings = ["system", "data", "direction", "column", "survey", "paper", "ours", "ours - survey", "remark"]
-    return Table(table.title, headings, rows, f"Source: {table.source}.", table.remarks)
+    notes = [f"[{at}] {reason}" for reason, at in reasons.items()]
+    return Table(table.title, headings, rows, f"Source: {table.source}.", [*table.remarks, *notes])
+
+
+def _reasons(found: Found) -> list[str]:
+    """Why cells are empty, each reason once."""
+    return list(dict.fromkeys(reason for reason in found.values() if isinstance(reason, str)))
 
 
 def survey_json(table: Published, found: Found) -> str:

@@ -76,7 +76,7 @@ class Published:
     def cells(self) -> Iterator[tuple[Row, str | int, float, float | None]]:
         """Row, column, printed value, and the paper's own or None."""
         for row in self.rows:
-            papers = row.paper or [None] * len(row.columns)
+            papers: Sequence[float | None] = row.paper or [None] * len(row.columns)
             yield from ((row, *cell) for cell in zip(row.columns, row.survey, papers, strict=True))
 
 

@@ -63,7 +63,7 @@ def as_markdown(title: str, tables: Sequence[Table], *, facts: Sequence[str] = (
         lines.append("| " + " | ".join(map(_plain, table.headings)) + " |")
         lines.append("|" + "---|" * len(table.headings))
         lines += ["| " + " | ".join(_plain(value) for value in row) + " |" for row in table.rows]
-        lines += ["", *(f"- {remark}" for remark in table.remarks), ""]
+        lines += ["", *(f"- {_plain(remark)}" for remark in table.remarks), ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
