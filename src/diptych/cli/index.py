@@ -31,6 +31,13 @@ def command(
         str | None,
         typer.Option(help="System that encodes, such as clip:vit-b-32@openai or a run folder [builtin]."),
     ] = None,
+    codes: Annotated[
+        int | None,
+        typer.Option(
+            help="Make binary codes of so many bits and calibrate them; searches then take two stages.",
+            show_default=False,
+        ),
+    ] = None,
     rebuild: Annotated[
         bool, typer.Option("--rebuild", help="Forget what is indexed and begin again; files are not touched.")
     ] = False,
@@ -58,6 +65,8 @@ def command(
     if not given:
         raise UsageError("nothing to index; give a folder of pictures: diptych index FOLDER")
     expand(given)  # before anything is founded or forgotten: a path that does not exist is named
+    if codes is not None and watch:
+        raise UsageError("--codes is made once, after indexing; run it without --watch")
     if rebuild:
         engine.discard(home)
     new = engine.find(home) is None
@@ -72,9 +81,24 @@ def command(
             )
             for summary in summaries:
                 _report(opened, summary, as_json, quiet)
+            if codes is not None:
+                _make_codes(opened, codes, quiet or as_json)
         except KeyboardInterrupt:
             typer.echo("interrupted; what was indexed is kept, and the next run goes on from there", err=True)
             raise typer.Exit(130) from None
+
+
+def _make_codes(opened: Collection, bits: int, quiet: bool) -> None:
+    facts = opened.make_codes(bits)
+    if quiet:
+        return
+    needed = {(one["side"], one["recall"]): one["candidates"] for one in facts["calibrations"]}
+    count = needed.get(("text", 0.98), 0)
+    typer.echo(
+        f"codes of {bits} bits ({facts['made_with']}): {count} of {facts['pictures']} pictures are compared "
+        "exactly for a recall of 0.98",
+        err=True,
+    )
 
 
 def _names(paths: list[str], null: bool) -> list[str]:

@@ -37,6 +37,13 @@ def command(
     min_score: Annotated[
         float | None, typer.Option(help="Leave out results that score lower.", show_default=False)
     ] = None,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="Compare with every picture even if there are codes.")
+    ] = False,
+    recall: Annotated[
+        float | None,
+        typer.Option(help="With codes: share of the best to find; default 0.98.", show_default=False),
+    ] = None,
     html: Annotated[
         Path | None, typer.Option(help="Write a contact sheet to this file.", show_default=False)
     ] = None,
@@ -60,6 +67,8 @@ def command(
             to=to,  # type: ignore[arg-type]  # search says what is allowed
             k=k,
             min_score=min_score,
+            exact=exact,
+            recall=recall,
         )
         question = _question(asked, image or [], negative or [])
         if html or open_:

@@ -17,18 +17,21 @@ import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from diptych import catalogue
-from diptych.core import Index, Item, Rows
+from diptych.core import Hits, Index, Item, Rows
 from diptych.engine import words
 from diptych.engine.record import Record, Side, Stored
 from diptych.engine.results import Progress, Result, Results, Skipped, Summary
 from diptych.engine.search_files import SearchFiles
 from diptych.errors import CollectionBusy, CollectionError, MissingData, UsageError, WrongModel
 from diptych.pipeline import Search, over
+
+if TYPE_CHECKING:
+    from diptych.engine.coded import Coded
 
 __all__ = [
     "Collection",
@@ -45,6 +48,7 @@ __all__ = [
 
 FOLDER = ".diptych"
 DEFAULT_MODEL = "builtin"
+_FEWEST_TEXTS = 100  # for learning and for calibrating codes, each
 _SAMPLE = 2000  # entries a query is compared with to tell how far a score stands out
 
 
@@ -114,6 +118,7 @@ class Collection:
         self.record = Record(self.place / "collection.sqlite", folder)
         self._encoder: Any = None
         self._indexes: dict[Side, SearchFiles] = {}
+        self._coded: Coded | None = None
         try:
             self._agree(model)
         except BaseException:
@@ -264,6 +269,8 @@ class Collection:
         to: Side = "image",
         k: int = 10,
         min_score: float | None = None,
+        exact: bool = False,
+        recall: float | None = None,
     ) -> Results:
         """The k best matches, best first.
 
@@ -276,20 +283,31 @@ class Collection:
             to: "image" or "text".
             k: Most results wanted.
             min_score: Leave out results that score lower.
+            exact: Compare with every picture even if there are codes.
+            recall: With codes, the share of the ten best that must be found; 0.98 if None.
 
         Raises:
-            UsageError: nothing was asked, or k is not positive.
+            UsageError: nothing was asked, k is not positive, or a recall is asked of a collection without
+                codes.
             ImageError: a picture of the query cannot be read.
         """
         item = self._query(query, image, negative, (text_weight, image_weight, negative_weight))
-        return self.search_many([item], to=to, k=k, min_score=min_score)[0]
+        return self.search_many([item], to=to, k=k, min_score=min_score, exact=exact, recall=recall)[0]
 
     def search_many(
-        self, queries: Sequence[Item], *, to: Side = "image", k: int = 10, min_score: float | None = None
+        self,
+        queries: Sequence[Item],
+        *,
+        to: Side = "image",
+        k: int = 10,
+        min_score: float | None = None,
+        exact: bool = False,
+        recall: float | None = None,
     ) -> list[Results]:
         """The k best matches of each query; see `search`."""
         if to not in ("image", "text"):
             raise UsageError(f"to must be image or text, not {to!r}")
+        self._check_recall(exact, recall)
         with self._getting_ready(to):
             gallery = self.gallery(to)
             encoder = self.encoder
@@ -298,7 +316,8 @@ class Collection:
             search = over(encoder, gallery, k, to=to)
             assert isinstance(search, Search)
             vectors = search.encode(queries)
-        hits = search.rank(vectors)
+        hits = None if exact else self._coded_hits(queries, vectors, to, k, recall)
+        hits = hits or search.rank(vectors)
         likely = words.probabilities(
             self.encoder,
             vectors,
@@ -321,6 +340,76 @@ class Collection:
             seconds = (time.perf_counter() - started) / len(queries)
             answers.append(Results(results, nothing_matches=nothing, seconds=seconds))
         return answers
+
+    def make_codes(self, bits: int) -> Mapping[str, Any]:
+        """Give the pictures binary codes, so that large collections are searched in two stages.
+
+        Codes are learned from the pictures and from texts (the collection's captions, or else
+        everyday ones), and how many candidates each recall needs is calibrated on texts and pictures
+        that were held out. `search` uses them from then on.
+
+        Args:
+            bits: Code length, a multiple of 8; as many as the vectors have dimensions is a good choice.
+
+        Returns:
+            What the collection records of them.
+
+        Raises:
+            UsageError: nothing is indexed yet, the bits are no multiple of 8, or the model has codes itself.
+        """
+        from diptych.engine.coded import make_codes
+
+        kind = self.record.get("similarity")
+        if kind is not None and kind != "cosine":
+            raise UsageError(f"codes are made of vectors that compare by cosine; {self.model} has {kind}")
+        with self.writing():
+            files = self._search_files("image")
+            facts = make_codes(
+                self.record, files, self.place / "search", bits=bits, texts=self._asked_texts()
+            )
+        self._coded = None
+        return facts
+
+    def _asked_texts(self) -> Any:
+        """Vectors of texts like those that are asked for: the captions, or everyday ones."""
+        _, captions = self._search_files("text").stored()
+        if len(captions) >= 2 * _FEWEST_TEXTS:
+            return np.asarray(captions[:: max(1, len(captions) // _SAMPLE)], np.float32)
+        from diptych.engine.coded import everyday_queries
+
+        named = np.asarray(self.encoder.encode_text(everyday_queries()), np.float32)
+        return named if not len(captions) else np.concatenate([named, np.asarray(captions, np.float32)])
+
+    def _check_recall(self, exact: bool, recall: float | None) -> None:
+        if recall is None:
+            return
+        if exact:
+            raise UsageError("exact search finds everything, so give either exact or a recall")
+        if not 0 < recall <= 1:
+            raise UsageError(f"a recall lies above 0 and at most at 1, such as 0.98, not {recall}")
+        if self.record.get("codes") is None:
+            raise UsageError(
+                f"{self.folder} has no codes, so it is searched exactly; make them with "
+                f"diptych index {self.folder} --codes 512"
+            )
+
+    def _coded_hits(
+        self, queries: Sequence[Item], vectors: Any, to: Side, k: int, recall: float | None
+    ) -> Hits | None:
+        """Hits in two stages; None where exact search must do it."""
+        from diptych.engine.coded import DEFAULT_RECALL, Coded
+
+        if to != "image" or self.below is not None or self.record.get("codes") is None or k < 1:
+            return None
+        if self._coded is None:
+            self._coded = Coded(self.record, self._search_files("image"), self.place / "search")
+        sides = [_side(query) for query in queries]
+        if not self._coded.usable or None in sides:
+            return None  # a query of several parts lies neither where texts do nor where pictures do
+        wanted = [self._coded.candidates(str(side), recall or DEFAULT_RECALL, k) for side in sides]
+        if None in wanted:
+            return None
+        return self._coded.search(vectors, [str(side) for side in sides], k, [int(n or 0) for n in wanted])
 
     @contextlib.contextmanager
     def _getting_ready(self, to: Side) -> Iterator[None]:
@@ -365,6 +454,7 @@ class Collection:
             "images": self.record.count("image"),
             "texts": self.record.count("text"),
             "bytes": sum(file.stat().st_size for file in place.rglob("*") if file.is_file()),
+            "codes": json.loads(self.record.get("codes") or "null"),
             "skipped": {str(self.record.place(k)): v[0] for k, v in self.record.skipped().items()},
             "check": self.record.check(),
         }
@@ -522,6 +612,13 @@ def _writable_place(folder: Path) -> Path:
     raise CollectionError(
         f"neither {own} nor {away} can be written; set DIPTYCH_HOME to a folder that can be"
     )
+
+
+def _side(query: Item) -> Side | None:
+    """What a query is; None for one of several parts."""
+    if query.terms or (query.image is not None and query.text is not None):
+        return None
+    return "text" if query.image is None else "image"
 
 
 def _hidden(path: Path) -> bool:

@@ -145,6 +145,13 @@ class SearchFiles:
         at = np.flatnonzero(wanted)
         return best(self._scores(queries, matrix, at), matrix.rows[at], k)
 
+    def stored(self) -> tuple[Rows, NDArray[Any]]:
+        """All rows that can be found, ascending, and their vectors (n, d), memory-mapped where possible."""
+        matrix = self._current()
+        if matrix.alive.all():
+            return matrix.rows, matrix.vectors
+        return matrix.rows[matrix.alive], matrix.vectors[matrix.alive]
+
     def vectors(self, rows: Rows) -> NDArray[Any]:
         """Stored vectors of these rows, which must exist."""
         matrix = self._current()

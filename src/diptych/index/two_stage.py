@@ -169,8 +169,8 @@ def calibrate(
 ) -> Calibration:
     """The fewest candidates with which held-out queries reach a recall, with a margin.
 
-    The lower end of the one-sided 99 % interval of the mean recall over queries must reach the target, so that other
-    queries of the same kind reach it, too.
+    The lower end of the one-sided 99 % interval of the mean recall over queries must reach the target, so
+    that other queries of the same kind reach it, too.
 
     Args:
         index: What is searched.

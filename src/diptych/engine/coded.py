@@ -1,0 +1,200 @@
+"""Codes of a collection's pictures: made once, searched in two stages, exact scores at the end.
+
+What the codes were made with and how many candidates each recall needs stands in the record. The codes
+themselves are a cache: if they are missing or out of date they are made again from the vectors.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diptych.core import Hits, Rows
+from diptych.engine.record import Record
+from diptych.engine.search_files import SearchFiles
+from diptych.errors import BadData, UsageError
+from diptych.index.codes import Codes, Packed
+from diptych.index.two_stage import TwoStage, calibrate
+
+__all__ = ["DEFAULT_RECALL", "Coded", "everyday_queries", "make_codes"]
+
+DEFAULT_RECALL = 0.98
+RECALLS = (0.9, 0.95, 0.98, 0.99, 0.995)
+_HELD_OUT = 500  # queries of each kind that the candidates are calibrated on
+
+
+def make_codes(
+    record: Record, files: SearchFiles, folder: Path, *, bits: int, texts: NDArray[Any], seed: int = 0
+) -> dict[str, Any]:
+    """Learn codes for the pictures of a collection, calibrate them and write both down.
+
+    Args:
+        record: Gets the facts.
+        files: The image side.
+        folder: Gets the codes.
+        bits: Code length, a multiple of 8.
+        texts: (m, d) vectors of texts like those that will be asked; half teach the codes where texts lie,
+            half are held out for calibration.
+        seed: Of every draw.
+
+    Returns:
+        What the record now says of the codes.
+
+    Raises:
+        UsageError: there is no picture yet, or the bits are no multiple of 8.
+    """
+    rows, vectors = files.stored()
+    if not len(rows):
+        raise UsageError("codes are learned from pictures, and none is indexed yet; index a folder first")
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(texts))
+    learn, held = texts[order[: len(texts) // 2]], texts[order[len(texts) // 2 :]][:_HELD_OUT]
+    codes = Codes.fit(bits, vectors, learn, seed=seed)
+    index = TwoStage(codes.encode(vectors, "image"), vectors, rows)
+    pictures = np.asarray(vectors[np.sort(rng.permutation(len(vectors))[:_HELD_OUT])], np.float32)
+    queries = {"text": np.asarray(held, np.float32), "image": pictures}
+    calibrations = [
+        calibrate(index, codes.encode(asked, side), asked, recall=recall, side=side).as_dict()
+        for side, asked in queries.items()
+        for recall in RECALLS
+        if len(asked)
+    ]
+    facts = {
+        "bits": bits,
+        "made_with": codes.made_with,
+        "pictures": len(rows),
+        "texts": len(texts),
+        "fingerprint": record.get("fingerprint"),
+        "calibrations": calibrations,
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    codes.save(folder / "codes.npz")
+    with record.batch(changes=False):
+        record.set("codes", json.dumps(facts))
+    return facts
+
+
+def everyday_queries() -> list[str]:
+    """Texts like those that people ask for, for collections that have no captions of their own."""
+    subjects = (
+        "a dog", "a cat", "a child", "a group of friends", "a man with a hat", "a woman", "a baby", "a horse",
+        "a bird", "a red car", "a bicycle", "a train", "a boat", "a house", "a church", "a bridge", "flowers",
+        "a tree", "a birthday cake", "food on a plate", "a mountain", "a screenshot", "a document",
+        "a sunset",
+    )  # fmt: skip
+    places = (
+        "", "at the beach", "in the snow", "in a city street", "in the garden", "at night", "indoors",
+        "in a forest", "near water", "from above", "in black and white", "close up", "at a party",
+        "in the kitchen", "on a table", "in the distance",
+    )  # fmt: skip
+    return [f"{subject} {place}".strip() for subject in subjects for place in places]
+
+
+class Coded:
+    """Search in two stages over the pictures of a collection.
+
+    Args:
+        record: Says what the codes are; see `make_codes`.
+        files: The image side.
+        folder: Where the codes are.
+    """
+
+    def __init__(self, record: Record, files: SearchFiles, folder: Path) -> None:
+        self._record, self._files, self._folder = record, files, folder
+        self._now: tuple[int, TwoStage] | None = None
+        self.facts: dict[str, Any] = json.loads(record.get("codes") or "{}")
+        self._codes = self._opened()
+
+    @property
+    def usable(self) -> bool:
+        """Whether there are codes of the vectors that are stored now."""
+        return self._codes is not None
+
+    def candidates(self, side: str, recall: float, k: int) -> int | None:
+        """How many candidates a recall needs; None if only exact search promises it.
+
+        Args:
+            side: Of the query, "text" or "image".
+            recall: Asked for.
+            k: Hits wanted; calibrated is the recall of ten.
+        """
+        known = [
+            one
+            for one in self.facts.get("calibrations", [])
+            if one["side"] == side and one["recall"] >= recall
+        ]
+        if not known or k > 10 * known[0]["k"]:
+            return None
+        chosen = min(known, key=lambda one: one["recall"])
+        # A collection that grew needs as many more; more hits than were calibrated need more, too.
+        grown = len(self._index()) / max(chosen["gallery"], 1)
+        more = max(1.0, k / max(chosen["k"], 1))
+        return math.ceil(int(chosen["candidates"]) * max(grown, 1.0) * more)
+
+    def search(self, vectors: NDArray[Any], sides: Sequence[str], k: int, candidates: Sequence[int]) -> Hits:
+        """The k best of each query.
+
+        Args:
+            vectors: (q, d).
+            sides: What each query is.
+            k: Hits.
+            candidates: Of each query, from `candidates`.
+        """
+        assert self._codes is not None
+        index = self._index()
+        found = [
+            index.search(self._codes.encode(vector[None], side), vector[None], k, count)
+            for vector, side, count in zip(np.asarray(vectors), sides, candidates, strict=True)
+        ]
+        return Hits(np.concatenate([hit.rows for hit in found]), np.concatenate([h.scores for h in found]))
+
+    def _opened(self) -> Codes | None:
+        if not self.facts or self.facts.get("fingerprint") != self._record.get("fingerprint"):
+            return None
+        try:
+            return Codes.open(self._folder / "codes.npz")
+        except BadData:
+            return None  # a cache that was deleted; exact search serves as well
+
+    def _index(self) -> TwoStage:
+        generation = self._record.generation
+        if self._now is None or self._now[0] != generation:
+            rows, vectors = self._files.stored()
+            self._now = generation, TwoStage(self._packed(rows, vectors), vectors, rows)
+        return self._now[1]
+
+    def _packed(self, rows: Rows, vectors: NDArray[Any]) -> Packed:
+        """Codes of all pictures: those in the cache, and new ones for the rest."""
+        assert self._codes is not None
+        path = self._folder / "codes-image.npz"
+        packed = np.zeros((len(rows), self._codes.bits // 8), np.uint8)
+        fresh = np.ones(len(rows), bool)
+        try:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
+                if str(saved["made_with"]) == self._stamp():
+                    at = np.searchsorted(saved["rows"], rows)
+                    at = np.minimum(at, max(len(saved["rows"]) - 1, 0))
+                    known = saved["rows"][at] == rows if len(saved["rows"]) else ~fresh
+                    packed[known], fresh = saved["codes"][at[known]], ~known
+        except (OSError, ValueError, KeyError, EOFError):
+            pass  # no cache, or half of one
+        if fresh.any():
+            packed[fresh] = self._codes.encode(vectors[fresh], "image")
+            part = path.with_suffix(".part")
+            try:
+                with part.open("wb") as out:
+                    np.savez(out, rows=rows, codes=packed, made_with=np.array(self._stamp()))
+                part.replace(path)
+            except OSError:
+                pass  # a folder that cannot be written to; the codes in memory serve as well
+        return packed
+
+    def _stamp(self) -> str:
+        """Changes whenever codes of the same row would."""
+        return json.dumps([self.facts.get(key) for key in ("bits", "made_with", "pictures", "fingerprint")])

@@ -1,0 +1,131 @@
+"""Collections with codes: searches in two stages, and what happens when something is missing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import diptych
+from diptych.engine import collection as engine
+from diptych.engine.coded import everyday_queries
+from diptych.errors import UsageError
+
+
+class Colours:
+    """Pictures by their mean colour, texts by their letters, both turned into 64 dimensions."""
+
+    similarity = "cosine"
+    name = "colours"
+    fingerprint = "colours:1"
+    image_size = 8
+
+    def __init__(self) -> None:
+        self._turn = np.random.default_rng(0).standard_normal((3, 64))
+        self._letters = np.random.default_rng(1).standard_normal((26, 64))
+
+    def encode_image(self, images: Any) -> Any:
+        rows = []
+        for image in images:
+            picture = image if isinstance(image, Image.Image) else Image.open(image)
+            rows.append(np.asarray(picture.convert("RGB"), np.float64).mean(axis=(0, 1)) / 255 - 0.5)
+        return _unit(np.tanh(3 * np.asarray(rows) @ self._turn))
+
+    def encode_text(self, texts: Any) -> Any:
+        counts = np.array([[text.count(chr(97 + c)) for c in range(26)] for text in texts], float)
+        return _unit(np.tanh(counts @ self._letters / 3) + 0.5)
+
+
+def _unit(rows: Any) -> Any:
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(3)
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for number in range(300):
+        colour = tuple(rng.integers(0, 256, 3).tolist())
+        Image.new("RGB", (8, 8), colour).save(folder / f"{number:03}.png")
+    return folder
+
+
+def found(opened: Any, query: Any, **options: Any) -> list[str]:
+    return [result.path.name for result in opened.search(query, k=10, **options)]
+
+
+def test_two_stages_find_what_exact_search_finds(pictures: Path) -> None:
+    with diptych.open(pictures, model=Colours()) as opened:
+        opened.add(pictures)
+        facts = opened.make_codes(64)
+        assert facts["pictures"] == 300
+        assert {one["side"] for one in facts["calibrations"]} == {"text", "image"}
+        assert all(one["low"] >= one["recall"] or one["candidates"] == 300 for one in facts["calibrations"])
+        shares = []
+        for query in everyday_queries()[::7]:
+            exact, quick = found(opened, query, exact=True), found(opened, query, recall=0.98)
+            shares.append(len(set(exact) & set(quick)) / 10)
+        assert np.mean(shares) >= 0.98
+        # Pictures as queries are calibrated apart.
+        path = pictures / "007.png"
+        assert found(opened, path)[0] == "007.png"
+        assert opened.info()["codes"]["bits"] == 64
+
+
+def test_codes_outlive_the_process_and_follow_the_folder(pictures: Path) -> None:
+    with diptych.open(pictures, model=Colours()) as opened:
+        opened.add(pictures)
+        opened.make_codes(64)
+    (pictures / "000.png").unlink()
+    Image.new("RGB", (8, 8), (255, 0, 255)).save(pictures / "new.png")
+    with diptych.open(pictures, model=Colours()) as opened:
+        opened.add(pictures)
+        hits = found(opened, pictures / "new.png")
+        assert hits[0] == "new.png"
+        assert "000.png" not in hits
+        assert opened._coded is not None
+        assert opened._coded.usable
+
+
+def test_deleted_caches_cost_nothing(pictures: Path) -> None:
+    with diptych.open(pictures, model=Colours()) as opened:
+        opened.add(pictures)
+        opened.make_codes(64)
+        expected = found(opened, "red", exact=True)
+        place = opened.place / "search"
+        (place / "codes-image.npz").unlink(missing_ok=True)
+    with diptych.open(pictures, model=Colours()) as opened:
+        assert found(opened, "red", recall=0.995) == expected
+    (place / "codes.npz").write_bytes(b"damaged")
+    with diptych.open(pictures, model=Colours()) as opened:
+        assert found(opened, "red") == expected
+
+
+def test_a_query_of_several_parts_is_searched_exactly(pictures: Path) -> None:
+    with diptych.open(pictures, model=Colours()) as opened:
+        opened.add(pictures)
+        opened.make_codes(64)
+        both = opened.search("red", image=pictures / "003.png", k=5)
+        again = opened.search("red", image=pictures / "003.png", k=5, exact=True)
+        assert [r.path for r in both] == [r.path for r in again]
+
+
+def test_bad_input_gets_a_sentence(pictures: Path, tmp_path: Path) -> None:
+    with diptych.open(pictures, model=Colours()) as opened:
+        with pytest.raises(UsageError, match="none is indexed yet"):
+            opened.make_codes(64)
+        opened.add(pictures)
+        with pytest.raises(UsageError, match="has no codes"):
+            opened.search("red", recall=0.9)
+        with pytest.raises(UsageError, match="multiple of 8"):
+            opened.make_codes(12)
+        opened.make_codes(32)
+        with pytest.raises(UsageError, match="not 98"):
+            opened.search("red", recall=98)
+        with pytest.raises(UsageError, match="either exact or a recall"):
+            opened.search("red", recall=0.9, exact=True)
+    assert engine.find(pictures) is not None
