@@ -297,6 +297,8 @@ def scores(system: Any, query: Split, gallery: Split) -> dict[str, metrics.Score
             texts, images if same else system.encode_image(gallery.image), system.similarity
         ),
     }
+    if hasattr(system, "agree") and same and system.agree_depth:
+        return _agreeing(system, found)
     if not hasattr(system, "rerank_depth"):
         return found
     return {
@@ -325,6 +327,24 @@ def _reranked(
     lift = values.max(axis=1, keepdims=True) + 1 - scored.min(axis=1, keepdims=True)
     np.put_along_axis(values, top, scored + lift, axis=1)
     return metrics.Matrix(values)
+
+
+def _agreeing(system: Any, first: Mapping[str, metrics.Scores]) -> dict[str, metrics.Scores]:
+    """Scores of a system that makes the first `agree_depth` hits of both directions agree.
+
+    Both directions' lists must be known, so it takes part in evaluations and not in a single search.
+    """
+    values = {name: one.block(0, one.shape[0]).astype(np.float32) for name, one in first.items()}
+    depth = min(system.agree_depth, *(min(one.shape) for one in values.values()))
+    lists = {name: metrics.order(one)[0][:, :depth] for name, one in values.items()}
+    found: dict[str, metrics.Scores] = {}
+    for name, other in (("image to text", "text to image"), ("text to image", "image to text")):
+        # The rows change places among the scores that they had together.
+        ordered = np.take_along_axis(values[name], lists[name], axis=1)
+        changed = values[name].copy()
+        np.put_along_axis(changed, system.agree(lists[name], lists[other]), ordered, axis=1)
+        found[name] = metrics.Matrix(changed)
+    return found
 
 
 def _retrieved(system: Retriever, direction: str, query: Split, gallery: Split) -> metrics.Scores:

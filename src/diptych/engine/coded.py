@@ -133,9 +133,10 @@ class Coded:
             return None
         chosen = min(known, key=lambda one: one["recall"])
         # A collection that grew needs as many more; more hits than were calibrated need more, too.
-        grown = len(self._index()) / max(chosen["gallery"], 1)
-        more = max(1.0, k / max(chosen["k"], 1))
-        return math.ceil(int(chosen["candidates"]) * max(grown, 1.0) * more)
+        grown: float = len(self._index()) / max(chosen["gallery"], 1)
+        more: float = max(1.0, k / max(chosen["k"], 1))
+        needed: int = chosen["candidates"]
+        return math.ceil(needed * max(grown, 1.0) * more)
 
     def search(self, vectors: NDArray[Any], sides: Sequence[str], k: int, candidates: Sequence[int]) -> Hits:
         """The k best of each query.
