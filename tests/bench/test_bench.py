@@ -19,7 +19,7 @@ from diptych.data.originals import Originals
 from diptych.errors import BadData, UnknownName
 from diptych.report.bench_page import as_html, as_markdown
 
-LATER = {"blip2", "grace", "ieft", "agree"}
+LATER = {"blip2", "grace"}
 
 PLAN = Plan(
     title="toy",
@@ -191,3 +191,19 @@ def test_our_own_plan_names_what_exists() -> None:
         assert set(settings.entries) <= ids
         for name in set(settings.systems) - LATER:
             assert name in known
+
+
+def test_ablations_name_what_exists_and_say_what_is_missing(tmp_path: Path) -> None:
+    from diptych.bench import ablations
+
+    _, _, wanted = ablations.ablations()
+    for one in wanted:
+        module = __import__(catalogue.card("system", one.name).module, fromlist=["x"])
+        system = getattr(module, module.__all__[0])
+        for _, settings in one.rows():
+            catalogue.checked(system, settings)
+    report = produce.produce("ablations", tmp_path)
+    assert len(report.tables[0].rows) == sum(1 + len(one.without) for one in wanted)
+    assert all("is not in" in row[2] for row in report.tables[0].rows)
+    with pytest.raises(UnknownName, match="system of the ablations"):
+        ablations.compute(tmp_path, systems=["nobody"])

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diptych._provenance import commit, versions
+from diptych.bench import ablations
 from diptych.bench.plan import ours
 from diptych.bench.report import ours_tables
 from diptych.bench.run import as_json, fill
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TABLES", "Report", "produce"]
 
-TABLES = ("ours", *PUBLISHED)
+TABLES = ("ours", *PUBLISHED, "ablations")
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,10 @@ def produce(
             made,
         ]
         return Report(printed.title, facts, [survey_table(printed, found)], survey_json(printed, found))
+    if table == "ablations":
+        parts = ablations.compute(folder, systems=systems, root=root, compute=compute, tell=tell)
+        shown = ablations.ablation_table(parts)
+        return Report(shown.title, [made], [shown], ablations.as_json(parts))
     plan = ours()
     filled = fill(plan, folder, entries=entries, systems=systems, root=root, compute=compute, tell=tell)
     facts = [
