@@ -1,0 +1,42 @@
+"""ECCV-Caption-like files: listed queries only, ids by number, and measured as any other relevance."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from diptych import metrics
+from diptych.data.readers.positives import matches
+from diptych.errors import BadData, MissingData
+
+IMAGES = ("COCO_val2014_000000000042.jpg", "COCO_val2014_000000000007.jpg", "9")
+TEXTS = ("100", "101", "102", "103")
+
+
+def test_only_listed_queries_are_asked(tmp_path: Path) -> None:
+    path = tmp_path / "eccv_image_to_caption.json"
+    path.write_text(json.dumps({"7": [101, 102, 999], "42": [100], "5": [100]}))
+    rows, pairs = matches(path, IMAGES, TEXTS)
+    assert rows.tolist() == [0, 1]
+    assert pairs.tolist() == [[0, 0], [1, 1], [1, 2]]
+    scores = np.array([[0.9, 0.1, 0.2, 0.3], [0.9, 0.8, 0.1, 0.7], [1, 2, 3, 4]])
+    found = metrics.measure(scores[rows], metrics.ByPairs(pairs, (len(rows), len(TEXTS))))
+    assert found["R@1"] == 0.5
+    # Of two relevant entries one is among the first two, at rank 2.
+    assert found.per_query["mAP@R"].tolist() == [1, 0.25]
+    assert found.per_query["R-P"].tolist() == [1, 0.5]
+
+
+def test_bad_files_get_a_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    with pytest.raises(MissingData, match="is not there"):
+        matches(path, IMAGES, TEXTS)
+    path.write_text("[1, 2]")
+    with pytest.raises(BadData, match="must map each id"):
+        matches(path, IMAGES, TEXTS)
+    path.write_text('{"5": [1]}')
+    with pytest.raises(BadData, match="matches none of these 3 queries"):
+        matches(path, IMAGES, TEXTS)
