@@ -23,6 +23,9 @@ from fake_encoder import Colours
         "diptych.data.planted",
         "diptych.engine.collection",
         "diptych.index.flat",
+        "diptych.metrics",
+        "diptych.metrics.gain",
+        "diptych.metrics.precision",
         "diptych.trainer",
     ],
 )

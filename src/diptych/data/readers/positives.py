@@ -54,7 +54,7 @@ def matches(path: Path, query_id: Sequence[str], gallery_id: Sequence[str]) -> t
     rows = np.array(sorted(row for row, columns in found.items() if columns), np.int64)
     if not len(rows):
         raise BadData(
-            f"{path} matches none of these {len(query_id)} queries with any of the {len(gallery_id)} entries; "
+            f"{path} matches none of these {len(query_id)} queries with any of {len(gallery_id)} entries; "
             "its ids are COCO's numbers of pictures and of caption annotations"
         )
     pairs = [(at, column) for at, row in enumerate(rows.tolist()) for column in found[row]]
