@@ -14,8 +14,8 @@ Differs from the paper: an image network on supplied features stands for the fin
 likelihood, one shared discriminator a modality and an adversarial gradient that reaches the networks are
 taken, where the released code has a squared difference (`released=True` gives that), two unrelated copies of
 the discriminator and no gradient; and a constant learning rate, where the released one is nearly nothing
-after six epochs. The epoch's passes are those of the released code, each loss divided by the number of its
-entries.
+after six epochs. The epoch's passes are those of the released code, all losses are
+divided by the number of pairs.
 """
 
 from __future__ import annotations
