@@ -48,7 +48,7 @@ th, td {{ text-align: left; padding: .28rem .7rem; border-bottom: 1px solid var(
   vertical-align: top; }}
 th {{ font-weight: 600; white-space: nowrap; }}
 td.number {{ text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }}
-.charts {{ display: grid; gap: 1rem; grid-template-columns: repeat(auto-fit, minmax(min(24rem, 100%), 1fr));
+.charts {{ display: grid; gap: 1rem; grid-template-columns: repeat(auto-fill, minmax(min(24rem, 100%), 1fr));
 }} figure {{ margin: 0; background: var(--card); border: 1px solid var(--line); border-radius: .6rem;
   padding: .6rem; }}
 figure svg {{ width: 100%; height: auto; display: block; }}
