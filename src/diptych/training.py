@@ -22,7 +22,7 @@ from diptych import catalogue
 from diptych.data.base import Dataset, Split
 from diptych.errors import BadParameter, UnknownName, UsageError
 from diptych.evaluation import Evaluation, evaluate, measure_of, score
-from diptych.features import Featured, named, save
+from diptych.features import Featured, Scale, Standardised, named, save
 
 if TYPE_CHECKING:
     from diptych.learner import Learner
@@ -49,6 +49,7 @@ class Trained:
     Args:
         run: The run folder.
         learner: The trained system, a `Learner` or the built-in model.
+        dataset: The data as the learner saw them, features in place of pictures and texts.
         seed: Its seed.
         metrics: Measure by direction ("image to text", "text to image") on the protocol's test data.
         measure: What was measured, such as "MAP@ALL" or "R@1".
@@ -59,6 +60,7 @@ class Trained:
 
     run: Path
     learner: Any
+    dataset: Dataset
     seed: int
     metrics: Mapping[str, float]
     measure: str
@@ -162,6 +164,7 @@ def train(
     settings: Mapping[str, Any] | None = None,
     seed: int = 0,
     features: str | None = None,
+    standardise: bool = False,
     protocol: str | None = None,
     validation: str | None = None,
     command: str = "",
@@ -177,12 +180,14 @@ def train(
         seed: Decides weights, order and every draw.
         features: What turns pictures and texts into features, see `diptych.features.named`; None trains on
             what the data set has.
+        standardise: Give each extracted feature the mean 0 and the deviation 1 over the training items.
         protocol, validation: See `learning_parts`.
         command: What the user typed, for the card.
         options: Of `diptych.trainer.Trainer`.
 
     Raises:
-        UsageError: the folder holds a finished training, or the data are not of the system's kind.
+        UsageError: the folder holds a finished training, the data are not of the system's kind, or there are
+            no extracted features to standardise.
         BadParameter, UnknownName, TrainingError: see `choose_parameters` and `Trainer`.
     """
     from diptych.trainer import Trainer
@@ -190,9 +195,17 @@ def train(
     if (run / "card.json").exists():
         raise UsageError(f"{run} holds a finished training; choose another --out or remove it")
     names = named(features) if features else {}
+    if standardise and not names:
+        raise UsageError(
+            "--standardise is for extracted features; name some with --features, or leave it out"
+        )
     if names:
         dataset = Featured(dataset, names)
     chosen = dataset.protocol(protocol)
+    scales: Mapping[str, Scale] = {}
+    if standardise:
+        dataset = standard = Standardised(dataset, chosen.train, list(names))
+        scales = standard.scales
     learn, check, how = learning_parts(dataset, protocol, validation)
     learn, labels = labelled(name, learn)
     parameters = choose_parameters(name, dataset.name, learn, settings or {})
@@ -211,7 +224,7 @@ def train(
     if trainer.main:
         trainer.draw()
         if names:
-            save(run / "features", names)
+            save(run / "features", names, scales)
         learner.save(
             run,
             variant=catalogue.parse(name).variant or "paper",
@@ -224,13 +237,15 @@ def train(
             metrics=found.main(),
             command=command,
             **({"features": names} if names else {}),
+            **({"standardised": True} if scales else {}),
         )
         # They only serve to go on, and the card says that nothing is left to do.
         shutil.rmtree(run / "checkpoints")
     seconds = sum(entry["seconds"] for entry in trainer.history)
     metrics = found.main()
     epochs = len(trainer.history)
-    return Trained(run, learner, seed, metrics, measure_of(chosen.relevance), epochs, seconds, found)
+    measure = measure_of(chosen.relevance)
+    return Trained(run, learner, dataset, seed, metrics, measure, epochs, seconds, found)
 
 
 def train_builtin(
@@ -275,7 +290,8 @@ def train_builtin(
     system = catalogue.load(f"builtin@{run}")
     epochs = int((settings or {}).get("epochs", allowed["epochs"]))
     found = evaluate(system, dataset, protocol, rank=False, facts={"seed": seed})
-    return Trained(run, system, seed, found.main(), measure_of(chosen.relevance), epochs, seconds, found)
+    measure = measure_of(chosen.relevance)
+    return Trained(run, system, dataset, seed, found.main(), measure, epochs, seconds, found)
 
 
 def _system(name: str) -> tuple[Any, Any]:

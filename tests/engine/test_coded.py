@@ -129,3 +129,74 @@ def test_bad_input_gets_a_sentence(pictures: Path, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="either exact or a recall"):
             opened.search("red", recall=0.9, exact=True)
     assert engine.find(pictures) is not None
+
+
+class TestCodesOfAHashingSystem:
+    @pytest.fixture
+    def run(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        """A run folder whose head learned from standardised vectors of `Colours`."""
+        pytest.importorskip("torch", reason="hashing systems are trained with torch")
+        from diptych import catalogue, features
+        from diptych.features import Scale
+
+        monkeypatch.setattr(features, "_restored", lambda path: Side(path.stem))
+        folder = tmp_path / "run"
+        head = catalogue.load("dchmt:tiny", image_dim=64, text_dim=64, bits=32, classes=5)
+        head.save(folder, features={"image": "colours", "text": "colours"})
+        scale = Scale(np.full(64, 0.1), np.full(64, 0.5))
+        features.save(folder / "features", {}, {"image": scale, "text": scale})
+        for side in ("image", "text"):
+            (folder / "features" / f"{side}.json").write_text("{}", encoding="utf-8")
+        return folder
+
+    def test_takes_the_place_of_the_rotation(self, run: Path, pictures: Path) -> None:
+        with diptych.open(pictures, model=Colours()) as opened:
+            opened.add(pictures)
+            facts = opened.make_codes(str(run))
+            assert (facts["bits"], facts["system"]) == (32, str(run))
+            assert facts["made_with"].startswith("dchmt, dchmt:")
+        with diptych.open(pictures, model=Colours()) as opened:
+            shares = []
+            for query in everyday_queries()[::7]:
+                exact, quick = found(opened, query, exact=True), found(opened, query, recall=0.9)
+                shares.append(len(set(exact) & set(quick)) / 10)
+            assert np.mean(shares) >= 0.9
+            assert opened._coded is not None
+            assert opened._coded.usable
+
+    def test_codes_are_the_heads_own_of_standardised_vectors(self, run: Path) -> None:
+        from diptych import catalogue, similarity
+        from diptych.engine.coded import Hashed
+
+        vectors = Colours().encode_text(["red", "a blue boat"])
+        codes = Hashed(str(run), "colours:1").encode(vectors, "text")
+        expected = catalogue.load(str(run)).head.encode_text(((vectors - 0.1) / 0.5).astype(np.float32))
+        np.testing.assert_array_equal(codes, similarity.pack(expected))
+
+    def test_a_run_that_is_gone_leaves_exact_search(self, run: Path, pictures: Path) -> None:
+        with diptych.open(pictures, model=Colours()) as opened:
+            opened.add(pictures)
+            opened.make_codes(str(run))
+            expected = found(opened, "red", exact=True)
+        (run / "card.json").unlink()
+        with diptych.open(pictures, model=Colours()) as opened:
+            assert found(opened, "red") == expected
+
+    def test_other_models_and_real_values_are_refused(self, run: Path, pictures: Path, tmp_path: Path) -> None:
+        from diptych import catalogue
+        from diptych.engine.coded import Hashed
+
+        with pytest.raises(UsageError, match="learned from dual:image:colours:1, but .* other:1"):
+            Hashed(str(run), "other:1")
+        real = tmp_path / "real"
+        catalogue.load("dscmr:tiny").save(real)
+        with pytest.raises(UsageError, match="holds dscmr, which makes no binary codes"):
+            Hashed(str(real), "colours:1")
+
+
+class Side(Colours):
+    """One side of `Colours`, as a run's features remember it."""
+
+    def __init__(self, side: str) -> None:
+        super().__init__()
+        self.fingerprint = f"dual:{side}:colours:1"

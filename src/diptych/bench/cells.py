@@ -132,19 +132,14 @@ def run(cell: Cell, dataset: Dataset, folder: Path, *, quiet: bool = True) -> di
 
         shutil.rmtree(run_folder)
     started = time.process_time()
-    seen, features = dataset, cell.features or None
-    if cell.standardise:
-        from diptych.features import Featured, named
-
-        inner = Featured(dataset, named(cell.features)) if cell.features else dataset
-        seen, features = Standardised(inner, dataset.protocol(cell.protocol).train), None
     done = train(
         name,
-        seen,
+        dataset,
         run_folder,
         settings=cell.settings,
         seed=cell.seed,
-        features=features,
+        features=cell.features or None,
+        standardise=cell.standardise,
         protocol=cell.protocol,
         validation=cell.validation or None,
         quiet=quiet,
@@ -155,8 +150,9 @@ def run(cell: Cell, dataset: Dataset, folder: Path, *, quiet: bool = True) -> di
         from diptych.bench.signs import signs_of
         from diptych.evaluation import evaluate
 
-        encoder, featured = signs_of(done, seen, features or "", cell.protocol)
-        found = evaluate(encoder, featured, cell.protocol, name=cell.system, rank=False)
+        found = evaluate(
+            signs_of(done, cell.protocol), done.dataset, cell.protocol, name=cell.system, rank=False
+        )
     results = {}
     for direction, one in found.measured.items():
         results[direction] = {
@@ -215,38 +211,6 @@ class _Cut(Dataset):
             if self.pairs:
                 found = replace(found, label=None, text_label=None)
             self._done[name] = found
-        return self._done[name]
-
-
-class Standardised(Dataset):
-    """A data set of features with mean 0 and deviation 1 in the training data; constant ones become 0.
-
-    Args:
-        inner: With features on both sides.
-        train: The split that decides.
-    """
-
-    def __init__(self, inner: Dataset, train: str) -> None:
-        self.inner = inner
-        self.name, self.splits, self.class_names = inner.name, inner.splits, inner.class_names
-        self.protocols = inner.protocols
-        learn = inner.split(train)
-        self._scale: dict[str, Any] = {}
-        for side in ("image", "text"):
-            rows = np.asarray(getattr(learn, side), np.float64)
-            deviation = rows.std(axis=0)
-            self._scale[side] = (rows.mean(axis=0), np.where(deviation > 1e-8, deviation, 1))
-        self._done: dict[str, Split] = {}
-
-    def split(self, name: str) -> Split:
-        """One split."""
-        if name not in self._done:
-            found = self.inner.split(name)
-            sides = {
-                side: ((np.asarray(getattr(found, side)) - mean) / scale).astype(np.float32)
-                for side, (mean, scale) in self._scale.items()
-            }
-            self._done[name] = replace(found, **sides)
         return self._done[name]
 
 

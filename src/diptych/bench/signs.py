@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from diptych.core import Floats
-from diptych.data.base import Dataset
 from diptych.training import Trained
 
 __all__ = ["Signs", "signs_of"]
@@ -37,17 +36,14 @@ class Signs:
         return _signs(self.encoder.encode_text(texts) - self.text_mean)
 
 
-def signs_of(done: Trained, dataset: Dataset, features: str, protocol: str) -> tuple[Signs, Dataset]:
-    """The encoder of signs of a finished training, and the data as it sees them."""
-    from diptych.features import Featured, named
-
-    seen = Featured(dataset, named(features)) if features else dataset
-    train = seen.split(dataset.protocol(protocol).train)
+def signs_of(done: Trained, protocol: str) -> Signs:
+    """The encoder of signs of a finished training."""
+    train = done.dataset.split(done.dataset.protocol(protocol).train)
     means = [
         np.asarray(getattr(done.learner, f"encode_{side}")(getattr(train, side)).mean(axis=0), np.float32)
         for side in ("image", "text")
     ]
-    return Signs(done.learner, *means), seen
+    return Signs(done.learner, *means)
 
 
 def _signs(vectors: Floats) -> Floats:

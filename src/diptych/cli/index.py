@@ -32,9 +32,10 @@ def command(
         typer.Option(help="System that encodes, such as clip:vit-b-32@openai or a run folder [builtin]."),
     ] = None,
     codes: Annotated[
-        int | None,
+        str | None,
         typer.Option(
-            help="Make binary codes of so many bits and calibrate them; searches then take two stages.",
+            help="Make binary codes, of so many bits or by the hashing system of a run folder, and calibrate "
+            "them; searches then take two stages.",
             show_default=False,
         ),
     ] = None,
@@ -88,15 +89,15 @@ def command(
             raise typer.Exit(130) from None
 
 
-def _make_codes(opened: Collection, bits: int, quiet: bool) -> None:
-    facts = opened.make_codes(bits)
+def _make_codes(opened: Collection, by: str, quiet: bool) -> None:
+    facts = opened.make_codes(int(by) if by.isdecimal() else by)
     if quiet:
         return
     needed = {(one["side"], one["recall"]): one["candidates"] for one in facts["calibrations"]}
     count = needed.get(("text", 0.98), 0)
     typer.echo(
-        f"codes of {bits} bits ({facts['made_with']}): {count} of {facts['pictures']} pictures are compared "
-        "exactly for a recall of 0.98",
+        f"codes of {facts['bits']} bits ({facts['made_with']}): {count} of {facts['pictures']} pictures "
+        "are compared exactly for a recall of 0.98",
         err=True,
     )
 

@@ -33,6 +33,8 @@ def command(
         f"skipped   {len(facts['skipped'])}\n"
         f"database  {facts['check']}"
     )
+    if codes := facts["codes"]:
+        typer.echo(f"codes     {codes['bits']} bits ({codes['made_with']})")
     for path, reason in facts["skipped"].items():
         name = path.encode("utf-8", "backslashreplace").decode().replace("\n", "\\n")
         typer.echo(f"  {name}: {reason}")

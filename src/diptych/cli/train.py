@@ -36,6 +36,10 @@ def command(
             show_default=False,
         ),
     ] = None,
+    standardise: Annotated[
+        bool,
+        typer.Option("--standardise", help="Give each extracted feature the mean 0 and the deviation 1."),
+    ] = False,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", help="A hyper-parameter, key=value; may be repeated.", show_default=False),
@@ -87,7 +91,7 @@ def command(
     for number in range(seed, seed + seeds):
         run = folder / f"seed{number}" if seeds > 1 else folder
         if system == "builtin":
-            if features is not None:
+            if features is not None or standardise:
                 raise UsageError("the built-in model has its own features; train builtin without --features")
             results.append(train_builtin(dataset, run, seed=number, **shared))
             continue
@@ -97,6 +101,7 @@ def command(
             run,
             seed=number,
             features=features,
+            standardise=standardise,
             validation=validation,
             patience=patience,
             device=device,

@@ -1,6 +1,7 @@
 """Codes of a collection's pictures: made once, searched in two stages, exact scores at the end.
 
-What the codes were made with and how many candidates each recall needs stands in the record. The codes
+Codes come from a learned rotation, or from a hashing system that learned from the vectors of the collection's
+own model. What they were made with and how many candidates each recall needs stands in the record. The codes
 themselves are a cache: if they are missing or out of date they are made again from the vectors.
 """
 
@@ -15,10 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from diptych import catalogue, similarity
 from diptych.core import Hits, Rows
 from diptych.engine.record import Record
 from diptych.engine.search_files import SearchFiles
-from diptych.errors import BadData, UsageError
+from diptych.errors import DiptychError, UsageError
 from diptych.index.codes import Codes, Packed
 from diptych.index.two_stage import TwoStage, calibrate
 
@@ -30,7 +32,7 @@ _HELD_OUT = 500  # queries of each kind that the candidates are calibrated on
 
 
 def make_codes(
-    record: Record, files: SearchFiles, folder: Path, *, bits: int, texts: NDArray[Any], seed: int = 0
+    record: Record, files: SearchFiles, folder: Path, *, by: int | str, texts: NDArray[Any], seed: int = 0
 ) -> dict[str, Any]:
     """Learn codes for the pictures of a collection, calibrate them and write both down.
 
@@ -38,7 +40,7 @@ def make_codes(
         record: Gets the facts.
         files: The image side.
         folder: Gets the codes.
-        bits: Code length, a multiple of 8.
+        by: Code length of a learned rotation, a multiple of 8; or a hashing system's run folder.
         texts: (m, d) vectors of texts like those that will be asked; half teach the codes where texts lie,
             half are held out for calibration.
         seed: Of every draw.
@@ -47,7 +49,7 @@ def make_codes(
         What the record now says of the codes.
 
     Raises:
-        UsageError: there is no picture yet, or the bits are no multiple of 8.
+        UsageError: there is no picture yet, the bits are no multiple of 8, or the system does not fit.
     """
     rows, vectors = files.stored()
     if not len(rows):
@@ -55,7 +57,11 @@ def make_codes(
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(texts))
     learn, held = texts[order[: len(texts) // 2]], texts[order[len(texts) // 2 :]][:_HELD_OUT]
-    codes = Codes.fit(bits, vectors, learn, seed=seed)
+    codes = (
+        Codes.fit(by, vectors, learn, seed=seed)
+        if isinstance(by, int)
+        else Hashed(by, str(record.get("fingerprint")))
+    )
     index = TwoStage(codes.encode(vectors, "image"), vectors, rows)
     pictures = np.asarray(vectors[np.sort(rng.permutation(len(vectors))[:_HELD_OUT])], np.float32)
     queries = {"text": np.asarray(held, np.float32), "image": pictures}
@@ -66,18 +72,67 @@ def make_codes(
         if len(asked)
     ]
     facts = {
-        "bits": bits,
+        "bits": codes.bits,
         "made_with": codes.made_with,
         "pictures": len(rows),
         "texts": len(texts),
         "fingerprint": record.get("fingerprint"),
         "calibrations": calibrations,
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    codes.save(folder / "codes.npz")
+    if isinstance(codes, Codes):
+        folder.mkdir(parents=True, exist_ok=True)
+        codes.save(folder / "codes.npz")
+    else:
+        facts["system"] = codes.path
     with record.batch(changes=False):
         record.set("codes", json.dumps(facts))
     return facts
+
+
+class Hashed:
+    """Codes of a hashing system that learned from the vectors of the collection's own model.
+
+    Args:
+        path: Its run folder.
+        fingerprint: Of the collection's model.
+
+    Raises:
+        UsageError: no hashing system, or one that learned from something else.
+        MissingData, BadData: the run folder is gone or damaged.
+    """
+
+    def __init__(self, path: str, fingerprint: str) -> None:
+        self.path = str(Path(path).expanduser().resolve())
+        loaded = catalogue.load(self.path)
+        self._head = getattr(loaded, "head", loaded)
+        name = getattr(self._head, "name", type(self._head).__name__)
+        if self._head.similarity != "hamming":
+            raise UsageError(
+                f"{path} holds {name}, which makes no binary codes; give a run of a hashing system"
+            )
+        self._scales: dict[str, Any] = {}
+        for side in ("image", "text"):
+            extractor: Any = getattr(loaded, side, None)
+            if hasattr(extractor, "scale"):  # its features were standardised before they were learned from
+                self._scales[side], extractor = extractor.scale, extractor.inner
+            learned = getattr(extractor, "fingerprint", "")
+            if learned != f"dual:{side}:{fingerprint}":
+                raise UsageError(
+                    f"{path} learned from {learned or 'feature files'}, but this collection has vectors of "
+                    f"{fingerprint}; train it on them: diptych train {name} --features MODEL, with the "
+                    "collection's model"
+                )
+        self.bits = int(self._head.bits)
+        if self.bits % 8:
+            raise UsageError(f"{path} makes codes of {self.bits} bits; codes here have a multiple of 8")
+        self.made_with = f"{name}, {self._head.fingerprint}"
+
+    def encode(self, vectors: NDArray[Any], side: str) -> Packed:
+        """Packed codes (n, bits / 8) of vectors (n, d) of "image" or "text"."""
+        rows = np.asarray(vectors, np.float32)
+        rows = self._scales[side](rows) if side in self._scales else rows
+        found = self._head.encode_image(rows) if side == "image" else self._head.encode_text(rows)
+        return similarity.pack(found)
 
 
 def everyday_queries() -> list[str]:
@@ -155,13 +210,17 @@ class Coded:
         ]
         return Hits(np.concatenate([hit.rows for hit in found]), np.concatenate([h.scores for h in found]))
 
-    def _opened(self) -> Codes | None:
-        if not self.facts or self.facts.get("fingerprint") != self._record.get("fingerprint"):
+    def _opened(self) -> Codes | Hashed | None:
+        fingerprint = self._record.get("fingerprint")
+        if not self.facts or self.facts.get("fingerprint") != fingerprint:
             return None
         try:
-            return Codes.open(self._folder / "codes.npz")
-        except BadData:
-            return None  # a cache that was deleted; exact search serves as well
+            if "system" not in self.facts:
+                return Codes.open(self._folder / "codes.npz")
+            found = Hashed(self.facts["system"], str(fingerprint))
+        except DiptychError:
+            return None  # deleted, moved or trained anew; exact search serves as well
+        return found if found.made_with == self.facts["made_with"] else None
 
     def _index(self) -> TwoStage:
         generation = self._record.generation

@@ -341,7 +341,7 @@ class Collection:
             answers.append(Results(results, nothing_matches=nothing, seconds=seconds))
         return answers
 
-    def make_codes(self, bits: int) -> Mapping[str, Any]:
+    def make_codes(self, by: int | str) -> Mapping[str, Any]:
         """Give the pictures binary codes, so that large collections are searched in two stages.
 
         Codes are learned from the pictures and from texts (the collection's captions, or else
@@ -349,13 +349,17 @@ class Collection:
         that were held out. `search` uses them from then on.
 
         Args:
-            bits: Code length, a multiple of 8; as many as the vectors have dimensions is a good choice.
+            by: Code length, a multiple of 8; as many as the vectors have dimensions is a good choice. Or the
+                run folder of a hashing system that learned from vectors of this collection's model, which
+                then makes the codes instead of a learned rotation.
 
         Returns:
             What the collection records of them.
 
         Raises:
-            UsageError: nothing is indexed yet, the bits are no multiple of 8, or the model has codes itself.
+            UsageError: nothing is indexed yet, the bits are no multiple of 8, the model has codes itself,
+                or the hashing system learned from something else.
+            MissingData: there is no such run folder.
         """
         from diptych.engine.coded import make_codes
 
@@ -364,9 +368,7 @@ class Collection:
             raise UsageError(f"codes are made of vectors that compare by cosine; {self.model} has {kind}")
         with self.writing():
             files = self._search_files("image")
-            facts = make_codes(
-                self.record, files, self.place / "search", bits=bits, texts=self._asked_texts()
-            )
+            facts = make_codes(self.record, files, self.place / "search", by=by, texts=self._asked_texts())
         self._coded = None
         return facts
 

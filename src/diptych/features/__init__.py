@@ -22,17 +22,31 @@ import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
 from diptych import catalogue
 from diptych.data.base import Dataset, Split
 from diptych.errors import BadData, MissingData, UnknownName, UsageError, WrongModel
+from diptych.features._standard import Scale, Standard, Standardised
 from diptych.features.cache import extract
 
-__all__ = ["Extractors", "Featured", "extract", "load", "make", "named", "save"]
+__all__ = [
+    "Extractors",
+    "Featured",
+    "Scale",
+    "Standard",
+    "Standardised",
+    "extract",
+    "load",
+    "make",
+    "named",
+    "save",
+]
 
 _SIDES = ("image", "text")
+_SCALE = ("mean", "deviation")
 
 
 class Extractors(dict[str, str]):
@@ -104,12 +118,15 @@ def make(name: str, *, side: str, **parameters: Any) -> Any:
     return kind(**catalogue.checked(kind, chosen))
 
 
-def save(folder: Path, extractors: Extractors | Mapping[str, Any]) -> None:
+def save(
+    folder: Path, extractors: Extractors | Mapping[str, Any], scales: Mapping[str, Scale] | None = None
+) -> None:
     """Write what is needed to make the same extractors again.
 
     Args:
         folder: Made if need be; gets a JSON file a side, and an ``.npz`` of what a fitted one has learned.
         extractors: From `named`, or extractors by side.
+        scales: By side, of features that are standardised.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for side, extractor in _made(extractors).items():
@@ -122,9 +139,13 @@ def save(folder: Path, extractors: Extractors | Mapping[str, Any]) -> None:
             np.savez_compressed(folder / f"{side}.npz", **extractor.arrays())
         (folder / f"{side}.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
+    if scales:
+        arrays = {f"{side}_{k}": getattr(one, k) for side, one in scales.items() for k in _SCALE}
+        np.savez(folder / "scale.npz", **arrays)
+
 
 def load(folder: Path) -> dict[str, Any]:
-    """The extractors that `save` wrote, by side.
+    """The extractors that `save` wrote, by side; they standardise where that was done.
 
     Raises:
         MissingData: there are none, or a file of weights is gone.
@@ -138,6 +159,15 @@ def load(folder: Path) -> dict[str, Any]:
             found[side] = _restored(path)
     if not found:
         raise MissingData(f"{folder} holds no extractors; it should hold image.json or text.json")
+    path = folder / "scale.npz"
+    if path.is_file():
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                for side in {key.partition("_")[0] for key in arrays}:
+                    scale = Scale(*(arrays[f"{side}_{k}"] for k in _SCALE))
+                    found[side] = Standard(found[side], scale)
+        except (ValueError, KeyError, OSError, EOFError, BadZipFile) as error:
+            raise BadData(f"{path} is damaged ({error}); train again") from error
     return found
 
 
