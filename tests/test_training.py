@@ -10,7 +10,7 @@ import pytest
 from diptych import catalogue
 from diptych.data.base import Loaded, Protocol, Split, multi_hot, paired_in_order
 from diptych.data.planted import Planted
-from diptych.errors import BadParameter, TrainingError, UnknownName, UsageError
+from diptych.errors import BadData, BadParameter, TrainingError, UnknownName, UsageError
 from diptych.evaluation import evaluate, score
 from diptych.training import choose_parameters, learning_parts, parse_settings, train
 
@@ -168,6 +168,41 @@ def test_a_head_on_extracted_features_loads_as_a_chain(
     loaded = catalogue.load(str(tmp_path / "run"))
     assert isinstance(loaded, Chain)
     assert score(loaded, test, test, "label") == pytest.approx(found.metrics)
+
+
+def test_standardised_features_are_standardised_again_by_what_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from diptych.features import Standard
+    from diptych.testing.materials import drawn
+
+    monkeypatch.setenv("DIPTYCH_CACHE", str(tmp_path / "cache"))
+    learn, test = drawn(train=40, test=12)
+    data = Loaded(
+        "drawn",
+        {"train": learn, "val": test, "test": test},
+        protocols={"label": Protocol("test", "test", "label", validation="val")},
+    )
+    run = tmp_path / "run"
+    found = train(
+        "lsh", data, run, features="image=builtin_image,text=bow", standardise=True,
+        settings={"bits": 32}, quiet=True, device="cpu",
+    )  # fmt: skip
+    seen = np.asarray(found.dataset.split("train").text)
+    np.testing.assert_allclose(seen.mean(axis=0), 0, atol=1e-5)
+    deviations = seen.std(axis=0)
+    assert np.all((abs(deviations - 1) < 1e-4) | (deviations == 0))  # a constant feature becomes 0
+    loaded = catalogue.load(str(run))
+    assert isinstance(loaded.image, Standard)
+    assert loaded.image.image_size == loaded.image.inner.image_size
+    own = found.learner.encode_text(found.dataset.split("test").text)
+    np.testing.assert_array_equal(loaded.encode_text(test.text), own)
+    assert score(loaded, test, test, "label") == pytest.approx(found.metrics)
+    (run / "features" / "scale.npz").write_bytes(b"damaged")
+    with pytest.raises(BadData, match=r"scale\.npz is damaged"):
+        catalogue.load(str(run))
+    with pytest.raises(UsageError, match="name some with --features"):
+        train("lsh", data, tmp_path / "other", standardise=True, quiet=True)
 
 
 def test_raw_pictures_for_a_head_say_what_is_missing(tmp_path: Path) -> None:

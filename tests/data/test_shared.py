@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -547,6 +548,23 @@ def test_splits_are_disjoint(
 ) -> None:
     dataset = opened.setdefault(name, open_data(name, shared_data))
     assert not set(dataset.split(first).image_id) & set(dataset.split(second).image_id)
+
+
+def test_halves_of_the_tags_share_no_tag(shared_data: Path, opened: dict[str, Any]) -> None:
+    whole = opened.setdefault("mirflickr", open_data("mirflickr", shared_data))
+    halves = open_data("mirflickr:tag-halves", shared_data)
+    texts = [str(text).split() for text in whole.split("train").text]
+    known = sorted(tag for tag, n in Counter(t for text in texts for t in set(text)).items() if n >= 10)
+    for split in ("train", "query"):
+        found = halves.split(split)
+        assert found.image.shape == found.text.shape == (len(whole.split(split)), len(known))
+        for row in range(0, 2000, 97):
+            tags = str(whole.split(split).text[row]).split()
+            for side, start in ((found.image, 0), (found.text, 1)):
+                assert [known[c] for c in np.flatnonzero(side[row])] == sorted(
+                    set(tags[start::2]) & set(known)
+                )
+        np.testing.assert_array_equal(found.label, whole.split(split).label)
 
 
 def test_fashion_titles_are_in_one_split_only(shared_data: Path, opened: dict[str, Any]) -> None:

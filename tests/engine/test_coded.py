@@ -182,11 +182,13 @@ class TestCodesOfAHashingSystem:
         with diptych.open(pictures, model=Colours()) as opened:
             assert found(opened, "red") == expected
 
-    def test_other_models_and_real_values_are_refused(self, run: Path, pictures: Path, tmp_path: Path) -> None:
+    def test_other_models_and_real_values_are_refused(
+        self, run: Path, pictures: Path, tmp_path: Path
+    ) -> None:
         from diptych import catalogue
         from diptych.engine.coded import Hashed
 
-        with pytest.raises(UsageError, match="learned from dual:image:colours:1, but .* other:1"):
+        with pytest.raises(UsageError, match=r"learned from dual:image:colours:1, but .* other:1"):
             Hashed(str(run), "other:1")
         real = tmp_path / "real"
         catalogue.load("dscmr:tiny").save(real)

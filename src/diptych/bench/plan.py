@@ -22,6 +22,7 @@ class Entry:
         data, protocol, features, validation, limit, pairs, standardise: See `Cell`.
         half: "real" or "hashing".
         note: What a reader must know.
+        bits: Code lengths, if not those of the table.
     """
 
     id: str
@@ -34,6 +35,7 @@ class Entry:
     limit: int = 0
     pairs: bool = False
     standardise: bool = False
+    bits: Sequence[int] = ()
 
 
 @dataclass(frozen=True)
@@ -74,9 +76,13 @@ class Plan:
 
     def cells(self, entry: Entry, system: str) -> Iterator[tuple[int, Cell]]:
         """Bits (0 for real values) and cell, for every code length and seed."""
-        for bits in self.bits if entry.half == "hashing" else (0,):
+        for bits in self.lengths(entry):
             for seed in self.seeds:
                 yield bits, self.cell(entry, system, bits, seed)
+
+    def lengths(self, entry: Entry) -> Sequence[int]:
+        """Code lengths of an entry; 0 for real values."""
+        return (entry.bits or self.bits) if entry.half == "hashing" else (0,)
 
     def cell(self, entry: Entry, system: str, bits: int, seed: int) -> Cell:
         """One cell."""

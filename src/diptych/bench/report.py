@@ -62,18 +62,18 @@ def _real(plan: Plan, entry: Entry, results: Results, reasons: Mapping[tuple[str
 
 
 def _hashing(plan: Plan, entry: Entry, results: Results, reasons: Mapping[tuple[str, str], str]) -> Table:
-    headings = ["system"]
+    headings, lengths = ["system"], plan.lengths(entry)
     for short in DIRECTIONS.values():
-        headings += [f"{short} {bits} bits" for bits in plan.bits]
+        headings += [f"{short} {bits} bits" for bits in lengths]
     headings += ["ties at fewest bits (worst to best, IqT)", "seeds"]
     rows: list[list[Any]] = []
     for system in plan.systems["hashing"]:
         row: list[Any] = [system]
         for direction in DIRECTIONS:
-            for bits in plan.bits:
+            for bits in lengths:
                 found = results.get((entry.id, system, bits), ())
                 row.append(_spread(_tied(found, direction, "expected")) if found else None)
-        first = results.get((entry.id, system, plan.bits[0]), ())
+        first = results.get((entry.id, system, lengths[0]), ())
         if first:
             low, high = (_mean(_tied(first, "image to text", kind)) for kind in ("worst", "best"))
             row += [f"{low:.3f} to {high:.3f}", len(first)]
@@ -81,21 +81,21 @@ def _hashing(plan: Plan, entry: Entry, results: Results, reasons: Mapping[tuple[
             row += [reasons.get((entry.id, system), "not run yet"), None]
         rows.append(row)
     remarks = []
-    for bits in plan.bits:
+    for bits in lengths:
         remarks += _against(plan, entry, results, "MAP@ALL", bits)
     note = f"{entry.note} MAP@ALL, expected over all orders of ties."
     return Table(entry.id, headings, rows, note, remarks, _code_charts(plan, entry, results))
 
 
 def _code_charts(plan: Plan, entry: Entry, results: Results) -> list[Chart]:
-    charts = []
+    charts, lengths = [], plan.lengths(entry)
     for direction, short in DIRECTIONS.items():
         lines: dict[str, tuple[list[Any], list[float]]] = {}
         curves: dict[str, tuple[list[Any], list[float]]] = {}
         lists: dict[str, tuple[list[Any], list[float]]] = {}
-        middle = plan.bits[len(plan.bits) // 2]
+        middle = lengths[len(lengths) // 2]
         for system in plan.systems["hashing"]:
-            done = [bits for bits in plan.bits if results.get((entry.id, system, bits))]
+            done = [bits for bits in lengths if results.get((entry.id, system, bits))]
             if done:
                 means = [
                     _mean(_tied(results[entry.id, system, bits], direction, "expected")) for bits in done
@@ -108,8 +108,9 @@ def _code_charts(plan: Plan, entry: Entry, results: Results) -> list[Chart]:
                 at = {int(k[2:]): v for k, v in found["values"].items() if k.startswith("P@")}
                 lists[system] = (sorted(at), [at[n] for n in sorted(at)])
         if lines:
+            if len(lengths) > 1:
+                charts.append(Chart(f"{entry.id} {short}: MAP against bits", lines, "bits", "MAP@ALL"))
             charts += [
-                Chart(f"{entry.id} {short}: MAP against bits", lines, "bits", "MAP@ALL"),
                 Chart(f"{entry.id} {short}: precision-recall, {middle} bits", curves, "recall", "precision"),
                 Chart(f"{entry.id} {short}: precision at N, {middle} bits", lists, "N", "P@N"),
             ]
