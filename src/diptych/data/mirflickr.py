@@ -16,7 +16,8 @@ The three are three different sets to the hashing literature, so their figures m
 there are no pictures: texts, labels and pairs can be used, and pictures say that they are absent.
 
 `tag-halves` is for trying hashing systems at this size without pictures: an item's first, third ... tag stand
-for its picture, the others are its text, both as bags of the words that at least ten training items have. It is nobody's published protocol.
+for its picture, the others are its text, both as bags of the words that at least ten training items have. It
+is nobody's published protocol.
 """
 
 from __future__ import annotations
