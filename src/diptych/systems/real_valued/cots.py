@@ -74,6 +74,7 @@ class COTS(Learner):
         momentum: Share that the slow copies keep of themselves at each step.
         temperature: tau.
         image_masked, text_masked: Share of tokens to guess.
+        token_weight, task_weight: Of the token and the task level, beside the instance level's 1.
         kappa: Deviations below the mean similarity at which a pair counts as noise, from the second epoch on.
         scaling: Of the features: "none", "global" or "standard", see `diptych.nets.scaling`.
     """
@@ -91,6 +92,8 @@ class COTS(Learner):
     temperature: float = 0.05
     image_masked: float = 0.4
     text_masked: float = 0.15
+    token_weight: float = 1.0
+    task_weight: float = 1.0
     kappa: float = 1.0
     scaling: str = "standard"
     epochs: int = 30
@@ -158,7 +161,7 @@ class COTS(Learner):
         return trusted(positive, recent, kappa=self.kappa)
 
     def terms(self, image: Tensor, text: Tensor, image_key: Tensor, text_key: Tensor) -> dict[str, Tensor]:
-        """The three levels, weighed equally; the task level only once the queues are full.
+        """The three levels, weighed; the task level only once the queues are full.
 
         Args:
             image, text: Features (b, d) of pairs.
@@ -167,13 +170,13 @@ class COTS(Learner):
         f, g = _unit(self.image_net(image)), _unit(self.text_net(text))
         to_text = log_match(f, text_key, self.queues.text, temperature=self.temperature)
         to_image = log_match(g, image_key, self.queues.image, temperature=self.temperature)
-        found = {
-            "instance": -(to_text[:, 0] + to_image[:, 0]).mean(),
-            "token": self.image_guess(self.image_net, image, g, self.image_masked)
-            + self.text_guess(self.text_net, text, f, self.text_masked),
-        }
-        if self.queues.full:
-            found["task"] = disagreement(to_text, to_image)
+        found = {"instance": -(to_text[:, 0] + to_image[:, 0]).mean()}
+        if self.token_weight:
+            guessed = self.image_guess(self.image_net, image, g, self.image_masked)
+            guessed = guessed + self.text_guess(self.text_net, text, f, self.text_masked)
+            found["token"] = self.token_weight * guessed
+        if self.task_weight and self.queues.full:
+            found["task"] = self.task_weight * disagreement(to_text, to_image)
         return found
 
 
