@@ -119,6 +119,20 @@ def test_a_retriever_is_measured_through_its_pipeline() -> None:
     assert found.main() == {"image to text": 1.0, "text to image": 1.0}
 
 
+def test_the_protocol_named_is_the_one_that_was_run(tmp_path: Path) -> None:
+    """A set without its test split falls back on another protocol, and says so."""
+
+    class Half(Loaded):
+        def protocol(self, name: str | None = None) -> Protocol:
+            return super().protocol(name or "dev")
+
+    split = data().split("test")
+    protocols = {"1k": Protocol("test", "test", "pair"), "dev": Protocol("dev", "dev", "pair")}
+    found = evaluate(Projection(), Half("toy", {"dev": split}, protocols=protocols))
+    assert found.facts["protocol"] == "dev"
+    assert evaluate(Projection(), data(), "own").facts["protocol"] == "own"
+
+
 def test_planted_data_are_far_above_chance() -> None:
     found = evaluate(Projection(), Planted())
     assert set(found.main()) == {"image to text", "text to image"}

@@ -95,7 +95,7 @@ def _evaluated(
     dataset.protocol(protocol)  # before a model is loaded for nothing
     loaded = catalogue.load(system)
     card = Path(system.partition("@")[2] or system) / "card.json"
-    facts = {}
+    facts = {"seed": 0}  # what `catalogue.load` draws first weights with
     if card.is_file():
         saved = json.loads(card.read_text(encoding="utf-8"))
         facts = {key: saved.get(key) for key in ("seed", "parameters")}
