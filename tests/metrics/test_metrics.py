@@ -134,6 +134,41 @@ def test_tie_bounds_equal_all_orders(k: int | None, denominator: Any) -> None:
         assert found["expected"][0] == pytest.approx(np.mean(orders))
 
 
+@pytest.mark.parametrize("n", [1, 2, 3, 5, 8])
+def test_bounds_of_list_measures_equal_all_orders(n: int) -> None:
+    """P@n, R-P, mAP@R and NDCG: every order of equal scores is written out."""
+    rng = np.random.default_rng(n)
+    for _ in range(20):
+        scores = rng.permutation(np.repeat([0.0, -1.0, 2.0], [2, 1, 3]))
+        labels, asked = rng.integers(0, 2, (6, 3)), rng.integers(0, 2, (1, 3))
+        found = metrics.measure(scores[None], ByLabel(asked, labels), lists=(n,), graded=True)
+        grades = labels @ asked[0]
+        kept: dict[str, list[float]] = {"P@": [], "R-P": [], "mAP@R": [], "NDCG@ALL": [], "NDCG@n": []}
+        total = int((grades > 0).sum())
+        for order in itertools.permutations(range(6)):
+            if any(scores[a] < scores[b] for a, b in itertools.pairwise(order)):
+                continue
+            ranked = grades[list(order)]
+            relevant = (ranked > 0).tolist()
+            kept["P@"].append(sum(relevant[:n]) / n)
+            kept["R-P"].append(sum(relevant[:total]) / max(total, 1))
+            kept["mAP@R"].append(literal_ap(relevant, max(total, 1), "total", total))
+            kept["NDCG@ALL"].append(float(metrics.ndcg(ranked[None])[0]))
+            kept["NDCG@n"].append(float(metrics.ndcg(ranked[None], k=n)[0]))
+        bounds = {**found.bounds, "P@": found.bounds[f"P@{n}"]}
+        order = np.argsort(-scores, kind="stable")
+        bounds["NDCG@n"] = metrics.tied_ndcg(scores[order], grades[order], k=n)
+        for name, values in kept.items():
+            assert bounds[name]["best"] == pytest.approx(max(values)), name
+            assert bounds[name]["worst"] == pytest.approx(min(values)), name
+            assert bounds[name]["expected"] == pytest.approx(np.mean(values)), name
+
+
+def test_bounds_of_the_mean_rank() -> None:
+    found = metrics.measure(np.zeros((2, 5)), Given(np.eye(2, 5)))
+    assert found.bounds["MeanR"] == {"best": 1, "worst": 5, "expected": 3}
+
+
 def test_constant_codes_depend_on_order_alone() -> None:
     """18,015 equal codes, half of them relevant: 1.0, 0.3069 or 0.5002."""
     sizes, hits = np.array([[18015]]), np.array([[9008]])
@@ -190,8 +225,9 @@ def test_a_constant_scorer_finds_nothing() -> None:
 @pytest.mark.parametrize("similarity", ["cosine", "hamming"])
 def test_both_ways_equal_one_way_and_literal_ranks(similarity: str) -> None:
     rng = np.random.default_rng(5)
-    images = rng.choice([-1.0, 1.0], (600, 12)).astype(np.float32)
-    texts = rng.choice([-1.0, 1.0], (2900, 12)).astype(np.float32)
+    # Of length 4, so that every cosine is exact and a tie is a tie whatever the product is cut into.
+    images = rng.choice([-1.0, 1.0], (600, 16)).astype(np.float32)
+    texts = rng.choice([-1.0, 1.0], (2900, 16)).astype(np.float32)
     pairs = np.stack([rng.integers(0, 590, 2900), rng.permutation(2900)], 1)
     relevance = ByPairs(pairs, (600, 2900))
     scores = Embedded(images, texts, similarity)

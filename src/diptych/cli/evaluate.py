@@ -145,11 +145,12 @@ def _print(found: Evaluation) -> None:
         for direction, one in found.measured.items():
             low, high = intervals[direction].get(name, (None, None))
             bounds = one.bounds.get(name, {"worst": 0.0, "best": 0.0})
-            tied = bounds["best"] - bounds["worst"] > 5e-5
+            tied = abs(bounds["best"] - bounds["worst"]) > 5e-5
+            digits = 1 if name == "MeanR" else 3
             row += [
                 f"{one[name]:.1f}" if name in ("MedR", "MeanR") else f"{one[name]:.4f}",
                 "" if low is None else f"{low:.3f}-{high:.3f}",
-                f"{bounds['worst']:.3f}-{bounds['best']:.3f}" if tied else "",
+                f"{bounds['worst']:.{digits}f}-{bounds['best']:.{digits}f}" if tied else "",
             ]
         table.add_row(*row)
     console = Console(soft_wrap=True)

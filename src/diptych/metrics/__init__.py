@@ -9,14 +9,14 @@ Say what is relevant with `ByLabel`, `ByPairs` or `Given`; give scores as a matr
 >>> found["R@1"], found["MAP@ALL"]
 (0.5, 0.75)
 
-Ties: average precision takes equal scores in the order of gallery rows, recall counts a tie with an
-irrelevant entry against the system, and the best, worst and expected value over all orders stand beside
-both. Scores that are NaN raise `BadData`. A query that nothing is relevant to counts with the value 0, and
-the result says how many there were.
+Ties: average precision, P@n and NDCG take equal scores in the order of gallery rows, recall counts a tie with
+an irrelevant entry against the system, and the best, worst and expected value over all orders stand beside
+both. Scores that are NaN raise `BadData`. A query that nothing is relevant to counts with the value 0, and the
+result says how many there were.
 """
 
 from diptych.metrics.curves import Curve, interpolated_precision, precision_by_radius, precision_curve
-from diptych.metrics.gain import ndcg
+from diptych.metrics.gain import ndcg, tied_ndcg
 from diptych.metrics.hamming import hamming_average_precision, hamming_groups
 from diptych.metrics.precision import Denominator, TieGroups, average_precision, precision_at
 from diptych.metrics.recall import FirstRanks, Ties, first_ranks, first_ranks_both_ways
@@ -56,4 +56,5 @@ __all__ = [
     "precision_curve",
     "score_blocks",
     "tie_groups",
+    "tied_ndcg",
 ]

@@ -148,6 +148,21 @@ class TieGroups:
                     result[name][query] = value
         return result
 
+    def hits_within(self, k: int) -> dict[str, Doubles]:
+        """Best, worst and expected number of relevant entries among the first k, (q,) each.
+
+        Over k it is P@k, and with k the number of relevant entries R-precision.
+        """
+        check_cut(k, "total")
+        room = np.clip(k - _before(self.sizes), 0, self.sizes)
+        share = np.divide(self.hits, self.sizes, out=np.zeros(self.sizes.shape), where=self.sizes > 0)
+        found = {
+            "best": np.minimum(self.hits, room),
+            "worst": np.maximum(room - (self.sizes - self.hits), 0),
+            "expected": share * room,
+        }
+        return {name: np.asarray(part.sum(axis=1), np.float64) for name, part in found.items()}
+
     def _port(self, group: _Sums, wanted: Rows) -> dict[str, Doubles]:
         taken = np.clip(wanted[:, None] - group.above, 0, self.hits)
         whole = taken == self.hits

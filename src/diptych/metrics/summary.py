@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diptych.core import Rows
-from diptych.metrics.gain import ndcg
+from diptych.metrics.gain import ndcg, tied_ndcg
 from diptych.metrics.precision import Doubles, TieGroups, average_precision, precision_at, ranked
 from diptych.metrics.recall import FirstRanks, check_shapes, first_ranks
 from diptych.metrics.relevance import Bools, ByLabel, Relevance
@@ -108,6 +108,11 @@ def measure(
             "expected": first.recall(n, "expected"),
         }
         for n in recall_at
+    }
+    bounds["MeanR"] = {
+        "best": float(first.ranks("best").mean()) if len(first.own) else 0.0,
+        "worst": first.mean(),
+        "expected": float(first.ranks("expected").mean()) if len(first.own) else 0.0,
     }
     curve = None
     if rank:
@@ -224,8 +229,7 @@ class _Collected:
         names += ["NDCG@10", "NDCG@ALL"] if graded else []
         self.values: dict[str, Doubles] = {name: np.zeros(shape[0]) for name in names}
         self.tied = {
-            name: {kind: np.zeros(shape[0]) for kind in ("best", "worst", "expected")}
-            for name in ("MAP@ALL", *(f"MAP@{k}" for k in cuts))
+            name: {kind: np.zeros(shape[0]) for kind in ("best", "worst", "expected")} for name in names
         }
         self.levels = np.linspace(0, 1, 21)
         self.precision = np.zeros(len(self.levels))
@@ -240,6 +244,7 @@ class _Collected:
         for n in self.lists:
             values[f"P@{n}"] = precision_at(hits, n)
         values["mAP@R"], values["R-P"] = _at_r(hits, totals)
+        grades = ideal = None
         if self.graded and isinstance(relevance, ByLabel):
             ideal = relevance.grades(start, stop)
             grades = np.where(rows >= 0, np.take_along_axis(ideal, np.maximum(rows, 0), axis=1), 0)
@@ -247,26 +252,34 @@ class _Collected:
             values["NDCG@ALL"] = ndcg(grades, ideal=ideal)
         for name, value in values.items():
             self.values[name][at] = value
-        self._bounds(start, rows, ordered, hits, totals)
-        self._curve(hits, totals)
-
-    def _bounds(self, start: int, rows: Rows, ordered: NDArray[Any], hits: Bools, totals: Rows) -> None:
         equal = (ordered[:, 1:] == ordered[:, :-1]) & (rows[:, 1:] >= 0)
         for line in range(len(rows)):
-            if not equal[line].any():
-                for name, kinds in self.tied.items():
-                    for kept in kinds.values():
-                        kept[start + line] = self.values[name][start + line]
-                continue
-            real = rows[line] >= 0
-            groups = tie_groups(ordered[line][real], hits[line][real])
-            found = int(groups.hits.sum())
+            found: dict[str, dict[str, float]] = {}
+            if equal[line].any():
+                real = rows[line] >= 0
+                found = self._tied(ordered[line][real], hits[line][real], int(totals[line]))
+                if grades is not None and ideal is not None:
+                    own = (ordered[line][real], grades[line][real])
+                    found["NDCG@10"] = tied_ndcg(*own, k=10, ideal=ideal[line])
+                    found["NDCG@ALL"] = tied_ndcg(*own, ideal=ideal[line])
             for name, kinds in self.tied.items():
-                k = None if name == "MAP@ALL" else int(name.removeprefix("MAP@"))
-                # Relevant entries that were not ranked add nothing to the sum and count in the denominator.
-                scale = found / max(int(totals[line]), 1) if k is None else 1.0
-                for kind, value in groups.average_precision(k=k).items():
-                    kinds[kind][start + line] = value[0] * scale
+                for kind, kept in kinds.items():
+                    kept[start + line] = found[name][kind] if found else self.values[name][start + line]
+        self._curve(hits, totals)
+
+    def _tied(self, ordered: NDArray[Any], hits: Bools, total: int) -> dict[str, dict[str, float]]:
+        """Best, worst and expected values of one ranked query; `total` counts what was not ranked too."""
+        groups = tie_groups(ordered, hits)
+        # Relevant entries that were not ranked add nothing to a sum and count in the denominator.
+        scale = int(groups.hits.sum()) / max(total, 1)
+        first = max(total, 1)
+        found = {
+            "MAP@ALL": _times(groups.average_precision(), scale),
+            "mAP@R": _times(groups.average_precision(k=first, denominator="total"), scale),
+            "R-P": _times(groups.hits_within(first), 1 / first),
+        }
+        found |= {f"MAP@{k}": _times(groups.average_precision(k=k), 1.0) for k in self.cuts}
+        return found | {f"P@{n}": _times(groups.hits_within(n), 1 / n) for n in self.lists}
 
     def _curve(self, hits: Bools, totals: Rows) -> None:
         found = np.cumsum(hits, axis=1)
@@ -286,6 +299,10 @@ class _Collected:
 
     def curve(self) -> tuple[Doubles, Doubles]:
         return self.levels, self.precision / max(len(self.totals), 1)
+
+
+def _times(values: Mapping[str, Doubles], factor: float) -> dict[str, float]:
+    return {kind: float(value[0]) * factor for kind, value in values.items()}
 
 
 def _at_r(hits: Bools, totals: Rows) -> tuple[Doubles, Doubles]:

@@ -79,7 +79,7 @@ def _numbers(found: Evaluation) -> str:
 
 def _bounds(bounds: Mapping[str, float] | None) -> str:
     """Nothing, if no tie decides anything."""
-    if bounds is None or bounds["best"] - bounds["worst"] < 5e-5:
+    if bounds is None or abs(bounds["best"] - bounds["worst"]) < 5e-5:
         return ""
     return f"{bounds['worst']:.4f} to {bounds['best']:.4f}"
 
