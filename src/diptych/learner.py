@@ -22,7 +22,7 @@ import dataclasses
 import hashlib
 import inspect
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -34,11 +34,13 @@ from torch import Tensor, nn
 from diptych import similarity
 from diptych._provenance import commit, versions
 from diptych.core import Floats
-from diptych.data.base import Split
+from diptych.data.base import InputKind, Split, input_kind
 from diptych.errors import BadData, MissingData, UsageError
 from diptych.trainer import Batch, Trainer
 
 __all__ = ["Learner", "dimensions"]
+
+_SIDES = ("image", "text")
 
 
 @dataclass(kw_only=True, eq=False)
@@ -58,6 +60,9 @@ class Learner:
     similarity: ClassVar[str] = "cosine"
     """How the vectors compare: "cosine" (they have unit length), "dot" or "hamming" (they are +1 and -1)."""
 
+    start_files: ClassVar[tuple[str, ...]] = ()
+    """Hyper-parameters that name files with first weights; a saved learner needs them no more."""
+
     epochs: int = 100
     batch_size: int = 100
     lr: float = 1e-4
@@ -76,6 +81,11 @@ class Learner:
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.init}
 
     @property
+    def reads(self) -> Mapping[str, InputKind]:
+        """What each side's network takes: "features", "pixels" (of pictures) or "tokens" (of texts)."""
+        return {"image": "features", "text": "features"}
+
+    @property
     def networks(self) -> dict[str, nn.Module]:
         """Every attribute that is a module, by name, in the order of their creation."""
         return {name: value for name, value in vars(self).items() if isinstance(value, nn.Module)}
@@ -90,7 +100,8 @@ class Learner:
     @property
     def fingerprint(self) -> str:
         """Equal only if name, hyper-parameters and weights are equal."""
-        digest = hashlib.sha256(json.dumps(self.parameters, sort_keys=True, default=list).encode())
+        shape = {key: value for key, value in self.parameters.items() if key not in self.start_files}
+        digest = hashlib.sha256(json.dumps(shape, sort_keys=True, default=list).encode())
         for key, tensor in self.state().items():
             digest.update(f"{key}{tuple(tensor.shape)}{tensor.dtype}".encode())
             digest.update(tensor.flatten().view(torch.uint8).numpy().data)
@@ -141,15 +152,19 @@ class Learner:
         Raises:
             UsageError: naming the dimension, what it is and what it should be.
         """
+        for side, wanted in self.reads.items():
+            value = getattr(split, side)
+            given = input_kind(value) if isinstance(value, np.ndarray) else f"{side}s"
+            # A system without a dimension for features may read pictures or texts by itself.
+            if given != wanted and (wanted != "features" or f"{side}_dim" in self.parameters):
+                name = {"features": "ENCODER"}.get(wanted, f"{side}={wanted}")
+                raise UsageError(
+                    f"{self.name} learns from {side} {wanted}, but the training data have {given}; "
+                    f"extract {wanted} first, with --features {name}"
+                )
         found = dimensions(split)
         for key, value in self.parameters.items():
-            if key in ("image_dim", "text_dim") and key not in found:
-                side = key.removesuffix("_dim")
-                raise UsageError(
-                    f"{self.name} learns from {side} features, but the training data have {side}s; "
-                    "extract features first, with --features ENCODER"
-                )
-            if key in ("image_dim", "text_dim", "classes") and found.get(key) != value:
+            if (key in found or key == "classes") and found.get(key) != value:
                 raise UsageError(
                     f"{self.name} was built with {key}={value}, but the training data have "
                     f"{found.get(key, 'none')}; construct it with {key}={found.get(key, '...')}"
@@ -171,8 +186,13 @@ class Learner:
         """
         return self.encoded(self.text_net, self.features(texts, "text"))
 
-    def features(self, values: Any, side: str) -> Floats:
-        """The features given, as (n, d) float32, after a check of their dimension."""
+    def features(self, values: Any, side: str) -> Any:
+        """What is to be encoded, after a check: features (n, d) float32, pixels (n, 3, h, w) uint8 or tokens
+        (n, length) int64.
+        """
+        kind = self.reads[side]
+        if kind != "features":
+            return self._integers(values, side, kind)
         wanted = self.parameters.get(f"{side}_dim")
         try:
             rows = np.asarray(values, dtype=np.float32)
@@ -188,6 +208,22 @@ class Learner:
         # Arrays out of a cache may be read-only, which torch does not support.
         return np.require(rows, requirements=("C", "W"))
 
+    def _integers(self, values: Any, side: str, kind: InputKind) -> Any:
+        try:
+            found = np.asarray(values)
+            fits = found.ndim == {"pixels": 4, "tokens": 2}[kind] and np.issubdtype(found.dtype, np.integer)
+        except ValueError:  # pictures of different sizes
+            fits = False
+        if len(values) == 0:
+            size = self.parameters.get("image_size", 224)
+            return np.zeros((0, 3, size, size), np.uint8) if kind == "pixels" else np.zeros((0, 1), np.int64)
+        if not fits:
+            raise UsageError(
+                f"{self.name} encodes {kind} of {side}s, not {side}s themselves; train with "
+                f"--features {side}={kind}, or join the extractor and this system with diptych.chain.Chain"
+            )
+        return np.require(found, np.uint8 if kind == "pixels" else np.int64, ("C", "W"))
+
     def encoded(self, net: nn.Module, inputs: Any, *, size: int = 1024) -> Floats:
         """Vectors (n, d) of a network as `similarity` wants them; see `outputs`."""
         return self.as_vectors(self.outputs(net, inputs, size=size))
@@ -196,15 +232,16 @@ class Learner:
         """Outputs (n, d) of a network in evaluation mode; its mode is put back.
 
         Args:
-            net: Takes (b, ...) float32 and gives (b, d).
-            inputs: (n, ...) float32.
-            size: Rows at a time.
+            net: Takes (b, ...) and gives (b, d).
+            inputs: (n, ...) float32, uint8 or int64.
+            size: Rows at a time; of pixels, a thirty-second.
         """
         modes = {module: module.training for module in net.modules()}
         net.eval()
         try:
             with torch.no_grad():
-                rows = torch.from_numpy(np.require(inputs, np.float32, ("C", "W")))
+                rows = torch.from_numpy(np.require(inputs, requirements=("C", "W")))
+                size = max(size // 32, 1) if rows.ndim == 4 else size
                 parts = [net(part.to(self.device)).float().cpu() for part in torch.split(rows, size)]
         finally:
             for module, mode in modes.items():
@@ -277,6 +314,7 @@ class Learner:
         try:
             card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
             saved = {key: _as_default(cls, key, value) for key, value in card["parameters"].items()}
+            saved |= dict.fromkeys(cls.start_files, "")
             state = load((folder / "weights.safetensors").read_bytes())
         except (ValueError, KeyError, TypeError, SafetensorError) as error:
             raise BadData(f"{weights} is damaged ({error}); train again or restore it") from error
@@ -293,12 +331,17 @@ class Learner:
 
 
 def dimensions(split: Split) -> dict[str, int]:
-    """What a split says of a learner's dimensions: `image_dim`, `text_dim` (of features) and `classes`."""
+    """What a split says of a learner's dimensions.
+
+    `image_dim` and `text_dim` of features, `image_size` of pixels, `text_length` of tokens, and `classes`.
+    """
     found: dict[str, int] = {}
-    for side in ("image", "text"):
+    named = {"features": ("_dim", 1), "pixels": ("_size", 3), "tokens": ("_length", 1)}
+    for side in _SIDES:
         value = getattr(split, side)
         if isinstance(value, np.ndarray):
-            found[f"{side}_dim"] = int(value.shape[1])
+            ending, axis = named[input_kind(value)]
+            found[side + ending] = int(value.shape[axis])
     if split.label is not None:
         found["classes"] = int(split.label.shape[1])
     return found

@@ -36,8 +36,8 @@ class Batch:
     Args:
         index: (b,) int64 rows into the split's pairs.
         image_row, text_row: (b,) int64 rows into the split's images and texts.
-        image: (b, d) float32 features, or a list of b pictures.
-        text: (b, d) float32 features, or a list of b strings.
+        image: (b, d) float32 features, (b, 3, h, w) uint8 pixels, or a list of b pictures.
+        text: (b, d) float32 features, (b, length) int64 tokens, or a list of b strings.
         label: (b, C) float32, 1 where the pair shows the class; (b, 0) without classes.
     """
 
@@ -413,5 +413,7 @@ def _mixed(*numbers: int) -> int:
 
 def _gathered(values: Any, rows: np.ndarray[Any, Any], device: torch.device) -> Any:
     if isinstance(values, np.ndarray):
-        return torch.from_numpy(values[rows]).to(device)
+        found = values[rows]
+        # torch computes nothing with uint32, as tokens are.
+        return torch.from_numpy(found.astype(np.int64) if found.dtype == np.uint32 else found).to(device)
     return [values[row] for row in rows.tolist()]

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from diptych import catalogue
-from diptych.data.base import Dataset, Split
+from diptych.data.base import Dataset, Split, input_kind
 from diptych.errors import BadParameter, UnknownName, UsageError
 from diptych.evaluation import Evaluation, evaluate, measure_of, score
-from diptych.features import Featured, Scale, Standardised, named, save
+from diptych.features import Extractors, Featured, Scale, Standardised, named, save
 
 if TYPE_CHECKING:
     from diptych.learner import Learner
@@ -84,7 +84,14 @@ def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-def choose_parameters(name: str, dataset: str, train: Split, settings: Mapping[str, Any]) -> dict[str, Any]:
+def choose_parameters(
+    name: str,
+    dataset: str,
+    train: Split,
+    settings: Mapping[str, Any],
+    *,
+    facts: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
     """All hyper-parameters that differ from the constructor's defaults.
 
     Args:
@@ -92,6 +99,7 @@ def choose_parameters(name: str, dataset: str, train: Split, settings: Mapping[s
         dataset: Name of the data set, for its recipe.
         train: Decides the dimensions.
         settings: What the user sets.
+        facts: What else the data say, such as the number of word pieces.
 
     Raises:
         UnknownName: no such system or variant.
@@ -108,7 +116,8 @@ def choose_parameters(name: str, dataset: str, train: Split, settings: Mapping[s
     # A recipe is what the paper changes for a data set; variants other than the first bring their own values.
     recipe = module.RECIPES.get(dataset, {}) if parts.variant in (None, next(iter(module.VARIANTS))) else {}
     fields = system.__dataclass_fields__
-    shape = {key: value for key, value in dimensions(train).items() if key in fields}
+    said = {**dimensions(train), **(facts or {})}
+    shape = {key: value for key, value in said.items() if key in fields}
     return catalogue.checked(system, {**variant, **recipe, **shape, **settings})
 
 
@@ -178,8 +187,8 @@ def train(
         run: Gets card, weights, log and curves.
         settings: Hyper-parameters over those of variant and recipe.
         seed: Decides weights, order and every draw.
-        features: What turns pictures and texts into features, see `diptych.features.named`; None trains on
-            what the data set has.
+        features: What turns pictures and texts into features, see `diptych.features.named`; None takes what
+            the variant reads (pixels, for a network of pictures), or else trains on what the data set has.
         standardise: Give each extracted feature the mean 0 and the deviation 1 over the training items.
         protocol, validation: See `learning_parts`.
         command: What the user typed, for the card.
@@ -194,21 +203,24 @@ def train(
 
     if (run / "card.json").exists():
         raise UsageError(f"{run} holds a finished training; choose another --out or remove it")
-    names = named(features) if features else {}
+    chosen = dataset.protocol(protocol)
+    names = _readers(name, dataset, features, settings or {}, chosen.train)
     if standardise and not names:
         raise UsageError(
             "--standardise is for extracted features; name some with --features, or leave it out"
         )
     if names:
         dataset = Featured(dataset, names)
-    chosen = dataset.protocol(protocol)
     scales: Mapping[str, Scale] = {}
     if standardise:
-        dataset = standard = Standardised(dataset, chosen.train, list(names))
+        sides = [side for side in _of_features(dataset.split(chosen.train)) if side in names]
+        dataset = standard = Standardised(dataset, chosen.train, sides)
         scales = standard.scales
     learn, check, how = learning_parts(dataset, protocol, validation)
     learn, labels = labelled(name, learn)
-    parameters = choose_parameters(name, dataset.name, learn, settings or {})
+    words: Any = names.made.get("text")
+    facts = {"vocabulary": words.vocabulary_size} if hasattr(words, "vocabulary_size") else {}
+    parameters = choose_parameters(name, dataset.name, learn, settings or {}, facts=facts)
     learner: Learner = catalogue.load(name, seed=seed, **parameters)
     learner.check(learn)
     identity = json.dumps([name, learner.parameters, dataset.name, names, learn.sha256()], default=str)
@@ -246,6 +258,42 @@ def train(
     epochs = len(trainer.history)
     measure = measure_of(chosen.relevance)
     return Trained(run, learner, dataset, seed, metrics, measure, epochs, seconds, found)
+
+
+def _readers(
+    name: str, dataset: Dataset, features: str | None, settings: Mapping[str, Any], train: str
+) -> Extractors:
+    """The extractors asked for, and on the other sides those that the variant reads through by itself.
+
+    A system's module may say in `FEATURES` through what each variant reads, such as
+    ``{"cnn_f": "image=pixels,text=bow"}``; a name in braces is the value of that hyper-parameter.
+
+    Raises:
+        UsageError: that hyper-parameter is not set.
+    """
+    asked = named(features) if features else Extractors({}, {})
+    parts = catalogue.parse(name)
+    usual: str = getattr(_system(parts.system)[0], "FEATURES", {}).get(parts.variant, "")
+    learn = dataset.split(train)
+    made, names = dict(asked.made), dict(asked)
+    for part in filter(None, usual.split(",")):
+        side = part.partition("=")[0]
+        if side in names or isinstance(getattr(learn, side), np.ndarray):
+            continue
+        try:
+            found = named(part.format_map(settings))
+        except KeyError as error:
+            raise UsageError(f"{name} needs --set {error.args[0]}=..., see `diptych info {name}`") from None
+        made, names = {**made, **found.made}, {**names, **found}
+    return Extractors(made, names)
+
+
+def _of_features(split: Split) -> list[str]:
+    """The sides that hold features; pixels and tokens have no scale to change."""
+    sides = {side: getattr(split, side) for side in ("image", "text")}
+    return [
+        s for s, value in sides.items() if isinstance(value, np.ndarray) and input_kind(value) == "features"
+    ]
 
 
 def train_builtin(

@@ -17,12 +17,23 @@ from typing import Literal
 import numpy as np
 
 from diptych.data.pictures import Absent, Pictures
-from diptych.data.split import Labels, Side, Split, captioned, concat, multi_hot, paired_in_order
+from diptych.data.split import (
+    InputKind,
+    Labels,
+    Side,
+    Split,
+    captioned,
+    concat,
+    input_kind,
+    multi_hot,
+    paired_in_order,
+)
 from diptych.errors import BadData, UnknownName
 
 __all__ = [
     "Absent",
     "Dataset",
+    "InputKind",
     "Labels",
     "Loaded",
     "Pictures",
@@ -32,6 +43,7 @@ __all__ = [
     "Split",
     "captioned",
     "concat",
+    "input_kind",
     "multi_hot",
     "paired_in_order",
 ]

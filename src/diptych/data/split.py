@@ -14,10 +14,22 @@ from diptych.core import Floats, Item, Rows
 from diptych.data.pictures import Absent, Pictures
 from diptych.errors import BadData, UsageError
 
-__all__ = ["Labels", "Side", "Split", "captioned", "concat", "multi_hot", "paired_in_order"]
+__all__ = [
+    "InputKind",
+    "Labels",
+    "Side",
+    "Split",
+    "captioned",
+    "concat",
+    "input_kind",
+    "multi_hot",
+    "paired_in_order",
+]
 
 Labels = NDArray[np.uint8]
 Side = Literal["image", "text"]
+InputKind = Literal["features", "pixels", "tokens"]
+"""What an array holds, see `input_kind`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,8 +38,8 @@ class Split:
 
     Args:
         image: n_i pictures (a `Pictures`, or any sequence of paths or PIL pictures), or features (n_i, d)
-            float32; `Absent` where they are not to be had.
-        text: n_t strings, or features (n_t, d) float32.
+            float32, or pixels (n_i, 3, h, w) uint8; `Absent` where they are not to be had.
+        text: n_t strings, or features (n_t, d) float32, or numbers of word pieces (n_t, length) uint32.
         label: (n_i, C) uint8, 1 where the image shows the class; None without classes.
         pairs: (p, 2) int64, image row and text row of each true pair.
         text_label: (n_t, C) uint8; what the paired images show, when not given.
@@ -56,7 +68,8 @@ class Split:
             if isinstance(value, np.ndarray):
                 if value.ndim < 2:
                     raise BadData(f"{side} features must be (n, d), not {value.shape}")
-                put(self, side, np.ascontiguousarray(value, np.float32))
+                if input_kind(value) == "features":
+                    put(self, side, np.ascontiguousarray(value, np.float32))
         images, texts = len(self.image), len(self.text)
         put(self, "pairs", _pairs("pairs", self.pairs, images, texts))
         if self.positives is None:
@@ -269,6 +282,17 @@ def _rows(values: Any, rows: NDArray[np.int64]) -> Any:
     if isinstance(values, np.ndarray | Pictures | Absent):
         return values[rows]
     return [values[row] for row in rows.tolist()]
+
+
+def input_kind(value: NDArray[Any]) -> InputKind:
+    """What an array holds.
+
+    Pixels are (n, 3, h, w) uint8 and tokens (n, length) uint32; every other array, of integers too (counts of
+    words), holds features.
+    """
+    if value.ndim == 4 and value.dtype == np.uint8:
+        return "pixels"
+    return "tokens" if value.ndim == 2 and value.dtype == np.uint32 else "features"
 
 
 def _renumber(pairs: Rows, images: Rows, texts: Rows, n_images: int, n_texts: int) -> Rows:

@@ -2,7 +2,9 @@
 
 One file each, with a card. An extractor is an `Encoder` of one side with three more attributes: `side`
 ("image" or "text"), `parameters` (JSON; the constructor's arguments) and `fingerprint`. One that is fitted to
-training texts (bow, tfidf, lsa) also has `fit`, `fitted`, `arrays` and `restore`.
+training texts (bow, tfidf, lsa, tokens) also has `fit`, `fitted`, `arrays` and `restore`; one whose name may
+carry a number (``pixels:96``) says in `variant` which parameter that is. `pixels` and `tokens` give arrays of
+integers, for systems with networks of their own for pictures and words.
 
 From names to a trained run and back::
 
@@ -110,12 +112,24 @@ def make(name: str, *, side: str, **parameters: Any) -> Any:
     if kind.side != side:
         raise UsageError(f"{parts.system} makes features of {kind.side}s, not of {side}s")
     takes_file = "weights" in inspect.signature(kind).parameters
-    if takes_file and not parts.weights:
+    if takes_file and not parts.weights and not getattr(kind, "file_optional", False):
         raise MissingData(f"{parts.system} reads its weights from a file of yours: {parts.system}@FILE")
     if parts.weights and not takes_file:
         raise UsageError(f"{parts.system} reads no file, but {parts.weights!r} was given after '@'")
-    chosen = {**({"weights": parts.weights} if takes_file else {}), **parameters}
+    chosen = {**({"weights": parts.weights} if parts.weights else {}), **_varied(kind, parts), **parameters}
     return kind(**catalogue.checked(kind, chosen))
+
+
+def _varied(kind: Any, parts: catalogue.Name) -> dict[str, int]:
+    """What the text after ":" sets: the one number that the extractor's `variant` names."""
+    if parts.variant is None:
+        return {}
+    name = getattr(kind, "variant", None)
+    if name is None:
+        raise UsageError(f"{parts.system} has no variants, but {parts.variant!r} was given after ':'")
+    if not parts.variant.isdecimal():
+        raise UsageError(f"{parts.system}:{parts.variant} must have a number after ':', its {name}")
+    return {name: int(parts.variant)}
 
 
 def save(

@@ -1,4 +1,4 @@
-"""What the classic networks share: reading MatConvNet files, preparing pictures, running batches."""
+"""What the classic networks share as extractors: preparing pictures, running batches."""
 
 from __future__ import annotations
 
@@ -9,20 +9,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from diptych.core import Floats
-from diptych.data.readers.extra import optional
-from diptych.errors import BadData, MissingData
 from diptych.features._pictures import opened
 
-__all__ = ["SIZE", "Classic", "Weights", "existing", "fill", "matconvnet", "minus_mean"]
+__all__ = ["SIZE", "Classic", "minus_mean"]
 
 SIZE = 224  # pixels; what both networks were trained on
-# What scipy raises for files of another kind, and numpy for fields that are not there.
-_UNREADABLE = (KeyError, ValueError, IndexError, TypeError, NotImplementedError)
-Weights = dict[str, tuple[NDArray[Any], NDArray[Any]]]
 
 
 class Classic:
@@ -72,71 +66,6 @@ class Classic:
         """Dimensions of a vector."""
         layers = [layer for layer in self.net.modules() if isinstance(layer, nn.Linear)]
         return layers[-1].out_features
-
-
-def existing(weights: str, what: str, source: str) -> Path:
-    """The file of the original weights.
-
-    Raises:
-        MissingData: saying where it comes from.
-    """
-    path = Path(weights).expanduser()
-    if not path.is_file():
-        raise MissingData(
-            f"there is no file {path} with the weights of {what}; get {source} and give its path"
-        )
-    return path
-
-
-def matconvnet(path: Path) -> tuple[Weights, Floats]:
-    """Filters [h, w, in, out] and biases by layer name, and the mean image (h, w, 3), of a MatConvNet file.
-
-    Raises:
-        MissingExtra: scipy is not installed.
-        BadData: the file is something else.
-    """
-    scipy = optional("scipy.io", "reading MatConvNet weights")
-    try:
-        file = scipy.loadmat(path)
-        found: Weights = {}
-        for cell in file["layers"].ravel():
-            layer = cell[0, 0]
-            fields = layer.dtype.names
-            if "weights" in fields and layer["weights"].size:
-                filters, bias = layer["weights"].ravel()
-            elif "filters" in fields:  # files from before 2015
-                filters, bias = layer["filters"], layer["biases"]
-            else:
-                continue
-            found[str(layer["name"].ravel()[0])] = filters, bias.ravel()
-        holder = file["meta"][0, 0] if "meta" in file else file
-        mean = holder["normalization"][0, 0]["averageImage"].astype(np.float32)
-    except (*_UNREADABLE, scipy.matlab.MatReadError) as error:
-        raise BadData(f"{path} is not a network of MatConvNet ({error})") from error
-    return found, mean.reshape(1, 1, 3) if mean.size == 3 else mean
-
-
-def fill(layers: dict[str, nn.Module], weights: Weights, path: Path) -> None:
-    """Put MatConvNet's [h, w, in, out] filters into layers of torch.
-
-    A fully connected layer after pooling is a convolution there; its inputs become torch's (in, h, w) order.
-
-    Raises:
-        BadData: a layer is missing or has another shape.
-    """
-    for name, layer in layers.items():
-        if name not in weights:
-            raise BadData(f"{path} has no layer {name}; it has {', '.join(weights)}")
-        filters, bias = (torch.from_numpy(np.asarray(part, np.float32)) for part in weights[name])
-        filters = filters.reshape(*filters.shape, *[1] * (4 - filters.ndim))
-        kernel: Tensor = filters.permute(3, 2, 0, 1)  # [h, w, in, out] -> [out, in, h, w]
-        target: Any = layer
-        if isinstance(layer, nn.Linear):
-            kernel = kernel.flatten(1)
-        if kernel.shape != target.weight.shape:
-            raise BadData(f"{path}: {name} is {tuple(kernel.shape)}, not {tuple(target.weight.shape)}")
-        target.weight.data.copy_(kernel)
-        target.bias.data.copy_(bias)
 
 
 def minus_mean(mean: Floats) -> Callable[[Any], Floats]:

@@ -38,7 +38,9 @@ def folder() -> Path:
 
 
 def extract(split: Split, *, image: Any = None, text: Any = None, progress: Progress | None = None) -> Split:
-    """The split with float32 features (n, d) in place of pictures and texts, memory-mapped from the cache.
+    """The split with features in place of pictures and texts, memory-mapped from the cache.
+
+    Features are (n, d) float32, but pixels (n, 3, h, w) uint8 and tokens (n, length) uint32.
 
     Args:
         split: Of pictures and texts.
@@ -83,10 +85,11 @@ def _write(path: Path, content: Sequence[Any], side: str, extractor: Any, progre
         file: Any = None
         row = 0
         for batch in _ahead(content, extractor if side == "image" else None):
-            vectors = np.asarray(getattr(extractor, f"encode_{side}")(batch), np.float32)
+            vectors = np.asarray(getattr(extractor, f"encode_{side}")(batch))
             if file is None:
-                shape = (len(content), vectors.shape[1])
-                file = np.lib.format.open_memmap(part, mode="w+", dtype=np.float32, shape=shape)
+                kind = vectors.dtype if np.issubdtype(vectors.dtype, np.integer) else np.float32
+                shape = (len(content), *vectors.shape[1:])
+                file = np.lib.format.open_memmap(part, mode="w+", dtype=kind, shape=shape)
             file[row : row + len(vectors)] = vectors
             row += len(vectors)
             if progress is not None:

@@ -12,27 +12,18 @@ preparation: torchvision's crops the centre and divides by the deviation, MatCon
 
 from __future__ import annotations
 
-import pickle
-import struct
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 
 from diptych.core import Floats
-from diptych.errors import BadData
-from diptych.features._network import SIZE, Classic, existing, fill, matconvnet, minus_mean
+from diptych.features._network import SIZE, Classic, minus_mean
+from diptych.nets.original_weights import existing, fill, fill_torchvision, matconvnet, torchvision
 
 __all__ = ["VGG19Fc7"]
 
 _BLOCKS = ((2, 64), (2, 128), (4, 256), (4, 512), (4, 512))  # convolutions and channels before each pooling
-# What torch raises for files of another kind, and for a dictionary without these tensors.
-_UNREADABLE = (
-    *(pickle.UnpicklingError, struct.error, RuntimeError, EOFError),
-    *(KeyError, IndexError, ValueError, TypeError, AttributeError),
-)
 _MEAN = np.array((0.485, 0.456, 0.406), np.float32)
 _DEVIATION = np.array((0.229, 0.224, 0.225), np.float32)
 
@@ -44,7 +35,7 @@ class VGG19Fc7(Classic):
         weights: torchvision's ``.pth`` or MatConvNet's ``.mat``.
 
     Raises:
-        MissingData, MissingExtra, BadData: see `diptych.features._network`.
+        MissingData, MissingExtra, BadData: see `diptych.nets.original_weights`.
     """
 
     def __init__(self, *, weights: str) -> None:
@@ -57,7 +48,10 @@ class VGG19Fc7(Classic):
             fill(layers, arrays, path)
             super().__init__(path, net, minus_mean(mean))
         else:
-            super().__init__(path, _torchvision(path), _cropped)
+            state = torchvision(path, "classifier.0.bias", "VGG-19")
+            net, layers = network(state["classifier.0.bias"].numel())
+            fill_torchvision(layers, state, path, "VGG-19")
+            super().__init__(path, net, _cropped)
 
 
 def network(hidden: int = 4096) -> tuple[nn.Sequential, dict[str, nn.Module]]:
@@ -74,25 +68,6 @@ def network(hidden: int = 4096) -> tuple[nn.Sequential, dict[str, nn.Module]]:
     layers["fc6"], layers["fc7"] = nn.Linear(512 * 7 * 7, hidden), nn.Linear(hidden, hidden)
     steps += [nn.Flatten(), layers["fc6"], nn.ReLU(), layers["fc7"], nn.ReLU()]
     return nn.Sequential(*steps), layers
-
-
-def _torchvision(path: Path) -> nn.Module:
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        found = [(name, value) for name, value in state.items() if not name.startswith("classifier.6")]
-        net, layers = network(state["classifier.0.bias"].numel())
-    except _UNREADABLE as error:
-        raise BadData(f"{path} does not hold torchvision's VGG-19 ({str(error).splitlines()[0]})") from error
-    ours = [f"{name}.{part}" for name in layers for part in ("weight", "bias")]
-    if len(found) != len(ours):
-        raise BadData(f"{path} holds {len(found)} tensors up to fc7, but VGG-19 has {len(ours)}")
-    for (name, value), mine in zip(found, ours, strict=True):  # both lists go from input to output
-        layer, _, part = mine.partition(".")
-        target: Any = getattr(layers[layer], part)
-        if target.shape != value.shape:
-            raise BadData(f"{path}: {name} is {tuple(value.shape)}, not {tuple(target.shape)}")
-        target.data.copy_(value)
-    return net
 
 
 def _cropped(picture: Any) -> Floats:

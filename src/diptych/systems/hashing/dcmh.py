@@ -10,9 +10,11 @@ Both networks are trained in turn so that inner products of their outputs explai
 while one binary code per pair, in closed form the sign of their sum, pulls both outputs towards the same
 corners.
 
-Differs from the paper: an image network on supplied features stands for the fine-tuned CNN-F; everything
-after its layer full7 is unchanged. Order of updates as in the authors' TensorFlow code (image, text, then B;
-their MATLAB code has it the other way round). Every pair is visited once an epoch where the code draws with
+`dcmh:cnn_f` fine-tunes CNN-F on pixels as the paper does; without `image_file` it starts from drawn weights.
+
+Differs from the paper: in the other variants supplied features stand for CNN-F; everything after its layer
+full7 is unchanged. The order of updates is that of the authors' TensorFlow code (image, text, then B; their
+MATLAB code has it the other way round). Every pair is visited once an epoch where the code draws with
 replacement.
 """
 
@@ -24,8 +26,9 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from diptych.data.base import Split
+from diptych.data.base import InputKind, Split
 from diptych.learner import Learner
+from diptych.nets.image_towers import image_tower, reads_of
 from diptych.nets.pairwise import likelihood, pair_labels, share_a_label, sign
 from diptych.trainer import Trainer
 
@@ -34,7 +37,9 @@ __all__ = ["DCMH"]
 VARIANTS: dict[str, dict[str, Any]] = {
     "paper": {},
     "tiny": {"image_hidden": 256, "text_hidden": 256, "epochs": 30, "batch_size": 64, "bits": 16, "lr": 5.0},
+    "cnn_f": {"image_tower": "cnn_f"},
 }
+FEATURES: dict[str, str] = {"cnn_f": "image=pixels,text=bow"}
 RECIPES: dict[str, dict[str, Any]] = {
     # With few pairs the balance term outweighs the likelihood and undoes it; and as the objective is divided
     # by the number of pairs and the network is small, the rate must be larger.
@@ -63,9 +68,12 @@ class DCMH(Learner):
         quantisation_weight: gamma in eq. 1.
         balance_weight: eta in eq. 1.
         final_lr: Learning rate of the last epoch; it falls in equal steps from `lr`.
+        image_tower, tower_units, image_file: Kind, units and published weights of a network on pixels that
+            stands in place of features, see `diptych.nets.image_towers`.
     """
 
     similarity = "hamming"
+    start_files = ("image_file",)
 
     image_dim: int = 4096
     text_dim: int = 1386
@@ -79,10 +87,23 @@ class DCMH(Learner):
     batch_size: int = 128
     lr: float = 10**-1.5
     final_lr: float = 1e-6
+    image_tower: str = ""
+    tower_units: int = 4096
+    image_file: str = ""
 
     def __post_init__(self) -> None:
-        self.image_net = _network(self.image_dim, self.image_hidden, self.bits)
+        tower = image_tower(self.image_tower, self.tower_units, self.image_file)
+        width = self.image_dim
+        if tower is not None:
+            width = self.tower_units = tower.units
+        head = _network(width, self.image_hidden, self.bits)
+        self.image_net = head if tower is None else nn.Sequential(tower, head)
         self.text_net = _network(self.text_dim, self.text_hidden, self.bits)
+
+    @property
+    def reads(self) -> dict[str, InputKind]:
+        """Pixels where there is an image tower."""
+        return {"image": reads_of(self.image_tower), "text": "features"}
 
     def terms(
         self, rows: Tensor, outputs: Tensor, own: Tensor, other: Tensor, codes: Tensor, similar: Tensor

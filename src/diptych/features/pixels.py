@@ -1,0 +1,70 @@
+"""Pixels: pictures themselves, at one size.
+
+Inputs: pictures
+Learns from: nothing
+
+What systems with an image network of their own read: `pixels` has 224 x 224 points, `pixels:96` has 96 x 96.
+The picture is scaled until it covers the square and cut in the middle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diptych.errors import BadParameter
+from diptych.features._pictures import opened
+
+__all__ = ["Pixels"]
+
+
+class Pixels:
+    """Pictures as arrays.
+
+    Args:
+        size: Width and height.
+
+    Raises:
+        BadParameter: `size` is not positive.
+    """
+
+    similarity = "cosine"
+    side = "image"
+    variant = "size"
+
+    def __init__(self, *, size: int = 224) -> None:
+        if size < 1:
+            raise BadParameter(f"size of pixels must be at least 1, not {size}")
+        self.size = size
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What the constructor was given."""
+        return {"size": self.size}
+
+    @property
+    def fingerprint(self) -> str:
+        """Equal only for the same size."""
+        return f"pixels:1:{self.size}"
+
+    @property
+    def image_size(self) -> int:
+        """Lets the decoder draft."""
+        return self.size
+
+    def prepare(self, picture: Any) -> NDArray[np.uint8]:
+        """The array (3, size, size) uint8 of a path or PIL picture."""
+        from PIL import ImageOps
+        from PIL.Image import Resampling
+
+        fitted = ImageOps.fit(opened(picture), (self.size, self.size), Resampling.BICUBIC)
+        return np.ascontiguousarray(np.asarray(fitted, np.uint8).transpose(2, 0, 1))
+
+    def encode_image(self, images: Sequence[Any]) -> NDArray[np.uint8]:
+        """Arrays (n, 3, size, size) uint8 of paths, PIL pictures or results of `prepare`."""
+        if len(images) == 0:
+            return np.zeros((0, 3, self.size, self.size), np.uint8)
+        return np.stack([item if isinstance(item, np.ndarray) else self.prepare(item) for item in images])
