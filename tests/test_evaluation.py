@@ -13,7 +13,7 @@ from diptych.core import Hits, Run, Stage
 from diptych.data.base import Loaded, Protocol, Split
 from diptych.data.planted import Planted
 from diptych.errors import BadData, MissingData, UsageError
-from diptych.evaluation import evaluate, rescore, score
+from diptych.evaluation import evaluate, matched, rescore, score
 
 
 class Projection:
@@ -100,6 +100,49 @@ def test_a_saved_ranking_gives_the_same_measures(tmp_path: Path, relevance: Any,
         assert key in card
     low, high = card["results"]["image to text"]["interval_95"]["R@5"]
     assert low <= card["results"]["image to text"]["values"]["R@5"] <= high
+
+
+def test_other_matches_measure_a_saved_ranking(tmp_path: Path) -> None:
+    """ECCV-Caption and CxC: only listed queries, by what their file says, without system and data."""
+    evaluate(Projection(), data("pair")).save(tmp_path / "run")
+    saved = rescore(tmp_path / "run")
+    listed = {"7": [14, 15, 80], "31": [62]}
+    file = tmp_path / "eccv_image_to_caption.json"
+    file.write_text(json.dumps(listed))
+    found = matched(saved, [file])
+    ranking = saved.folds["image to text"][0].hits.rows
+    one = found.measured["image to text"]
+    assert (one.queries, one.gallery, list(found.measured)) == (2, 120, ["image to text"])
+    for at, (query, positives) in enumerate(listed.items()):
+        hits = np.isin(ranking[int(query)], positives)
+        total = len(positives)
+        literal = sum(hits[: i + 1].sum() / (i + 1) for i in range(total) if hits[i]) / total
+        assert one.per_query["mAP@R"][at] == pytest.approx(literal)
+        assert one.per_query["R@5"][at] == hits[:5].any()
+    assert found.main() == {"image to text": one["mAP@R"]}
+    assert found.facts["matches"]["image to text"]["pairs"] == 4
+    found.save(tmp_path / "again")
+    assert rescore(tmp_path / "again").measured["image to text"].values() == pytest.approx(one.values())
+    wrong = tmp_path / "eccv.json"
+    wrong.write_text("{}")
+    with pytest.raises(UsageError, match="must tell its direction by its name"):
+        matched(saved, [wrong])
+    with pytest.raises(UsageError, match="not 3 folds"):
+        matched(evaluate(Projection(), data("pair", 3)), [file])
+
+
+def test_results_name_the_variant() -> None:
+    """Also through what wraps a data set, such as features."""
+
+    class Variant(Loaded):
+        variant = "cnn"
+
+    class Wrapper(Loaded):
+        inner = Variant("toy", {"test": data().split("test")})
+
+    parts = {"test": data().split("test")}
+    assert evaluate(Projection(), Wrapper("toy", parts)).data == "toy:cnn"
+    assert evaluate(Projection(), Loaded("toy", parts)).data == "toy"
 
 
 def test_a_cut_ranking_counts_what_it_lacks(tmp_path: Path) -> None:

@@ -7,9 +7,10 @@ scored again from the saved ranking, without the system and without the data.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -21,9 +22,20 @@ from diptych import metrics
 from diptych._provenance import commit, versions
 from diptych.core import Hits, Retriever, Run
 from diptych.data.base import Dataset, Relevance, Side, Split
+from diptych.data.readers.positives import matches
 from diptych.errors import BadData, MissingData, UsageError
 
-__all__ = ["DIRECTIONS", "Evaluation", "Fold", "definitions", "evaluate", "rescore", "score", "scores"]
+__all__ = [
+    "DIRECTIONS",
+    "Evaluation",
+    "Fold",
+    "definitions",
+    "evaluate",
+    "matched",
+    "rescore",
+    "score",
+    "scores",
+]
 
 DIRECTIONS = {"image to text": "IqT", "text to image": "TqI"}
 """The two directions and the survey's names for them."""
@@ -32,6 +44,8 @@ _SIDES: dict[str, tuple[Side, Side]] = {
     "image to text": ("image", "text"),
     "text to image": ("text", "image"),
 }
+
+_MATCH_FILES = {"image_to_caption": "image to text", "caption_to_image": "text to image"}
 
 # A ranking of this many entries is kept whole (240 MB); of larger ones the first _DEPTH of each query.
 _WHOLE = 30_000_000
@@ -78,6 +92,12 @@ class Evaluation:
     facts: Mapping[str, Any]
     measured: Mapping[str, metrics.Measured]
     folds: Mapping[str, Sequence[Fold]] = field(default_factory=dict, repr=False)
+
+    @property
+    def data(self) -> str:
+        """Data set and variant, ``wikipedia:cnn``: variants are different data."""
+        variant = self.facts.get("variant")
+        return f"{self.facts['data']}:{variant}" if variant else str(self.facts["data"])
 
     def main(self) -> dict[str, float]:
         """The protocol's own measure by direction: MAP@ALL (labels) or R@1 (pairs)."""
@@ -174,7 +194,7 @@ def evaluate(
     known = {
         "system": name or getattr(system, "name", type(system).__name__),
         "data": dataset.name,
-        "variant": getattr(dataset, "variant", None),
+        "variant": _variant(dataset),
         "protocol": next(key for key, one in dataset.protocols.items() if one is chosen),
         "relevance": chosen.relevance,
         "measure": measure_of(chosen.relevance),
@@ -226,7 +246,7 @@ def rescore(path: Path, **options: Any) -> Evaluation:
     try:
         with np.load(file, allow_pickle=False) as saved:
             facts = json.loads(str(saved["facts"]))
-            folds = {direction: _folds(saved, direction) for direction in DIRECTIONS}
+            folds = {direction: _folds(saved, direction) for direction in _directions(saved)}
     except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         raise BadData(
             f"{file} is not a ranking that `diptych evaluate` saved, or is damaged ({error}); evaluate again"
@@ -236,6 +256,53 @@ def rescore(path: Path, **options: Any) -> Evaluation:
         for direction, parts in folds.items()
     }
     return Evaluation(facts, measured, folds)
+
+
+def matched(found: Evaluation, files: Sequence[Path], **options: Any) -> Evaluation:
+    """The same rankings measured by other matches, such as those of ECCV-Caption or CxC.
+
+    Only queries that a file lists are asked, as its authors looked through no others; the main measure is
+    mAP@R, as theirs.
+
+    Args:
+        found: With rankings of a whole split, such as MS-COCO's protocol "5k".
+        files: One for each direction to be measured, called ...image_to_caption.json or
+            ...caption_to_image.json; see `diptych.data.readers.positives.matches`.
+        options: Of `diptych.metrics.measure`, such as `cuts`.
+
+    Raises:
+        UsageError: a file whose direction its name does not tell, or rankings of folds.
+        MissingData, BadData: see `diptych.data.readers.positives.matches`.
+    """
+    measured: dict[str, metrics.Measured] = {}
+    folds: dict[str, Sequence[Fold]] = {}
+    used: dict[str, dict[str, Any]] = {}
+    for file in files:
+        direction = next((name for part, name in _MATCH_FILES.items() if part in file.name), None)
+        if direction is None or direction in measured:
+            raise UsageError(
+                f"{file.name} must tell its direction by its name, and each direction is given once: "
+                f"{' or '.join(f'...{part}.json' for part in _MATCH_FILES)}"
+            )
+        if len(found.folds.get(direction, ())) != 1:
+            raise UsageError(
+                f"other matches need one ranking of a whole split, not {len(found.folds.get(direction, ()))} "
+                f"folds; evaluate with a protocol without folds, such as ms_coco's 5k"
+            )
+        fold = found.folds[direction][0]
+        rows, pairs = matches(file, fold.query_id, fold.gallery_id)
+        asked = replace(
+            fold,
+            hits=Hits(fold.hits.rows[rows], fold.hits.scores[rows]),
+            relevance=metrics.ByPairs(pairs, (len(rows), fold.gallery)),
+            query_id=[fold.query_id[row] for row in rows.tolist()],
+        )
+        folds[direction], measured[direction] = [asked], asked.measured(**options)
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+        used[direction] = {"file": file.name, "sha256": digest, "pairs": len(pairs)}
+    return Evaluation(
+        {**found.facts, "relevance": "pair", "measure": "mAP@R", "matches": used}, measured, folds
+    )
 
 
 def score(system: Any, query: Split, gallery: Split, relevance: Relevance) -> dict[str, float]:
@@ -404,6 +471,23 @@ def _arrays(fold: Fold) -> dict[str, NDArray[Any]]:
     return {**arrays, "pairs": fold.relevance.pairs}
 
 
+def _directions(saved: Any) -> list[str]:
+    """Those that were saved; other matches may have been given for one alone."""
+    found = [direction for direction in DIRECTIONS if f"{direction}/0/rows" in saved]
+    if not found:
+        raise ValueError("no ranking in it")
+    return found
+
+
+def _variant(dataset: Any) -> str | None:
+    """Of the data set, or of the one that features or a cut are around."""
+    while dataset is not None:
+        if found := getattr(dataset, "variant", None):
+            return str(found)
+        dataset = getattr(dataset, "inner", None)
+    return None
+
+
 def _folds(saved: Any, direction: str) -> list[Fold]:
     folds: list[Fold] = []
     while f"{direction}/{len(folds)}/rows" in saved:
@@ -420,6 +504,4 @@ def _folds(saved: Any, direction: str) -> list[Fold]:
             relevance = metrics.ByLabel(part["query_label"], part["gallery_label"])
         hits = Hits(part["rows"].astype(np.int64), part["scores"])
         folds.append(Fold(hits, gallery, relevance, part["query_id"].tolist(), part["gallery_id"].tolist()))
-    if not folds:
-        raise ValueError(f"no ranking of {direction}")
     return folds

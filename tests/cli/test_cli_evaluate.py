@@ -6,6 +6,7 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from diptych import __main__
@@ -50,6 +51,17 @@ def test_numbers_ranking_and_report(run: Path, tmp_path: Path, capsys: pytest.Ca
         assert values["MAP@ALL"] == pytest.approx(one["values"]["MAP@ALL"])
         assert "MAP@5" in values
 
+    file = tmp_path / "cxc_caption_to_image.json"
+    with np.load(tmp_path / "found" / "ranking.npz") as ranking:
+        texts, images = (ranking[f"text to image/0/{side}_id"].tolist() for side in ("query", "gallery"))
+    file.write_text(json.dumps({texts[3]: images[3:5], texts[8]: images[8:9]}))
+    assert main(["evaluate", "--run", "found", "--matches", str(file), "--out", "other", "--plots"]) == 0
+    shown = capsys.readouterr()
+    assert "2 queries against" in shown.out
+    assert "matches of cxc_caption_to_image.json" in " ".join(shown.out.split())
+    assert "matches of cxc_caption_to_image.json" in (tmp_path / "other" / "report.html").read_text()
+    assert json.loads((tmp_path / "other" / "evaluation.json").read_text())["measure"] == "mAP@R"
+
 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
@@ -57,6 +69,7 @@ def test_numbers_ranking_and_report(run: Path, tmp_path: Path, capsys: pytest.Ca
         (["evaluate"], "evaluate needs a system and --data"),
         (["evaluate", "x", "--run", "found"], "give no system"),
         (["evaluate", "builtin", "--data", "planted", "--cut", "3"], "--cut goes with --run"),
+        (["evaluate", "builtin", "--data", "planted", "--matches", "x"], "--matches goes with --run"),
         (["evaluate", "builtin", "--data", "planted", "--protocol", "tset"], "protocol of planted 'tset'"),
         (["evaluate", "--run", "nowhere"], "is not there"),
         (["evaluate", "nosuch", "--data", "planted"], "there is no system 'nosuch'"),

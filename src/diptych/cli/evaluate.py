@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -40,6 +41,13 @@ def command(
         list[int] | None,
         typer.Option(help="K of MAP@K with --run; may be repeated.", min=1, show_default="50"),
     ] = None,
+    matches: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="With --run: a file of other matches (ECCV-Caption, CxC); one for each direction.",
+            show_default=False,
+        ),
+    ] = None,
     depth: Annotated[
         int | None,
         typer.Option(help="Ranks to save of each query; default: all, or 1,000 of very many.", min=1),
@@ -53,21 +61,29 @@ def command(
 ) -> None:
     """Measure a system in both directions, and save numbers and rankings."""
     from diptych.errors import UsageError
-    from diptych.evaluation import rescore
+    from diptych.evaluation import matched, rescore
 
     if run is not None:
         if system or data:
             raise UsageError("--run scores a saved ranking, so give no system and no --data with it")
-        dataset, found = None, rescore(run, cuts=tuple(cut or (50,)))
+        cuts = tuple(cut or (50,))
+        dataset, found = None, rescore(run, cuts=cuts)
+        if matches:
+            found = matched(found, matches, cuts=cuts)
         folder = out
+        if folder is not None:
+            found.save(folder)
     else:
         if not system or not data:
             raise UsageError(
                 "evaluate needs a system and --data, such as `diptych evaluate builtin --data flickr8k`, "
                 "or a saved ranking: `diptych evaluate --run FOLDER`"
             )
-        if cut:
-            raise UsageError("--cut goes with --run; evaluate first, then score the saved ranking again")
+        for option, given in (("--cut", cut), ("--matches", matches)):
+            if given:
+                raise UsageError(
+                    f"{option} goes with --run; evaluate first, then score the saved ranking again"
+                )
         dataset, found = _evaluated(system, data, protocol, root, depth)
         folder = out or Path("evaluations") / f"{Path(system).name}-{Path(data).name}".replace(
             ":", "-"
@@ -78,7 +94,7 @@ def command(
         typer.echo(json.dumps(found.as_json(), indent=2))
         return
     _print(found)
-    if folder is not None and run is None:
+    if folder is not None:
         typer.echo(f"saved evaluation.json and ranking.npz in {folder}", err=True)
     if report is not None:
         typer.echo(f"report: {report}", err=True)
@@ -100,6 +116,11 @@ def _evaluated(
         saved = json.loads(card.read_text(encoding="utf-8"))
         facts = {key: saved.get(key) for key in ("seed", "parameters")}
     return dataset, evaluate(loaded, dataset, protocol, name=system, depth=depth, facts=facts)
+
+
+def _by(facts: Mapping[str, Any]) -> str:
+    used = facts.get("matches", {})
+    return f", matches of {' and '.join(one['file'] for one in used.values())}" if used else ""
 
 
 def _beside(run: Path | None) -> Path:
@@ -124,7 +145,7 @@ def _print(found: Evaluation) -> None:
 
     facts = found.facts
     caption = (
-        f"{facts['data']}, protocol {facts['protocol']}: "
+        f"{found.data}, protocol {facts['protocol']}{_by(facts)}: "
         + "; ".join(
             f"{direction} ({DIRECTIONS[direction]}) {one.queries} queries against {one.gallery // one.folds}"
             + (f" in {one.folds} folds" if one.folds > 1 else "")

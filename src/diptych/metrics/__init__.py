@@ -11,8 +11,8 @@ Say what is relevant with `ByLabel`, `ByPairs` or `Given`; give scores as a matr
 
 Ties: average precision, P@n and NDCG take equal scores in the order of gallery rows, recall counts a tie with
 an irrelevant entry against the system, and the best, worst and expected value over all orders stand beside
-both. Scores that are NaN raise `BadData`. A query that nothing is relevant to counts with the value 0, and the
-result says how many there were.
+both. Scores that are NaN raise `BadData`. A query that nothing is relevant to counts with the value 0, and
+the result says how many there were.
 """
 
 from diptych.metrics.curves import Curve, interpolated_precision, precision_by_radius, precision_curve

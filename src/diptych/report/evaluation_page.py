@@ -32,12 +32,15 @@ def evaluation_page(found: Evaluation, dataset: Dataset | None = None) -> str:
         MissingExtra: matplotlib is not installed.
     """
     facts = found.facts
-    title = f"{facts['system']} on {facts['data']}"
+    title = f"{facts['system']} on {found.data}"
     about = (
         f"protocol {facts['protocol']}, relevant by {facts['relevance']}, similarity "
-        f"{facts['similarity'] or 'of its own'}, Diptych {facts['versions']['diptych']}, "
-        f"commit {str(facts['commit'] or 'unknown')[:10]}"
+        f"{facts['similarity'] or 'of its own'}, seed {facts.get('seed')}, "
+        f"splits {', '.join(sha256[:10] for sha256 in facts['splits_sha256'])}, "
+        f"Diptych {facts['versions']['diptych']}, commit {str(facts['commit'] or 'unknown')[:10]}"
     )
+    if used := facts.get("matches"):
+        about += f", matches of {' and '.join(one['file'] for one in used.values())}"
     cases = list(dataset.cases(str(facts["protocol"]))) if dataset is not None else []
     parts = [
         f'<p class="note">{html.safe(about)}</p>',
@@ -64,7 +67,7 @@ def _numbers(found: Evaluation) -> str:
             low, high = interval.get(name, (None, None))
             row += [
                 one[name] if name not in ("MedR", "MeanR") else f"{one[name]:.1f}",
-                "" if low is None else f"{low:.4f} to {high:.4f}",
+                "" if low is None else _span(low, high),
                 _bounds(one.bounds.get(name)),
             ]
         rows.append(row)
@@ -81,7 +84,12 @@ def _bounds(bounds: Mapping[str, float] | None) -> str:
     """Nothing, if no tie decides anything."""
     if bounds is None or abs(bounds["best"] - bounds["worst"]) < 5e-5:
         return ""
-    return f"{bounds['worst']:.4f} to {bounds['best']:.4f}"
+    return _span(bounds["worst"], bounds["best"])
+
+
+def _span(low: float, high: float) -> str:
+    """Both ends on one line."""
+    return f"{low:.4f}\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}{high:.4f}"
 
 
 def _precision_recall(found: Evaluation) -> str:

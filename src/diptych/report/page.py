@@ -61,6 +61,7 @@ figure svg {{ width: 100%; height: auto; display: block; }}
 .hit div {{ padding: .3rem .4rem; overflow-wrap: anywhere; }}
 .hit img, .asked img {{ width: 100%; aspect-ratio: 1; object-fit: cover; display: block; }}
 .asked {{ font-size: .9rem; overflow-wrap: anywhere; }}
+.asked img {{ max-width: 14rem; }}
 @media (max-width: 40rem) {{ .row {{ grid-template-columns: 1fr; }} }}
 </style>
 <h1>{title}</h1>
