@@ -102,3 +102,18 @@ def test_half_missing_is_refused(wikipedia: Path) -> None:
     np.savez(path, **arrays)
     with pytest.raises(BadData, match=r"array train_image of wikipedia_sift128_lda10\.npz missing"):
         runner.invoke(app, ["prepare", "wikipedia", "--from", str(wikipedia)], catch_exceptions=False)
+
+
+def test_a_damaged_file_hides_no_other_set(wikipedia: Path) -> None:
+    """`list` and `info` are for finding out what is wrong, so they must not fail at it."""
+    run("prepare", "wikipedia", "--from", str(wikipedia))
+    path = wikipedia / "wikipedia_sift128_lda10.npz"
+    whole = path.read_bytes()
+    arrays = dict(np.load(path))
+    np.savez(path, **{**arrays, "test_label": arrays["test_label"] + 100})
+    assert "test: cannot be used: " in run("info", "wikipedia")
+    path.write_bytes(whole[: len(whole) // 2])
+    rows = {row["name"]: row for row in json.loads(run("list", "--json"))}
+    assert "cannot be read" in rows["wikipedia"]["damaged"]
+    assert rows["planted"]["ready"] == ["train", "val", "test"]
+    assert "cannot be read" in " ".join(run("list").split())

@@ -18,7 +18,7 @@ from diptych.catalogue import cards
 from diptych.data import open_data
 from diptych.data.base import Protocol, Split, paired_in_order
 from diptych.data.flickr8k import Flickr8k
-from diptych.data.originals import Files, Layout, Originals, data_home, permuted
+from diptych.data.originals import Files, Layout, Originals, data_home, listed, permuted
 from diptych.data.pascal_sentence import PascalSentence
 from diptych.data.wikipedia import Wikipedia
 from diptych.errors import BadData, MissingData, UnknownName
@@ -96,14 +96,17 @@ def test_absent_says_where_to_get_it_and_where_to_put_it(tmp_path: Path) -> None
     with pytest.raises(
         MissingData,
         match=r"toy \(plain\) is not in .*It comes from: the toy shop, on the corner\. "
-        r"Put all\.txt and .* there, or run: diptych data prepare toy:plain --from FOLDER",
+        r"Put all\.txt, train\.txt, train\.lab \(or train\.labels\), test\.txt and "
+        r"test\.lab there, or run: diptych data prepare toy:plain --from FOLDER",
     ):
         Toy(tmp_path).split("train")
 
 
 def test_half_a_split_is_refused_by_name(toys: Path, tmp_path: Path) -> None:
     (toys / "train.lab").unlink()
-    message = r"part of toy \(train\): train\.lab or train\.labels missing, while all\.txt and train\.txt are"
+    message = (
+        r"part of toy \(train\): train\.lab \(or train\.labels\) missing, while all\.txt and train\.txt are"
+    )
     with pytest.raises(BadData, match=message):
         Toy(toys).split("train")
     with pytest.raises(BadData, match=message):
@@ -141,7 +144,7 @@ def test_what_no_split_can_be_read_from_is_refused(toys: Path, tmp_path: Path) -
     for path in toys.iterdir():
         if path.name != "all.txt":
             path.unlink()
-    with pytest.raises(BadData, match=r"holds only all\.txt of toy; missing: train\.txt, train\.lab or"):
+    with pytest.raises(BadData, match=r"holds only all\.txt of toy; missing: train\.txt, train\.lab \(or"):
         Toy(tmp_path / "new").prepare(toys)
 
 
@@ -180,10 +183,20 @@ def test_prepare_records_and_verify_notices(toys: Path, tmp_path: Path) -> None:
 
 def test_prepare_refuses_a_folder_of_something_else(tmp_path: Path) -> None:
     (tmp_path / "shop").mkdir()
-    with pytest.raises(MissingData, match="shop holds nothing of it: toy"):
+    with pytest.raises(
+        MissingData, match=r"shop holds none of the files of toy:plain, which are all\.txt, .*shop"
+    ):
         Toy(tmp_path / "ours").prepare(tmp_path / "shop")
-    with pytest.raises(MissingData, match="none is not a folder"):
+    with pytest.raises(
+        MissingData, match=r"none is not a folder; give the one with the files of toy:plain, all"
+    ):
         Toy(tmp_path / "ours").prepare(tmp_path / "none")
+
+
+def test_needs_are_listed_in_a_sentence() -> None:
+    needs = ["f.npz::image", "f.npz::text", "a.zip|a|b", "c.txt"]
+    assert listed(needs) == "arrays image and text of f.npz, a.zip (or a, b) and c.txt"
+    assert listed(["f.npz::image"]) == "array image of f.npz"
 
 
 def test_variants_by_name_or_by_what_is_there(tmp_path: Path) -> None:

@@ -35,12 +35,17 @@ def list_(as_json: _Json = False) -> None:
     """List the data sets and which of them are ready."""
     from diptych.catalogue import cards
     from diptych.data import open_data
+    from diptych.errors import BadData
 
     found: list[dict[str, Any]] = []
     for name, card in cards("dataset").items():
-        dataset = open_data(name)
-        variants, ready = _variants(dataset), _ready(dataset)
-        found.append({"name": name, "title": card.title, "variants": variants, "ready": ready})
+        told: dict[str, Any] = {"name": name, "title": card.title, "variants": [], "ready": []}
+        try:
+            dataset = open_data(name)
+            told |= {"variants": _variants(dataset), "ready": _ready(dataset)}
+        except BadData as error:  # one damaged file must not hide the other sets
+            told["damaged"] = str(error)
+        found.append(told)
     if as_json:
         _print_json(found)
         return
@@ -50,7 +55,7 @@ def list_(as_json: _Json = False) -> None:
     for heading in ("name", "ready", "what"):
         table.add_column(heading, no_wrap=heading == "name")
     for row in found:
-        table.add_row(row["name"], ", ".join(row["ready"]) or "-", row["title"])
+        table.add_row(row["name"], row.get("damaged") or ", ".join(row["ready"]) or "-", row["title"])
     _print(table)
 
 
@@ -59,6 +64,7 @@ def info(name: _Name, root: _Root = None, as_json: _Json = False) -> None:
     """Say where a data set comes from, what it needs, which splits are there and how it is evaluated."""
     from diptych.data import open_data
     from diptych.data.originals import Originals
+    from diptych.errors import BadData
 
     dataset = open_data(name, root)
     told: dict[str, Any] = {
@@ -71,7 +77,10 @@ def info(name: _Name, root: _Root = None, as_json: _Json = False) -> None:
     }
     there = dataset.available if isinstance(dataset, Originals) else dataset.splits
     for split in there:
-        told["splits"][split] = _sizes(dataset.split(split))
+        try:
+            told["splits"][split] = _sizes(dataset.split(split))
+        except BadData as error:
+            told["splits"][split] = {"damaged": str(error)}
     if isinstance(dataset, Originals):
         told |= {"variant": dataset.variant, "folder": str(dataset.originals().folder)}
         told["needs"] = _needs(dataset)
@@ -171,6 +180,8 @@ def _sizes(split: Split) -> dict[str, Any]:
 
 
 def _in_words(sizes: dict[str, Any]) -> str:
+    if "damaged" in sizes:
+        return f"cannot be used: {sizes['damaged']}"
     counts = ", ".join(f"{sizes[what]:,} {what}" for what in ("images", "texts", "pairs"))
     return f"{counts}, sha256 {sizes['sha256'][:16]}"
 

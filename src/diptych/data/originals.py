@@ -24,7 +24,7 @@ from diptych.data.base import Dataset, Protocol, Split
 from diptych.data.readers import arrays
 from diptych.errors import BadData, MissingData, UnknownName
 
-__all__ = ["Check", "Files", "Layout", "Originals", "data_home", "permuted"]
+__all__ = ["Check", "Files", "Layout", "Originals", "data_home", "describe", "listed", "permuted"]
 
 _MANIFEST = "originals.json"
 
@@ -222,9 +222,13 @@ class Originals(Dataset):
         first = self.variants[self.variant][0]
         return (
             f"{self.name} ({self.variant}) is not in {self.originals().folder}. It comes from: "
-            f"{self.field('Home').rstrip('.')}. Put {' and '.join(map(describe, first.needs))} there, "
+            f"{self.field('Home').rstrip('.')}. Put {listed(first.needs)} there, "
             f"or run: diptych data prepare {self.name}:{self.variant} --from FOLDER"
         )
+
+    def _forms(self) -> str:
+        """What each layout of the variant needs."""
+        return "; or ".join(listed(layout.needs) for layout in self.variants[self.variant])
 
     def field(self, name: str) -> str:
         """One ``Field: text`` of the card; "" if the card does not have it."""
@@ -302,8 +306,7 @@ class Originals(Dataset):
         there = [one for one in map(files.option, (*layout.shared, *layout.parts[split])) if one]
         raise BadData(
             f"{files.folder} holds only a part of {self.name} ({split}): "
-            f"{' and '.join(map(describe, lacking))} missing, while {' and '.join(map(describe, there))} "
-            f"{'is' if len(there) == 1 else 'are'} there"
+            f"{listed(lacking)} missing, while {listed(there)} {'is' if len(there) == 1 else 'are'} there"
         )
 
     def prepare(self, originals: str | Path | None = None, *, partial: bool = False) -> Path:
@@ -321,11 +324,19 @@ class Originals(Dataset):
             BadData: only some of a split's files are, or their contents are not as expected.
         """
         files = Files(Path(originals).expanduser().resolve() if originals else self.originals().folder)
-        if not files.folder.is_dir():
-            raise MissingData(f"{files.folder} is not a folder. {self.where()}")
-        layout = self._best(files, self.variant)
+        layout = self._best(files, self.variant) if files.folder.is_dir() else None
         if layout is None:
-            raise MissingData(f"{files.folder} holds nothing of it: {self.where()}")
+            if originals is None:
+                raise MissingData(self.where())
+            of = f"the files of {self.name}:{self.variant}"
+            raise MissingData(
+                (
+                    f"{files.folder} holds none of {of}, which are "
+                    if files.folder.is_dir()
+                    else f"{files.folder} is not a folder; give the one with {of}, "
+                )
+                + f"{self._forms()}. They come from: {self.field('Home')}"
+            )
         for split in layout.parts:
             if not layout.absent(files, split) or layout.lacking(files, split) == list(layout.shared):
                 self._refuse_half(layout, files, split, layout.spare if partial else frozenset())
@@ -334,8 +345,7 @@ class Originals(Dataset):
             there = [one for one in map(files.option, layout.needs) if one]
             lacking = [need for need in layout.needs if need not in files]
             raise BadData(
-                f"{files.folder} holds only {' and '.join(map(describe, there))} of {self.name}; "
-                f"missing: {', '.join(map(describe, lacking))}"
+                f"{files.folder} holds only {listed(there)} of {self.name}; missing: {listed(lacking)}"
             )
         for split in source.available:
             source.split(split)
@@ -407,12 +417,30 @@ def permuted(count: int, *, query: int, train: int, seed: int | None) -> dict[st
 
 
 def describe(need: str) -> str:
-    """A need in words: ``a or b``, ``array k of f``."""
-    words = []
-    for option in need.split("|"):
-        name, _, key = option.partition("::")
-        words.append(f"array {key} of {name}" if key else name)
-    return " or ".join(words)
+    """A need in words: ``a (or b)``, ``array k of f``."""
+    return listed([need])
+
+
+def listed(needs: Sequence[str]) -> str:
+    """Needs in a sentence: ``a (or b) and arrays k and l of f``."""
+    words: dict[str, list[str]] = {}
+    for need in needs:
+        first, *others = need.split("|")
+        name, _, key = first.partition("::")
+        if key:
+            words.setdefault(f"of {name}", []).append(key)
+        else:
+            words[f"{name} (or {', '.join(others)})" if others else name] = []
+    return _joined(
+        [
+            f"array{'s' * (len(keys) > 1)} {_joined(keys)} {word}" if keys else word
+            for word, keys in words.items()
+        ]
+    )
+
+
+def _joined(words: Sequence[str]) -> str:
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
 def _check_size(what: str, split: Split, expected: tuple[int, int | None] | None) -> None:
@@ -423,7 +451,8 @@ def _check_size(what: str, split: Split, expected: tuple[int, int | None] | None
     if got != (images, got[1] if texts is None else texts):
         raise BadData(
             f"{what} has {got[0]:,} images and {got[1]:,} texts, but {images:,} images"
-            f"{'' if texts is None else f' and {texts:,} texts'} belong to it; fetch the originals again"
+            f"{'' if texts is None else f' and {texts:,} texts'} belong to it: this is another set, or not "
+            "whole"
         )
 
 

@@ -64,17 +64,8 @@ def _npz(name: str, text: str = "text") -> Layout:
             )
         return _with_validation(found)
 
-    needs = {
-        part: tuple(f"{name}::{part}_{side}" for side in ("image", text, "label"))
-        for part in ("train", "test")
-    }
-    return Layout(
-        f"{name}, one array for each side of each split",
-        {**needs, "val": needs["test"], "test-462": needs["test"]},
-        read,
-        sizes=_SIZES,
-        class_names=_CLASSES,
-    )
+    needs = (f"{name}::{part}_{side}" for part in ("train", "test") for side in ("image", text, "label"))
+    return _whole(f"{name}, one array for each side of each split", tuple(needs), read)
 
 
 def _split(
