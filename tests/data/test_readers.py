@@ -140,6 +140,25 @@ def test_parquet_with_pictures_inside(tmp_path: Path) -> None:
         open_data(tmp_path / "t.parquet")
 
 
+def test_shards_of_a_split_are_one_table(tmp_path: Path) -> None:
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.parquet as parquet
+
+    (tmp_path / "data").mkdir()
+    for name, tint in (("train-00000-of-00002", 1), ("train-00001-of-00002", 2), ("test-00000-of-00001", 3)):
+        row = {"image": {"bytes": picture(tint), "path": f"{tint}.png"}, "caption": f"tint {tint}"}
+        parquet.write_table(pa.Table.from_pylist([row]), tmp_path / "data" / f"{name}.parquet")
+    dataset = open_data(tmp_path)
+    assert dataset.splits == ("train", "test")
+    assert reds(dataset.split("train").image) == [1, 2]
+    assert dataset.split("train").text == ["tint 1", "tint 2"]
+    (tmp_path / "data" / "train-00000-of-00002.parquet").unlink()
+    with pytest.raises(
+        BadData, match=r"data lacks shard 0 of 2 that belong to train-00001-of-00002\.parquet"
+    ):
+        open_data(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [

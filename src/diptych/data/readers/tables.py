@@ -2,7 +2,8 @@
 
 A row names a picture and gives one caption or a list of them; rows of the same picture are joined. Columns
 are recognised by their usual names (`COLUMNS`) or given by the caller. Pictures lie beside the table, in a
-folder or ZIP beside it, or inside a Parquet file.
+folder or ZIP beside it, or inside a Parquet file. A folder may hold a table for each split, also in shards
+called ``train-00000-of-00002.parquet``, there or in its folder ``data``, as hubs keep them.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -52,6 +54,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
 """Names under which each column is looked for, best first; case does not matter."""
 
 _ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".jsonl.gz", ".csv.gz", ".parquet")
+_SHARD = re.compile(r"-(\d+)-of-(\d+)$")
 _SPLITS = ("train", "val", "valid", "validation", "dev", "test", "query", "database")
 
 
@@ -83,11 +86,13 @@ def read(
         BadData: naming the column, row or picture that is missing.
         MissingExtra: Parquet is not installed.
     """
-    tables = _tables(path) if path.is_dir() else {"all": path}
+    tables = _tables(path) if path.is_dir() else {"all": [path]}
     if not tables:
         raise BadData(f"{path} holds no table; known endings: {', '.join(_ENDINGS)}")
     named = {"image": image, "text": text, "label": label, "split": split}
-    content = {name: (table, rows(table)) for name, table in tables.items()}
+    content = {
+        name: (shards[0], [row for shard in shards for row in rows(shard)]) for name, shards in tables.items()
+    }
     if len(content) == 1:
         table, only = next(iter(content.values()))
         column = _column(only, "split", named["split"], table, needed=split is not None)
@@ -253,18 +258,38 @@ def _class_names(
     return tuple(sorted(found, key=lambda name: (0, int(name), "") if name.isdigit() else (1, 0, name)))
 
 
-def _tables(folder: Path) -> dict[str, Path]:
-    """The tables of a folder by split; a single table may have any name."""
-    found = {
-        path.name.split(".")[0]: path
-        for path in sorted(folder.iterdir())
-        if path.is_file() and path.name.lower().endswith(_ENDINGS)
-    }
-    named = {name: path for name, path in found.items() if name.lower() in _SPLITS}
+def _tables(folder: Path) -> dict[str, list[Path]]:
+    """The tables of a folder by split, each in one or more shards; a single table may have any name."""
+    found: dict[str, list[Path]] = {}
+    for path in sorted(folder.iterdir()):
+        if path.is_file() and path.name.lower().endswith(_ENDINGS) and not _SHARD.search(_stem(path)):
+            found[_stem(path)] = [path]
+    for home in (folder, folder / "data"):
+        for path in sorted(home.iterdir()) if home.is_dir() else ():
+            if path.name.lower().endswith(_ENDINGS) and (shard := _SHARD.search(_stem(path))):
+                found.setdefault(_stem(path)[: shard.start()], []).append(path)
+    named = {name: shards for name, shards in found.items() if name.lower() in _SPLITS}
     ordered = sorted(named, key=lambda name: _SPLITS.index(name.lower()))
-    return {name: named[name] for name in ordered} or (
+    chosen = {name: named[name] for name in ordered} or (
         {"all": next(iter(found.values()))} if len(found) == 1 else {}
     )
+    for shards in chosen.values():
+        _whole(shards)
+    return chosen
+
+
+def _stem(table: Path) -> str:
+    return table.name.split(".")[0]
+
+
+def _whole(shards: Sequence[Path]) -> None:
+    """Refuse shards of which some are missing, by their own count."""
+    numbers = [(int(one[1]), int(one[2])) for one in map(_SHARD.search, map(_stem, shards)) if one]
+    lost = sorted(set(range(max((count for _, count in numbers), default=0))) - {at for at, _ in numbers})
+    if lost:
+        raise BadData(
+            f"{shards[0].parent} lacks shard {lost[0]} of {numbers[0][1]} that belong to {shards[0].name}"
+        )
 
 
 def _column(
