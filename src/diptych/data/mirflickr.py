@@ -12,10 +12,10 @@ Counts: tags and dcmh: 20,015 of the 25,000 (those with frequent tags), 24 label
 Seeds: tags: the split of the file. dcmh: none, the order of the file. original: 1814, numpy's RandomState
 Relevance: sharing at least one label
 
-The three are three different sets to the hashing literature, so their figures must not be mixed; so is a cut of
-the 20,015 into 2,243 queries, 5,000 train and 17,772 database (the group of HMAH and UCMFH), and the 5,120 and
-10,240 of DCHMT's code. In `tags` there are no pictures: texts, labels and pairs can be used, and pictures say
-that they are absent.
+The three are three different sets to the hashing literature, so their figures must not be mixed; so is a
+cut of the 20,015 into 2,243 queries, 5,000 train and 17,772 database (the group of HMAH and UCMFH), and the
+5,120 and 10,240 of DCHMT's code. In `tags` there are no pictures: texts, labels and pairs can be used, and
+pictures say that they are absent.
 
 `tag-halves` is for trying hashing systems at this size without pictures: an item's first, third ... tag stand
 for its picture, the others are its text, both as bags of the words that at least ten training items have. It

@@ -15,8 +15,8 @@ Relevance: karpathy: the paired captions, the first five of each picture; hashin
 
 Protocol "5k" asks the whole test split, "1k" is the mean over its five disjoint folds of 1,000 pictures.
 Some papers count 82,783 training pictures: that is the official split without "restval". In the hashing
-protocol each picture's first caption is its text. Another cut has 5,981 queries, 18,000 train and the 82,783 of
-2014 as database (the group of HMAH and UCMFH).
+protocol each picture's first caption is its text. Another cut has 5,981 queries, 18,000 train and the
+82,783 of 2014 as database (the group of HMAH and UCMFH).
 """
 
 from __future__ import annotations

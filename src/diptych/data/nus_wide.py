@@ -15,9 +15,9 @@ Seeds: 1814 (numpy's RandomState) for 81, tc21 and tc10; the file's order for tc
 Relevance: sharing at least one label; in 10k the one class
 
 Other cuts in the literature are other sets: 42,941 / 5,000 / 23,661 features; TC-21 with 2,085 queries,
-21,000 train and 193,749 database (the group of HMAH and UCMFH); the 190,421 of TC-21 that have tags (MITH); a
-sample of 10,500 with 2,000 / 4,000 / 8,500 (Bi-CMR). Pictures that were taken off Flickr are missing from most
-copies; tags and labels are not, so pictures are looked for only when they are looked at.
+21,000 train and 193,749 database (the group of HMAH and UCMFH); the 190,421 of TC-21 that have tags (MITH);
+a sample of 10,500 with 2,000 / 4,000 / 8,500 (Bi-CMR). Pictures that were taken off Flickr are missing from
+most copies; tags and labels are not, so pictures are looked for only when they are looked at.
 """
 
 from __future__ import annotations
