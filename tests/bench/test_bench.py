@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from diptych import catalogue
-from diptych.bench import cells, produce, run, tables
+from diptych.bench import cells, produce, run, survey, tables
 from diptych.bench.cells import Cell, Store, open_cell_data
 from diptych.bench.plan import Entry, Plan, ours
 from diptych.bench.report import ours_tables
@@ -51,8 +51,8 @@ def plan() -> Plan:
 def test_every_printed_cell_is_there(name: str, rows: int) -> None:
     table = tables.published(name)
     assert len(table.rows) == rows
-    for row, _, survey, paper in table.cells():
-        assert 0 < survey <= 1
+    for row, _, printed, paper in table.cells():
+        assert 0 < printed <= 1
         assert paper is None or 0 < paper <= 1
         assert row.name in {"", *catalogue.names("system"), *LATER}
         dataset = open_data(row.dataset)
@@ -76,6 +76,17 @@ def test_printed_values_and_their_errors() -> None:
     assert {r.direction for r in grace} == {"TqI"}
 
 
+def test_values_of_others_stand_below_the_surveys() -> None:
+    found = {(one.system, one.source.split(" (")[0]): one for one in tables.published("table3").references}
+    again = found["DCHMT", "re-run by MITH's authors"]
+    assert again.IqT["MIRFlickr-25K"] == [0.8217, 0.8262, 0.8280]
+    assert again.TqI["MS-COCO"] == [0.6088, 0.6140, 0.6308]
+    assert found["SSAH", "SSAH paper with VGG-19"].TqI["NUS-WIDE"] == [0.653, 0.676, 0.683]
+    assert found["UDCMH", "as quoted in CCAH's table"].metric == "MAP@50"
+    lower = tables.published("table2").references[0]
+    assert (lower.system, lower.IqT["Wikipedia"], lower.TqI["XMediaNet"]) == ("DSCMR", [0.515], [0.632])
+
+
 def test_broken_tables_get_a_sentence() -> None:
     good = (
         '[[row]]\nsystem="x"\ndataset="d"\nprinted_dataset="D"\nprotocol="p"\ndirection="IqT"\nmetric="m"\n'
@@ -85,6 +96,9 @@ def test_broken_tables_get_a_sentence() -> None:
         tables.read(head + good + "columns=[16]\nsurvey=[0.1, 0.2]\n")
     with pytest.raises(BadData, match="must be IqT or TqI"):
         tables.read(head + good.replace("IqT", "ItQ") + "columns=[16]\nsurvey=[0.1]\n")
+    reference = '[[reference]]\nsystem="x"\nsource="s"\nmetric="m"\ncolumns=[16]\nTqI={}\nIqT={"D"=[1, 2]}\n'
+    with pytest.raises(BadData, match=r"reference x \(s\) has 2 values for 1 columns"):
+        tables.read(head + good + "columns=[16]\nsurvey=[0.1]\n" + reference)
     with pytest.raises(BadData, match="no result table"):
         tables.read("rows = 3")
     with pytest.raises(UnknownName, match="table of the survey"):
@@ -175,8 +189,32 @@ def test_the_surveys_tables_say_what_each_cell_needs(name: str, tmp_path: Path) 
     assert all(row["missing"] for row in rows)
     text = as_markdown(report.title, report.tables, facts=report.facts)
     assert "survey" in text
+    page = as_html(report.title, report.tables, facts=report.facts)
+    assert page.count("<svg") == 2
+    assert len(report.tables[0].rows) == len(rows)
+    with pytest.raises(UnknownName, match=f"system of {name} 'nobody'"):
+        produce.produce(name, tmp_path, systems=["nobody"])
+    with pytest.raises(UnknownName, match=f"data set of {name} 'nothing'"):
+        produce.produce(name, tmp_path, entries=["nothing"])
     with pytest.raises(UnknownName, match="result table"):
         produce.produce("table9", tmp_path)
+
+
+def test_printed_paper_and_own_values_stand_side_by_side() -> None:
+    table = tables.published("table3")
+    found: dict[int, list[float] | str] = dict.fromkeys(range(len(table.rows)), "not run yet")
+    shown = survey.survey_table(table, {**found, 0: [0.7, 0.8, 0.731]})
+    row = dict(zip(shown.headings, shown.rows[0], strict=True))
+    assert row["column"] == "16 / 32 / 64 bits"
+    assert row["survey"] == "0.724 / 0.731 / 0.731"
+    assert row["paper"] == "0.741 / 0.7465 / 0.7485"
+    assert row["ours"] == "0.700 / 0.800 / 0.731"
+    assert row["ours - survey"] == "-0.024 / +0.069 / +0.000"
+    chart = shown.charts[0]
+    assert {name: (x[0], y[0]) for name, (x, y) in chart.series.items()} == {
+        name: ("DCMH, MIRFlickr-25K", value)
+        for name, value in (("survey", 0.731), ("paper", 0.7485), ("ours", 0.731))
+    }
 
 
 def test_our_own_plan_names_what_exists() -> None:

@@ -12,7 +12,7 @@ from diptych.bench import ablations
 from diptych.bench.plan import ours
 from diptych.bench.report import ours_tables
 from diptych.bench.run import as_json, fill
-from diptych.bench.survey import compute_rows, survey_json, survey_table
+from diptych.bench.survey import compute_rows, reference_table, survey_json, survey_table
 from diptych.bench.tables import PUBLISHED, published
 from diptych.errors import UnknownName
 from diptych.evaluation import definitions
@@ -71,12 +71,17 @@ def produce(
     made += ", ".join(f"{name} {version}" for name, version in versions().items()) + "."
     if table in PUBLISHED:
         printed = published(table)
-        found = compute_rows(printed, folder, systems=systems, root=root, compute=compute, tell=tell)
+        found = compute_rows(
+            printed, folder, systems=systems, data=entries, root=root, compute=compute, tell=tell
+        )
         facts = [
             "Ours: seed 0, on data and features that are here; otherwise the cell says what is missing.",
             made,
         ]
-        return Report(printed.title, facts, [survey_table(printed, found)], survey_json(printed, found))
+        tables = [survey_table(printed, found)]
+        if printed.references:
+            tables.append(reference_table(printed))
+        return Report(printed.title, facts, tables, survey_json(printed, found))
     if table == "ablations":
         parts = ablations.compute(folder, systems=systems, root=root, compute=compute, tell=tell)
         shown = ablations.ablation_table(parts)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 
 from diptych.errors import BadData, UnknownName
 
-__all__ = ["PUBLISHED", "Published", "Row", "published", "read"]
+__all__ = ["PUBLISHED", "Published", "Reference", "Row", "published", "read"]
 
 PUBLISHED = ("table2", "table3", "table4")
 
@@ -58,6 +58,36 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Reference:
+    """Values of one system that the survey does not print, to judge its own by.
+
+    Args:
+        system: As printed.
+        source: Where they were read.
+        metric: What was measured.
+        columns: Code lengths or measures.
+        IqT, TqI: Values by data set, one a column.
+        remark: What to know about them.
+    """
+
+    system: str
+    source: str
+    metric: str
+    columns: Sequence[str | int]
+    IqT: Mapping[str, Sequence[float]]
+    TqI: Mapping[str, Sequence[float]]
+    remark: str = ""
+
+    def __post_init__(self) -> None:
+        for values in (*self.IqT.values(), *self.TqI.values()):
+            if len(values) != len(self.columns):
+                raise BadData(
+                    f"the reference {self.system} ({self.source}) has {len(values)} values for "
+                    f"{len(self.columns)} columns"
+                )
+
+
+@dataclass(frozen=True)
 class Published:
     """One table.
 
@@ -65,6 +95,7 @@ class Published:
         name, title, source: What it is and where it was printed.
         remarks: What concerns all of it.
         rows: In the order of print.
+        references: Values of others on the same ground.
     """
 
     name: str
@@ -72,6 +103,7 @@ class Published:
     source: str
     remarks: Sequence[str]
     rows: Sequence[Row]
+    references: Sequence[Reference] = ()
 
     def cells(self) -> Iterator[tuple[Row, str | int, float, float | None]]:
         """Row, column, printed value, and the paper's own or None."""
@@ -100,7 +132,8 @@ def read(text: str) -> Published:
     try:
         content = tomllib.loads(text)
         rows = [Row(**row) for row in content.pop("row")]
-        return Published(rows=rows, **content)
+        references = [Reference(**one) for one in content.pop("reference", ())]
+        return Published(rows=rows, references=references, **content)
     except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:
         raise BadData(
             f"this is no result table: {error}; see the files in diptych/bench/published"

@@ -18,18 +18,20 @@ __all__ = ["Chart", "Table", "as_html", "as_markdown"]
 
 @dataclass(frozen=True)
 class Chart:
-    """Lines over a common axis, or bars if there is one value each.
+    """Lines over a common axis, or bars if there is one value each, or dots.
 
     Args:
         title: Of the chart.
         series: Points by name: (x values, y values); one point each makes bars.
         x, y: Labels of the axes.
+        dots: x are names, each a line of the chart, on which every series has a dot at y.
     """
 
     title: str
     series: Mapping[str, tuple[Sequence[Any], Sequence[float]]]
     x: str = ""
     y: str = ""
+    dots: bool = False
 
 
 @dataclass(frozen=True)
@@ -89,10 +91,13 @@ def as_html(title: str, tables: Sequence[Table], *, facts: Sequence[str] = ()) -
 
 
 def _chart(chart: Chart) -> str:
-    bars = all(len(x) == 1 for x, _ in chart.series.values())
+    bars = not chart.dots and all(len(x) == 1 for x, _ in chart.series.values())
+    names = list(dict.fromkeys(name for x, _ in chart.series.values() for name in x)) if chart.dots else []
 
     def draw(axes: Axes) -> None:
-        if bars:
+        if chart.dots:
+            _dots(axes, chart, names)
+        elif bars:
             _bars(axes, chart)
         else:
             for number, (name, (x, y)) in enumerate(chart.series.items()):
@@ -103,8 +108,8 @@ def _chart(chart: Chart) -> str:
             axes.legend(fontsize="x-small", ncols=2)
         axes.set_title(chart.title, fontsize="medium")
 
-    count = len(chart.series)
-    height = max(2.6, 0.24 * count + 1) if bars else 3.6
+    count = len(names) if chart.dots else len(chart.series)
+    height = max(2.6, 0.24 * count + 1) if bars or chart.dots else 3.6
     return html.chart(draw, alt=chart.title, height=height)
 
 
@@ -116,6 +121,26 @@ def _bars(axes: Axes, chart: Chart) -> None:
     axes.set_yticks(places, names, fontsize="x-small")
     axes.set_xlabel(chart.y)
     axes.grid(visible=False, axis="y")
+
+
+def _dots(axes: Axes, chart: Chart, names: Sequence[str]) -> None:
+    """A line for each name, the first on top, with a dot of each series."""
+    place = {name: len(names) - 1 - at for at, name in enumerate(names)}
+    for at, (name, (x, y)) in enumerate(chart.series.items()):
+        # Rings of falling size, so that equal values are seen as such.
+        size = max(9 - 3 * at, 3)
+        axes.plot(
+            y,
+            [place[one] for one in x],
+            linestyle="",
+            marker="o",
+            fillstyle="none",
+            markersize=size,
+            label=name,
+        )
+    axes.set_yticks(list(place.values()), list(place), fontsize="x-small")
+    axes.set_xlabel(chart.y)
+    axes.legend(fontsize="x-small")
 
 
 def _plain(value: Any) -> str:

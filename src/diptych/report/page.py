@@ -48,6 +48,9 @@ th, td {{ text-align: left; padding: .28rem .7rem; border-bottom: 1px solid var(
   vertical-align: top; }}
 th {{ font-weight: 600; white-space: nowrap; }}
 td.number {{ text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }}
+td.short {{ white-space: nowrap; }}
+td.long {{ min-width: 13rem; }}
+li, p {{ overflow-wrap: anywhere; }}
 .charts {{ display: grid; gap: 1rem; grid-template-columns: repeat(auto-fill, minmax(min(24rem, 100%), 1fr));
 }} figure {{ margin: 0; background: var(--card); border: 1px solid var(--line); border-radius: .6rem;
   padding: .6rem; }}
@@ -156,6 +159,8 @@ def _entry(value: Any) -> str:
     if value is None:
         return '<td class="number">-</td>'
     if isinstance(value, str) and not value.replace(".", "", 1).isdigit():
-        return f"<td>{safe(value)}</td>"
+        # Words of a name or a few numbers stay on one line; sentences keep a width that can be read.
+        kind = ' class="short"' if len(value) <= 26 else ' class="long"' if len(value) > 60 else ""
+        return f"<td{kind}>{safe(value)}</td>"
     shown = f"{value:.4f}" if isinstance(value, float) else str(value)
     return f'<td class="number">{safe(shown)}</td>'
