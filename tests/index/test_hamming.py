@@ -117,6 +117,38 @@ def test_the_promised_recall_holds_for_other_queries(target: float) -> None:
     assert recall == pytest.approx(found.measured, abs=1e-9)
 
 
+def test_a_query_of_the_index_does_not_count_itself() -> None:
+    image, text = clustered(1000, 50)
+    codes = Codes.fit(64, image, text)
+    index = TwoStage(codes.encode(image, "image"), image)
+    own = np.arange(0, 1000, 5)
+    asked = codes.encode(image[own], "image")
+    strict = calibrate(index, asked, image[own], recall=0.9, own=own)
+    lenient = calibrate(index, asked, image[own], recall=0.9)
+    hits = index.search(asked, image[own], 11, strict.candidates)
+    truth = exact_rows(image, image[own], 11)
+    assert (truth[:, 0] == own).all()
+    assert overlap(hits.rows, truth[:, 1:]) == pytest.approx(strict.measured, abs=0.01)
+    assert (strict.candidates, -strict.measured) > (lenient.candidates, -lenient.measured)
+    alone = TwoStage(index.codes[:1], image[:1])
+    assert calibrate(alone, asked[:1], image[:1], own=own[:1]).candidates == 1
+
+
+def test_more_candidates_than_are_scored_at_a_time() -> None:
+    image, text = clustered(5000, 4)
+    halves = image.astype(np.float16)
+    codes = Codes.fit(64, image, text)
+    index = TwoStage(codes.encode(image, "image"), halves)
+    for line, code in enumerate(codes.encode(text, "text")):
+        near = index.nearest(code, 3001)
+        assert len(near) == 3001
+        assert (np.diff(near) > 0).all()
+        scores = halves[near].astype(np.float32) @ text[line].astype(np.float32)
+        expected = near[np.argsort(-scores, kind="stable")[:10]]
+        hits = index.search(code, text[line : line + 1], 10, 3001)
+        assert (hits.rows[0] == expected).all()
+
+
 def test_centring_each_modality_needs_fewer_candidates() -> None:
     image, text = clustered(4000, 300)
     needed = []

@@ -23,6 +23,9 @@ __all__ = ["Calibration", "TwoStage", "calibrate", "exact_rows"]
 
 _BLOCK = 1 << 22  # scores that are in memory at once
 _SAMPLE = 8192  # distances that the radius is estimated from
+# Candidates that are scored at a time: they are copied into the same megabyte again and again. Fresh memory
+# for all costs more than the scores (measured for 11,000 of a million vectors: 9.5 ms against 3.7 ms).
+_CHUNK = 1024
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,7 @@ class TwoStage:
         self.rows: Rows = (
             np.arange(len(codes), dtype=np.int64) if rows is None else np.asarray(rows, np.int64)
         )
+        self._sample = np.ascontiguousarray(self.codes[:: max(1, len(codes) // _SAMPLE)])
 
     def __len__(self) -> int:
         """Number of vectors."""
@@ -110,8 +114,7 @@ class TwoStage:
         """
         if count >= len(self):
             return np.arange(len(self), dtype=np.int64)
-        step = max(1, len(self) // _SAMPLE)
-        histogram = np.bincount(_distances(self.codes[::step], code), minlength=8 * len(code) + 1)
+        histogram = np.bincount(_distances(self._sample, code), minlength=8 * len(code) + 1)
         share = 1.1 * count / len(self) * histogram.sum() + 1  # a little more than needed, as it is a sample
         radius = int(np.searchsorted(np.cumsum(histogram), share))
         while True:
@@ -120,25 +123,35 @@ class TwoStage:
                 break
             radius += max(1, len(code) // 16)
         edge = int(np.searchsorted(np.cumsum(np.bincount(distances)), count))
-        inside = places[distances < edge]
-        level = places[distances == edge][: count - len(inside)]
-        return np.sort(np.concatenate([inside, level]))
+        keep = distances < edge
+        level = np.flatnonzero(distances == edge)
+        keep[level[: count - np.count_nonzero(keep)]] = True
+        return places[keep]
 
     def _scored(self, places: Rows, query: NDArray[Any], k: int) -> Hits:
         """The k best of some places by exact scores, ties by row. Half precision stays what it is."""
-        # `take` copies whole rows, three times as fast as an index does, and ascending places read forwards.
-        part = np.take(self.vectors, places, axis=0)
-        if part.dtype != np.float16:
-            return best((part.astype(np.float32) @ query)[None], self.rows[places], k)
+        if self.vectors.dtype != np.float16:
+            found = np.take(self.vectors, places, axis=0).astype(np.float32)
+            return best((found @ query)[None], self.rows[places], k)
         import faiss
 
         index = faiss.IndexScalarQuantizer(
-            part.shape[1], faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT
+            self.vectors.shape[1], faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT
         )
         index.is_trained = True  # half precision needs no training
-        index.add_sa_codes(part.view(np.uint8))
-        scores, at = index.search(query[None], k)
-        return best(scores, self.rows[places[at[0]]], k)
+        size = min(_CHUNK, len(places)) * index.code_size
+        index.codes.resize(size)
+        room = faiss.rev_swig_ptr(index.codes.data(), size).view(np.float16).reshape(-1, index.d)
+        scores, kept = [], []
+        for start in range(0, len(places), _CHUNK):
+            part = places[start : start + _CHUNK]
+            # "clip" is the mode that copies without a buffer between; no place lies outside.
+            np.take(self.vectors, part, axis=0, out=room[: len(part)], mode="clip")
+            index.ntotal = len(part)
+            score, at = index.search(query[None], min(k, len(part)))
+            scores.append(score[0])
+            kept.append(part[at[0]])
+        return best(np.concatenate(scores)[None], self.rows[np.concatenate(kept)], k)
 
 
 def _within(codes: Packed, code: Packed, radius: int) -> tuple[Rows, NDArray[np.int64]]:
@@ -166,6 +179,7 @@ def calibrate(
     recall: float = 0.98,
     k: int = 10,
     side: str = "text",
+    own: Rows | None = None,
 ) -> Calibration:
     """The fewest candidates with which held-out queries reach a recall, with a margin.
 
@@ -178,6 +192,8 @@ def calibrate(
         recall: Share of the k true best that must be found.
         k: Of how many hits.
         side: What the queries are, for the record.
+        own: (q,) places of the queries, where they are vectors of the index: what is its own nearest
+            neighbour finds that for nothing, so each is left out of its own true hits.
 
     Raises:
         UsageError: no queries, or a recall that is not between 0 and 1.
@@ -186,8 +202,12 @@ def calibrate(
         raise UsageError(f"a recall lies above 0 and at most at 1, not {recall}")
     if not len(vectors):
         raise UsageError("recall is calibrated on queries, and there are none")
-    k = min(k, len(index))
-    truth = exact_rows(index.vectors, vectors, k)
+    k = min(k, len(index) - (own is not None))
+    if k < 1:
+        return Calibration(recall, k, len(index), 1.0, 1.0, len(vectors), len(index), side)
+    truth = exact_rows(index.vectors, vectors, k + (own is not None))
+    if own is not None:
+        truth = _without(truth, own)
     ranks = _ranks(index.codes, codes, truth)
     grid = np.unique(np.round(np.geomspace(max(k, 1), len(index), 120)).astype(int))
     needed, found, low = len(index), 1.0, 1.0
@@ -199,6 +219,14 @@ def calibrate(
             needed, found, low = int(count), mean, lower
             break
     return Calibration(recall, k, needed, found, low, len(vectors), len(index), side)
+
+
+def _without(truth: Rows, own: Rows) -> Rows:
+    """(q, k) of truth (q, k + 1) without each line's own place; without its last where that is not in it."""
+    keep = truth != own[:, None]
+    keep[keep.all(axis=1), -1] = False
+    left: Rows = truth[keep].reshape(len(truth), -1)
+    return left
 
 
 def exact_rows(vectors: NDArray[Any], queries: NDArray[Any], k: int) -> Rows:
