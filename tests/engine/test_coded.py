@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,7 @@ def test_two_stages_find_what_exact_search_finds(pictures: Path) -> None:
         assert facts["pictures"] == 300
         assert {one["side"] for one in facts["calibrations"]} == {"text", "image"}
         assert all(one["low"] >= one["recall"] or one["candidates"] == 300 for one in facts["calibrations"])
+        assert {one["queries"] for one in facts["calibrations"] if one["side"] == "image"} == {150}
         shares = []
         for query in everyday_queries()[::7]:
             exact, quick = found(opened, query, exact=True), found(opened, query, recall=0.98)
@@ -87,22 +89,115 @@ def test_codes_outlive_the_process_and_follow_the_folder(pictures: Path) -> None
         hits = found(opened, pictures / "new.png")
         assert hits[0] == "new.png"
         assert "000.png" not in hits
-        assert opened._coded is not None
-        assert opened._coded.usable
+        assert opened._codes_now().usable
 
 
-def test_deleted_caches_cost_nothing(pictures: Path) -> None:
+def test_deleted_or_damaged_caches_cost_nothing(pictures: Path) -> None:
     with diptych.open(pictures, model=Colours()) as opened:
         opened.add(pictures)
         opened.make_codes(64)
-        expected = found(opened, "red", exact=True)
-        place = opened.place / "search"
-        (place / "codes-image.npz").unlink(missing_ok=True)
+        expected = found(opened, "red", recall=0.995)
+        cache = opened.place / "search" / "image.codes"
+    whole = cache.read_bytes()
+    for damage in (b"", b"damaged", whole[: len(whole) // 2], whole[:-40]):
+        cache.write_bytes(damage)
+        with diptych.open(pictures, model=Colours()) as opened:
+            assert found(opened, "red", recall=0.995) == expected
+        assert cache.read_bytes() == whole
+    shutil.rmtree(cache.parent)
     with diptych.open(pictures, model=Colours()) as opened:
         assert found(opened, "red", recall=0.995) == expected
-    (place / "codes.npz").write_bytes(b"damaged")
+        assert opened._codes_now().usable
+    assert cache.read_bytes() == whole
+
+
+def test_codes_are_a_bit_a_bit_and_memory_mapped(pictures: Path) -> None:
     with diptych.open(pictures, model=Colours()) as opened:
-        assert found(opened, "red") == expected
+        opened.add(pictures)
+        opened.make_codes(64)
+    with diptych.open(pictures, model=Colours()) as opened:
+        found(opened, "red")
+        codes = opened._codes_now()._index().codes
+        assert codes.shape == (300, 8)
+        assert isinstance(codes.base, np.memmap)
+
+
+def test_codes_made_again_are_not_mixed_with_older_ones(pictures: Path) -> None:
+    """The same bits, the same number of pictures, another rotation."""
+    with diptych.open(pictures, model=Colours()) as opened, diptych.open(pictures, model=Colours()) as other:
+        opened.add(pictures)
+        opened.make_codes(64)
+        found(opened, "red")
+        found(other, "red")
+        for number in range(60):
+            (pictures / f"{number:03}.png").unlink()
+            Image.new("RGB", (8, 8), (4 * number, 0, 9)).save(pictures / f"new{number}.png")
+        opened.add(pictures)
+        opened.make_codes(64)
+        for one in (opened, other):  # the other process takes them up as well
+            found(one, "red")
+            rows, vectors = one._search_files("image").stored()
+            coded = one._codes_now()
+            assert (coded._index().codes == coded._codes.encode(vectors, "image")).all()
+            assert len(rows) == 300
+
+
+def test_much_that_is_new_is_calibrated_again(pictures: Path) -> None:
+    with diptych.open(pictures, model=Colours()) as opened:
+        opened.add(pictures)
+        before = opened.make_codes(64)
+        for number in range(60):
+            Image.new("RGB", (8, 8), (4 * number, 250, 0)).save(pictures / f"more{number}.png")
+        opened.add(pictures)
+        assert opened.info()["codes"] == before
+        assert len(opened._codes_now()._index()) == 360
+        for number in range(60, 120):
+            Image.new("RGB", (8, 8), (0, number, 2 * number)).save(pictures / f"more{number}.png")
+        opened.add(pictures)
+        after = opened.info()["codes"]
+        assert (after["pictures"], after["bits"]) == (420, 64)
+        assert {one["gallery"] for one in after["calibrations"]} == {420}
+
+
+def test_few_pictures_promise_nothing_and_are_searched_exactly(pictures: Path) -> None:
+    for number in range(3, 300):
+        (pictures / f"{number:03}.png").unlink()
+    with diptych.open(pictures, model=Colours()) as opened:
+        opened.add(pictures)
+        facts = opened.make_codes(64)
+        assert {one["side"] for one in facts["calibrations"]} == {"text"}
+        assert len(found(opened, pictures / "001.png")) == 3
+        assert len(found(opened, "red")) == 3
+        opened.remove(pictures)
+        assert found(opened, "red") == []
+
+
+@pytest.mark.parametrize("when", ["kept", "calibrated"])
+def test_killed_while_codes_are_made_the_older_ones_stay(
+    when: str, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever moment a process dies at, the record holds one rotation with its own calibrations."""
+    from diptych.engine import coded
+
+    class Killed(BaseException):
+        pass
+
+    def killed(*_: object, **__: object) -> None:
+        raise Killed
+
+    with diptych.open(pictures, model=Colours()) as opened:
+        opened.add(pictures)
+        before = opened.make_codes(64)
+        monkeypatch.setattr(coded, "_keep" if when == "kept" else "calibrate", killed)
+        with pytest.raises(Killed):
+            opened.make_codes(16)
+        monkeypatch.undo()
+    with diptych.open(pictures, model=Colours()) as opened:
+        facts = opened.info()["codes"]
+        assert facts["bits"] == 16 if when == "kept" else facts == before
+        assert opened._codes_now()._codes.bits == facts["bits"]
+        exact, quick = found(opened, "red", exact=True), found(opened, "red", recall=0.995)
+        assert len(set(exact) & set(quick)) >= 9
 
 
 def test_a_query_of_several_parts_is_searched_exactly(pictures: Path) -> None:
@@ -123,6 +218,8 @@ def test_bad_input_gets_a_sentence(pictures: Path, tmp_path: Path) -> None:
             opened.search("red", recall=0.9)
         with pytest.raises(UsageError, match="multiple of 8"):
             opened.make_codes(12)
+        with pytest.raises(UsageError, match="dchmt is neither a number of bits"):
+            opened.make_codes("dchmt")
         opened.make_codes(32)
         with pytest.raises(UsageError, match="not 98"):
             opened.search("red", recall=98)
@@ -161,8 +258,7 @@ class TestCodesOfAHashingSystem:
                 exact, quick = found(opened, query, exact=True), found(opened, query, recall=0.9)
                 shares.append(len(set(exact) & set(quick)) / 10)
             assert np.mean(shares) >= 0.9
-            assert opened._coded is not None
-            assert opened._coded.usable
+            assert opened._codes_now().usable
 
     def test_codes_are_the_heads_own_of_standardised_vectors(self, run: Path) -> None:
         from diptych import catalogue, similarity

@@ -68,6 +68,10 @@ def command(
     expand(given)  # before anything is founded or forgotten: a path that does not exist is named
     if codes is not None and watch:
         raise UsageError("--codes is made once, after indexing; run it without --watch")
+    if codes is not None:
+        from diptych.engine import coded
+
+        coded.check(int(codes) if codes.isdecimal() else codes)
     if rebuild:
         engine.discard(home)
     new = engine.find(home) is None

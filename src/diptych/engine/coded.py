@@ -1,14 +1,20 @@
 """Codes of a collection's pictures: made once, searched in two stages, exact scores at the end.
 
 Codes come from a learned rotation, or from a hashing system that learned from the vectors of the collection's
-own model. What they were made with and how many candidates each recall needs stands in the record. The codes
-themselves are a cache: if they are missing or out of date they are made again from the vectors.
+own model. The rotation, what the codes were made with and how many candidates each recall needs stand in the
+record, written in one transaction. The codes themselves are a cache, memory-mapped: if they are missing or
+out of date they are made again from the vectors.
 """
 
 from __future__ import annotations
 
+import base64
+import contextlib
+import functools
+import hashlib
 import json
 import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,11 +30,30 @@ from diptych.errors import DiptychError, UsageError
 from diptych.index.codes import Codes, Packed
 from diptych.index.two_stage import TwoStage, calibrate
 
-__all__ = ["DEFAULT_RECALL", "Coded", "everyday_queries", "make_codes"]
+__all__ = ["DEFAULT_RECALL", "FEWEST", "Coded", "check", "everyday_queries", "make_codes"]
 
 DEFAULT_RECALL = 0.98
 RECALLS = (0.9, 0.95, 0.98, 0.99, 0.995)
+FEWEST = 100  # queries of a kind without which no recall is promised for it
 _HELD_OUT = 500  # queries of each kind that the candidates are calibrated on
+_TEACH = 20_000  # pictures that a rotation is learned from
+_BLOCK = 8192  # vectors that are encoded at a time
+
+
+def check(by: int | str) -> None:
+    """Look whether codes can be made at all, before hours of indexing.
+
+    Raises:
+        UsageError: bits that are no multiple of 8, or no run folder.
+    """
+    if isinstance(by, int):
+        if by < 8 or by % 8:
+            raise UsageError(f"codes have a multiple of 8 bits, not {by}; take 64, 128, 256 or 512")
+    elif not (Path(by).expanduser() / "card.json").is_file():
+        raise UsageError(
+            f"{by} is neither a number of bits, such as 512, nor the run folder of a hashing system; "
+            "train one on the collection's model: diptych train dchmt --data MINE --features MODEL --out RUN"
+        )
 
 
 def make_codes(
@@ -51,41 +76,46 @@ def make_codes(
     Raises:
         UsageError: there is no picture yet, the bits are no multiple of 8, or the system does not fit.
     """
+    check(by)
     rows, vectors = files.stored()
     if not len(rows):
         raise UsageError("codes are learned from pictures, and none is indexed yet; index a folder first")
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(texts))
     learn, held = texts[order[: len(texts) // 2]], texts[order[len(texts) // 2 :]][:_HELD_OUT]
+    # Pictures that a rotation was learned from suit it better than the next picture will.
+    order = rng.permutation(len(vectors))
+    count = min(_HELD_OUT, len(vectors) // 2)
+    places, teach = np.sort(order[:count]), np.sort(order[count:][:_TEACH])
+    fingerprint = str(record.get("fingerprint"))
     codes = (
-        Codes.fit(by, vectors, learn, seed=seed)
-        if isinstance(by, int)
-        else Hashed(by, str(record.get("fingerprint")))
+        Codes.fit(by, vectors[teach], learn, seed=seed) if isinstance(by, int) else Hashed(by, fingerprint)
     )
     index = TwoStage(codes.encode(vectors, "image"), vectors, rows)
-    pictures = np.asarray(vectors[np.sort(rng.permutation(len(vectors))[:_HELD_OUT])], np.float32)
-    queries = {"text": np.asarray(held, np.float32), "image": pictures}
+    queries = {"text": (np.asarray(held, np.float32), None), "image": (vectors[places], places)}
     calibrations = [
-        calibrate(index, codes.encode(asked, side), asked, recall=recall, side=side).as_dict()
-        for side, asked in queries.items()
+        calibrate(index, codes.encode(asked, side), asked, recall=recall, side=side, own=own).as_dict()
+        for side, (asked, own) in queries.items()
         for recall in RECALLS
-        if len(asked)
+        if len(asked) >= FEWEST
     ]
+    rotation = codes.to_bytes() if isinstance(codes, Codes) else b""
     facts = {
         "bits": codes.bits,
         "made_with": codes.made_with,
+        "id": hashlib.blake2b(rotation or codes.made_with.encode(), digest_size=16).hexdigest(),
         "pictures": len(rows),
+        "last_row": int(rows[-1]),
         "texts": len(texts),
-        "fingerprint": record.get("fingerprint"),
+        "fingerprint": fingerprint,
         "calibrations": calibrations,
     }
-    if isinstance(codes, Codes):
-        folder.mkdir(parents=True, exist_ok=True)
-        codes.save(folder / "codes.npz")
-    else:
+    if isinstance(codes, Hashed):
         facts["system"] = codes.path
     with record.batch(changes=False):
         record.set("codes", json.dumps(facts))
+        record.set("codes_rotation", base64.b64encode(rotation).decode("ascii"))
+    _keep(_cache(folder), index.codes, rows, _stamp(facts))
     return facts
 
 
@@ -163,13 +193,23 @@ class Coded:
     def __init__(self, record: Record, files: SearchFiles, folder: Path) -> None:
         self._record, self._files, self._folder = record, files, folder
         self._now: tuple[int, TwoStage] | None = None
-        self.facts: dict[str, Any] = json.loads(record.get("codes") or "{}")
-        self._codes = self._opened()
+        self.told = record.get("codes")
+        self.facts: dict[str, Any] = json.loads(self.told or "{}")
 
     @property
     def usable(self) -> bool:
         """Whether there are codes of the vectors that are stored now."""
         return self._codes is not None
+
+    @property
+    def outgrown(self) -> bool:
+        """Whether so many pictures came since the codes were made that these should be made again."""
+        new = np.count_nonzero(self._files.rows > self.facts.get("last_row", 0))
+        return bool(new > self.facts.get("pictures", 0) / 4)
+
+    def get_ready(self) -> None:
+        """Bring the codes up to date, so that the next search finds them."""
+        self._index()
 
     def candidates(self, side: str, recall: float, k: int) -> int | None:
         """How many candidates a recall needs; None if only exact search promises it.
@@ -184,7 +224,7 @@ class Coded:
             for one in self.facts.get("calibrations", [])
             if one["side"] == side and one["recall"] >= recall
         ]
-        if not known or k > 10 * known[0]["k"]:
+        if not self.usable or not known or k > 10 * known[0]["k"]:
             return None
         chosen = min(known, key=lambda one: one["recall"])
         # A collection that grew needs as many more; more hits than were calibrated need more, too.
@@ -202,7 +242,10 @@ class Coded:
             k: Hits.
             candidates: Of each query, from `candidates`.
         """
+        import faiss
+
         assert self._codes is not None
+        faiss.omp_set_num_threads(1)  # two on a busy machine turned 3 ms into 264 ms
         index = self._index()
         found = [
             index.search(self._codes.encode(vector[None], side), vector[None], k, count)
@@ -210,13 +253,14 @@ class Coded:
         ]
         return Hits(np.concatenate([hit.rows for hit in found]), np.concatenate([h.scores for h in found]))
 
-    def _opened(self) -> Codes | Hashed | None:
+    @functools.cached_property
+    def _codes(self) -> Codes | Hashed | None:
         fingerprint = self._record.get("fingerprint")
         if not self.facts or self.facts.get("fingerprint") != fingerprint:
             return None
         try:
             if "system" not in self.facts:
-                return Codes.open(self._folder / "codes.npz")
+                return Codes.from_bytes(base64.b64decode(self._record.get("codes_rotation") or ""))
             found = Hashed(self.facts["system"], str(fingerprint))
         except DiptychError:
             return None  # deleted, moved or trained anew; exact search serves as well
@@ -232,29 +276,56 @@ class Coded:
     def _packed(self, rows: Rows, vectors: NDArray[Any]) -> Packed:
         """Codes of all pictures: those in the cache, and new ones for the rest."""
         assert self._codes is not None
-        path = self._folder / "codes-image.npz"
-        packed = np.zeros((len(rows), self._codes.bits // 8), np.uint8)
-        fresh = np.ones(len(rows), bool)
-        try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
-                if str(saved["made_with"]) == self._stamp():
-                    at = np.searchsorted(saved["rows"], rows)
-                    at = np.minimum(at, max(len(saved["rows"]) - 1, 0))
-                    known = saved["rows"][at] == rows if len(saved["rows"]) else ~fresh
-                    packed[known], fresh = saved["codes"][at[known]], ~known
-        except (OSError, ValueError, KeyError, EOFError):
-            pass  # no cache, or half of one
-        if fresh.any():
-            packed[fresh] = self._codes.encode(vectors[fresh], "image")
-            part = path.with_suffix(".part")
-            try:
-                with part.open("wb") as out:
-                    np.savez(out, rows=rows, codes=packed, made_with=np.array(self._stamp()))
-                part.replace(path)
-            except OSError:
-                pass  # a folder that cannot be written to; the codes in memory serve as well
+        path, stamp = _cache(self._folder), _stamp(self.facts)
+        known, codes = _kept(path, self._codes.bits // 8, stamp)
+        if np.array_equal(known, rows):
+            return codes
+        packed = np.empty((len(rows), self._codes.bits // 8), np.uint8)
+        there = np.isin(rows, known, assume_unique=True)
+        packed[there] = codes[np.searchsorted(known, rows[there])]
+        new = np.flatnonzero(~there)
+        for start in range(0, len(new), _BLOCK):
+            part = new[start : start + _BLOCK]
+            packed[part] = self._codes.encode(vectors[part], "image")
+        del codes  # lets go of the mapping before the file is replaced
+        _keep(path, packed, rows, stamp)
         return packed
 
-    def _stamp(self) -> str:
-        """Changes whenever codes of the same row would."""
-        return json.dumps([self.facts.get(key) for key in ("bits", "made_with", "pictures", "fingerprint")])
+
+def _cache(folder: Path) -> Path:
+    return folder / "image.codes"
+
+
+def _stamp(facts: dict[str, Any]) -> str:
+    """Changes whenever codes of the same row would."""
+    return json.dumps([facts.get("id"), facts["bits"], facts["fingerprint"]])
+
+
+def _keep(path: Path, codes: Packed, rows: Rows, stamp: str) -> None:
+    """Write codes (n, bits / 8), their rows (n,) and a stamp to a file, which is replaced as a whole."""
+    part = path.with_suffix(f".{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("wb") as file:
+            for array in (codes, rows, np.array(stamp)):
+                np.save(file, array)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError:  # a folder that cannot be written to; the codes in memory serve as well
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def _kept(path: Path, width: int, stamp: str) -> tuple[Rows, Packed]:
+    """Rows (n,) and memory-mapped codes (n, width) of a file of `_keep`; none if it has another stamp."""
+    try:
+        codes = np.load(path, mmap_mode="r")  # the file's first array
+        with path.open("rb") as file:
+            file.seek(codes.offset + codes.nbytes)
+            rows, made_with = np.load(file), np.load(file)
+        if str(made_with) == stamp and codes.shape == (len(rows), width):
+            return rows, codes
+    except (OSError, ValueError, EOFError):
+        pass  # no cache, or a damaged one
+    return np.zeros(0, np.int64), np.zeros((0, width), np.uint8)

@@ -48,7 +48,6 @@ __all__ = [
 
 FOLDER = ".diptych"
 DEFAULT_MODEL = "builtin"
-_FEWEST_TEXTS = 100  # for learning and for calibrating codes, each
 _SAMPLE = 2000  # entries a query is compared with to tell how far a score stands out
 
 
@@ -206,6 +205,7 @@ class Collection:
             )
             seen = {self.record.key(f.path) for f in found if f.size >= 0}
             summary.removed = self._forget_gone(given, seen, recursive)
+            self._keep_codes(changed=bool(summary.added or summary.changed))
         summary.seconds = time.perf_counter() - started
         return summary
 
@@ -368,17 +368,37 @@ class Collection:
             raise UsageError(f"codes are made of vectors that compare by cosine; {self.model} has {kind}")
         with self.writing():
             files = self._search_files("image")
-            facts = make_codes(self.record, files, self.place / "search", by=by, texts=self._asked_texts())
-        self._coded = None
-        return facts
+            return make_codes(self.record, files, self.place / "search", by=by, texts=self._asked_texts())
+
+    def _codes_now(self) -> Coded:
+        """The codes as the record has them now, which another process may have made again."""
+        from diptych.engine.coded import Coded
+
+        if self._coded is None or self._coded.told != self.record.get("codes"):
+            self._coded = Coded(self.record, self._search_files("image"), self.place / "search")
+        return self._coded
+
+    def _keep_codes(self, *, changed: bool) -> None:
+        """After indexing: codes of what came new; learned and calibrated again where that is much."""
+        if self.record.get("codes") is None or not self.record.count("image"):
+            return
+        from diptych.engine.coded import make_codes
+
+        coded = self._codes_now()
+        if coded.outgrown and coded.usable:
+            by = coded.facts.get("system", coded.facts["bits"])
+            files = self._search_files("image")
+            make_codes(self.record, files, self.place / "search", by=by, texts=self._asked_texts())
+        elif changed and coded.usable:
+            coded.get_ready()
 
     def _asked_texts(self) -> Any:
         """Vectors of texts like those that are asked for: the captions, or everyday ones."""
         _, captions = self._search_files("text").stored()
-        if len(captions) >= 2 * _FEWEST_TEXTS:
-            return np.asarray(captions[:: max(1, len(captions) // _SAMPLE)], np.float32)
-        from diptych.engine.coded import everyday_queries
+        from diptych.engine.coded import FEWEST, everyday_queries
 
+        if len(captions) >= 2 * FEWEST:  # half of them teach, half calibrate
+            return np.asarray(captions[:: max(1, len(captions) // _SAMPLE)], np.float32)
         named = np.asarray(self.encoder.encode_text(everyday_queries()), np.float32)
         return named if not len(captions) else np.concatenate([named, np.asarray(captions, np.float32)])
 
@@ -399,19 +419,18 @@ class Collection:
         self, queries: Sequence[Item], vectors: Any, to: Side, k: int, recall: float | None
     ) -> Hits | None:
         """Hits in two stages; None where exact search must do it."""
-        from diptych.engine.coded import DEFAULT_RECALL, Coded
+        from diptych.engine.coded import DEFAULT_RECALL
 
         if to != "image" or self.below is not None or self.record.get("codes") is None or k < 1:
             return None
-        if self._coded is None:
-            self._coded = Coded(self.record, self._search_files("image"), self.place / "search")
         sides = [_side(query) for query in queries]
-        if not self._coded.usable or None in sides:
+        if None in sides:
             return None  # a query of several parts lies neither where texts do nor where pictures do
-        wanted = [self._coded.candidates(str(side), recall or DEFAULT_RECALL, k) for side in sides]
+        coded = self._codes_now()
+        wanted = [coded.candidates(str(side), recall or DEFAULT_RECALL, k) for side in sides]
         if None in wanted:
             return None
-        return self._coded.search(vectors, [str(side) for side in sides], k, [int(n or 0) for n in wanted])
+        return coded.search(vectors, [str(side) for side in sides], k, [int(n or 0) for n in wanted])
 
     @contextlib.contextmanager
     def _getting_ready(self, to: Side) -> Iterator[None]:

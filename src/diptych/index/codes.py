@@ -7,6 +7,7 @@ variance over all bits. Codes are packed, eight bits to a byte, first bit highes
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any, Literal, Self
 from zipfile import BadZipFile
@@ -109,16 +110,35 @@ class Codes:
             found[start : start + len(part)] = similarity.pack(part @ self.rotation)
         return found
 
+    def to_bytes(self) -> bytes:
+        """Everything, in NumPy's zip format; the same codes give the same bytes."""
+        file = io.BytesIO()
+        np.savez(
+            file,
+            rotation=self.rotation,
+            image=self.means["image"],
+            text=self.means["text"],
+            made_with=np.array(self.made_with),
+        )
+        return file.getvalue()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """The codes whose bytes these are.
+
+        Raises:
+            BadData: they are not what `to_bytes` gave.
+        """
+        try:
+            with np.load(io.BytesIO(data), allow_pickle=False) as saved:
+                means = {side: saved[side] for side in ("image", "text")}
+                return cls(saved["rotation"], means, made_with=str(saved["made_with"]))
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+            raise BadData(f"these are no codes, or they are damaged ({error}); make them again") from error
+
     def save(self, path: Path) -> None:
-        """Write everything to the file `path` (NumPy's zip format)."""
-        with path.open("wb") as file:
-            np.savez(
-                file,
-                rotation=self.rotation,
-                image=self.means["image"],
-                text=self.means["text"],
-                made_with=np.array(self.made_with),
-            )
+        """Write everything to the file `path`."""
+        path.write_bytes(self.to_bytes())
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -128,10 +148,8 @@ class Codes:
             BadData: the file is not one that `save` wrote.
         """
         try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
-                means = {side: saved[side] for side in ("image", "text")}
-                return cls(saved["rotation"], means, made_with=str(saved["made_with"]))
-        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+            return cls.from_bytes(path.read_bytes())
+        except (OSError, BadData) as error:
             raise BadData(f"{path} holds no codes, or is damaged ({error}); make them again") from error
 
 
