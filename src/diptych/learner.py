@@ -211,7 +211,8 @@ class Learner:
     def _integers(self, values: Any, side: str, kind: InputKind) -> Any:
         try:
             found = np.asarray(values)
-            fits = found.ndim == {"pixels": 4, "tokens": 2}[kind] and np.issubdtype(found.dtype, np.integer)
+            shaped = found.ndim == 2 if kind == "tokens" else found.ndim == 4 and found.shape[1] == 3
+            fits = shaped and np.issubdtype(found.dtype, np.integer)
         except ValueError:  # pictures of different sizes
             fits = False
         if len(values) == 0:
@@ -222,7 +223,8 @@ class Learner:
                 f"{self.name} encodes {kind} of {side}s, not {side}s themselves; train with "
                 f"--features {side}={kind}, or join the extractor and this system with diptych.chain.Chain"
             )
-        return np.require(found, np.uint8 if kind == "pixels" else np.int64, ("C", "W"))
+        # Pixels stay where they are, perhaps in a file that is larger than the memory.
+        return np.asarray(found, np.uint8) if kind == "pixels" else np.require(found, np.int64, ("C", "W"))
 
     def encoded(self, net: nn.Module, inputs: Any, *, size: int = 1024) -> Floats:
         """Vectors (n, d) of a network as `similarity` wants them; see `outputs`."""
@@ -240,9 +242,12 @@ class Learner:
         net.eval()
         try:
             with torch.no_grad():
-                rows = torch.from_numpy(np.require(inputs, requirements=("C", "W")))
-                size = max(size // 32, 1) if rows.ndim == 4 else size
-                parts = [net(part.to(self.device)).float().cpu() for part in torch.split(rows, size)]
+                size = max(size // 32, 1) if inputs.ndim == 4 else size
+                parts = []
+                for start in range(0, max(len(inputs), 1), size):
+                    # Part by part: pixels may be mapped from a file that is larger than the memory.
+                    part = np.require(inputs[start : start + size], requirements=("C", "W"))
+                    parts.append(net(torch.from_numpy(part).to(self.device)).float().cpu())
         finally:
             for module, mode in modes.items():
                 module.training = mode

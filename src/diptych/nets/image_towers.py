@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from diptych.data.base import InputKind
-from diptych.errors import BadParameter
+from diptych.errors import BadData, BadParameter
 from diptych.nets import alexnet, cnn_f
 from diptych.nets.original_weights import existing, fill, fill_torchvision, matconvnet, torchvision
 
@@ -52,6 +52,10 @@ class PixelTower(nn.Module):
         if file and kind == "cnn_f":
             path = existing(file, "CNN-F", "imagenet-vgg-f.mat from the MatConvNet model page")
             state, image = matconvnet(path)
+            if image.shape not in ((1, 1, 3), (SIZE, SIZE, 3)):
+                raise BadData(
+                    f"{path} is not CNN-F: its mean image is {image.shape}, not ({SIZE}, {SIZE}, 3)"
+                )
             units = state["fc6"][1].size if "fc6" in state else units
             mean = torch.from_numpy(image).permute(2, 0, 1)
         elif file:
@@ -75,7 +79,11 @@ class PixelTower(nn.Module):
             BadParameter: another size.
         """
         if tuple(pixels.shape[1:]) != (3, SIZE, SIZE):
-            raise BadParameter(f"this network sees 3 x {SIZE} x {SIZE} pixels, not {tuple(pixels.shape[1:])}")
+            given = " x ".join(map(str, pixels.shape[1:]))
+            raise BadParameter(
+                f"this network sees 3 x {SIZE} x {SIZE} pixels, not {given}; "
+                "read pictures with --features image=pixels"
+            )
         found: Tensor = self.net((pixels.float() - self.mean) / self.deviation)
         return found
 

@@ -3,16 +3,19 @@
 Paper: AAAI 36(9), pp. 10275-10282
 Code: lty4869/Bi-CMR@a92de5e (model/train_test.py, model/models.py, run.py)
 Tables: survey Table 1 (it uses no reinforcement learning, as the survey says), none with numbers
-Inputs: image features (the paper: raw pixels through CNN-F), bag-of-words tags, multi-hot labels
+Inputs: image features or pixels (the paper: raw pixels through CNN-F), bag-of-words tags, multi-hot labels
 Learns from: labels
 
 Labels do not say how alike two items are, so a network on label vectors and the two modality networks correct
 each other: two items are similar if the cosine of their labels, adjusted by the label network's codes, is
 large, and both modalities align with the label codes in both directions.
 
-Differs from the paper: an image network on supplied features stands for the fine-tuned CNN-F. The relevance
-matrix that the authors made by hand for evaluation is not published; sharing a label takes its place. The
-last epoch counts where the code reports the best one on the test data.
+`bi_cmr:cnn_f` fine-tunes CNN-F on pixels as the paper does; without `image_file` it starts from drawn
+weights.
+
+Differs from the paper: in the other variants supplied features stand for CNN-F; everything after its layer
+full7 is unchanged. The relevance matrix that the authors made by hand for evaluation is not published;
+sharing a label takes its place. The last epoch counts where the code reports the best one on the test data.
 """
 
 from __future__ import annotations
@@ -24,8 +27,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from diptych.data.base import Split
+from diptych.data.base import InputKind, Split
 from diptych.learner import Learner
+from diptych.nets.image_towers import PixelTower, image_tower, reads_of
 from diptych.trainer import Trainer
 
 __all__ = ["BiCMR"]
@@ -43,7 +47,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "lr": 1e-3,
         "halve_every": 0,
     },
+    "cnn_f": {"image_tower": "cnn_f"},
 }
+FEATURES: dict[str, str] = {"cnn_f": "image=pixels,text=bow"}
 RECIPES: dict[str, dict[str, Any]] = {
     "nus_wide": {"threshold": 0.7},
     "syn": {**VARIANTS["tiny"], "bits": 32},
@@ -62,8 +68,7 @@ class BiCMR(Learner):
         image_sizes: Widths of the image network's layers; the last is the feature f.
         text_sizes: Likewise for the text network.
         label_sizes: Likewise for the label network.
-        middle: Width inside the semantic self-reconstruction; 0 takes a quarter of text features, an eighth
-            of image features, as the paper's sizes have it.
+        middle: Width inside the semantic self-reconstruction.
         threshold: lambda, the cosine of labels from which two items are similar.
         adjustment: How much the label network's codes count in that cosine.
         self_weight: alpha of L_ssr.
@@ -72,9 +77,12 @@ class BiCMR(Learner):
         image_share: eta, the image's share in L_m2l.
         label_lr: Learning rate of the label network.
         halve_every: Epochs after which all rates halve, down to 1e-6; they start halved. 0 keeps them.
+        image_tower, tower_units, image_file: Kind, units and published weights of a network on pixels that
+            stands in place of features, see `diptych.nets.image_towers`.
     """
 
     similarity = "hamming"
+    start_files = ("image_file",)
 
     image_net: _ModalityNet = field(init=False, repr=False)
     text_net: _ModalityNet = field(init=False, repr=False)
@@ -98,11 +106,24 @@ class BiCMR(Learner):
     lr: float = 1e-4
     label_lr: float = 1e-3
     halve_every: int = 20
+    image_tower: str = ""
+    tower_units: int = 4096
+    image_file: str = ""
 
     def __post_init__(self) -> None:
-        self.image_net = _ModalityNet(self.image_dim, self.image_sizes, self.middle, self.bits, self.classes)
-        self.text_net = _ModalityNet(self.text_dim, self.text_sizes, self.middle, self.bits, self.classes)
+        tower = image_tower(self.image_tower, self.tower_units, self.image_file)
+        width = self.image_dim
+        if tower is not None:
+            width = self.tower_units = tower.units
+        heads = (self.middle, self.bits, self.classes)
+        self.image_net = _ModalityNet(width, self.image_sizes, *heads, tower=tower)
+        self.text_net = _ModalityNet(self.text_dim, self.text_sizes, *heads)
         self.label_net = _LabelNet(self.classes, self.label_sizes, self.bits)
+
+    @property
+    def reads(self) -> dict[str, InputKind]:
+        """Pixels where there is an image tower."""
+        return {"image": reads_of(self.image_tower), "text": "features"}
 
     def fit(self, split: Split, trainer: Trainer) -> Self:
         """Each epoch the label network alone (step A), then all three together (step B)."""
@@ -175,11 +196,21 @@ class _Parts:
 
 
 class _ModalityNet(nn.Module):
-    """Features, self-reconstruction (SSR), and two heads."""
+    """Features (of pixels, through a tower), self-reconstruction (SSR), and two heads."""
 
-    def __init__(self, inputs: int, sizes: tuple[int, ...], middle: int, bits: int, classes: int) -> None:
+    def __init__(
+        self,
+        inputs: int,
+        sizes: tuple[int, ...],
+        middle: int,
+        bits: int,
+        classes: int,
+        *,
+        tower: PixelTower | None = None,
+    ) -> None:
         super().__init__()
-        self.body = _layers(inputs, sizes)
+        layers = _layers(inputs, sizes)
+        self.body = layers if tower is None else nn.Sequential(tower, *layers)
         self.ssr = nn.Sequential(nn.Linear(sizes[-1], middle), nn.Linear(middle, sizes[-1]))
         self.code, self.classifier = nn.Linear(sizes[-1], bits), nn.Linear(sizes[-1], classes)
 

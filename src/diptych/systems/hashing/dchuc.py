@@ -3,17 +3,22 @@
 Paper: arXiv 1907.12490
 Code: rongchengtu1/DCHUC@2cf46ed (DCHUC_NUS_WIDE.py, utils/dchuc_loss.py)
 Tables: survey Table 3 (its text-to-image row repeats DCMH's and is wrong)
-Inputs: image features (the paper: raw pixels through AlexNet), bag-of-words tags, multi-hot labels
+Inputs: image features or pixels (the paper: raw pixels through AlexNet), bag-of-words tags, multi-hot labels
 Learns from: labels
 
 Every training pair gets one unified code V by discrete updates, and two networks learn on random samples to
 agree with all of V where labels agree: asymmetric, so that codes of the whole database are learned at the
 price of a sample.
 
-Differs from the paper: an image network on supplied features stands for AlexNet. A gallery is encoded by the
-networks, as new items must be; the codes V of the training pairs, which saw their labels, are kept in `codes`
-and are not used for it. The discrete update and the columns of the sampled similarities are those that the
-derivation gives; `released=True` repeats the two slips of the code. A zero in V counts as +1.
+`dchuc:alexnet` fine-tunes AlexNet on pixels as the paper does; without `image_file` it starts from drawn
+weights.
+
+Differs from the paper: in the other variants supplied features stand for AlexNet's convolutions, and its two
+hidden layers are drawn and have no dropout. Pictures are scaled until they cover 224 x 224, where the paper
+cuts that out of 256 x 256. A gallery is encoded by the networks, as new items must be; the codes V of the
+training pairs, which saw their labels, are kept in `codes` and are not used for it. The discrete update and
+the columns of the sampled similarities are those that the derivation gives; `released=True` repeats the two
+slips of the code. A zero in V counts as +1.
 """
 
 from __future__ import annotations
@@ -26,8 +31,9 @@ import torch
 from torch import Tensor, nn
 
 from diptych.core import Floats
-from diptych.data.base import Split
+from diptych.data.base import InputKind, Split
 from diptych.learner import Learner
+from diptych.nets.image_towers import image_tower, reads_of
 from diptych.nets.pairwise import pair_labels, share_a_label, sign
 from diptych.trainer import Trainer
 
@@ -43,7 +49,12 @@ _TINY: dict[str, Any] = {
     "image_lr": 1e-3,
     "text_lr": 1e-3,
 }
-VARIANTS: dict[str, dict[str, Any]] = {"paper": {}, "tiny": {**_TINY, "bits": 16}}
+VARIANTS: dict[str, dict[str, Any]] = {
+    "paper": {},
+    "tiny": {**_TINY, "bits": 16},
+    "alexnet": {"image_tower": "alexnet", "image_hidden": ()},
+}
+FEATURES: dict[str, str] = {"alexnet": "image=pixels,text=bow"}
 RECIPES: dict[str, dict[str, Any]] = {"syn": _TINY}
 
 
@@ -56,7 +67,7 @@ class DCHUC(Learner):
         text_dim: Words of the bag.
         classes: Label columns.
         bits: Code length c.
-        image_hidden: Layers between image features and code.
+        image_hidden: Layers between image features, or the tower's seventh layer, and code.
         text_hidden: Likewise for text.
         dropout: Before the text's code.
         sample: Pairs Omega that each outer iteration trains the networks on; all, if there are fewer.
@@ -71,9 +82,12 @@ class DCHUC(Learner):
         weight_decay: Of both.
         adam: Adam in place of plain gradient descent, for small data.
         released: The slips of the released code.
+        image_tower, tower_units, image_file: Kind, units and published weights of a network on pixels that
+            stands in place of features, see `diptych.nets.image_towers`.
     """
 
     similarity = "hamming"
+    start_files = ("image_file",)
 
     codes: _Codes = field(init=False, repr=False)
 
@@ -98,11 +112,24 @@ class DCHUC(Learner):
     released: bool = False
     epochs: int = 3
     batch_size: int = 64
+    image_tower: str = ""
+    tower_units: int = 4096
+    image_file: str = ""
 
     def __post_init__(self) -> None:
-        self.image_net = _network(self.image_dim, self.image_hidden, self.bits, 0.0)
+        tower = image_tower(self.image_tower, self.tower_units, self.image_file)
+        width = self.image_dim
+        if tower is not None:
+            width = self.tower_units = tower.units
+        head = _network(width, self.image_hidden, self.bits, 0.0)
+        self.image_net = head if tower is None else nn.Sequential(tower, head)
         self.text_net = _network(self.text_dim, self.text_hidden, self.bits, self.dropout)
         self.codes = _Codes(self.bits, self.classes)
+
+    @property
+    def reads(self) -> dict[str, InputKind]:
+        """Pixels where there is an image tower."""
+        return {"image": reads_of(self.image_tower), "text": "features"}
 
     def terms(
         self, own: Tensor, other: Tensor, rows: Tensor, columns: Tensor, state: _State, batch: int
@@ -153,8 +180,13 @@ class DCHUC(Learner):
             columns = torch.randperm(count, generator=trainer.generator)[:sample].sort().values
             omega = _pairs_of(split, columns)
             similar = asymmetric(share_a_label(labels[columns], labels))
+            columns = columns.to(trainer.device)
             state = _State(codes, classifier, labels, similar)
-            outputs = [_all(net, side) for net, side in zip(nets, (omega.image, omega.text), strict=True)]
+            # Before the sample is trained on: without gradient and dropout.
+            outputs = [
+                torch.from_numpy(self.outputs(net, side, size=sample)).to(trainer.device)
+                for net, side in zip(nets, (omega.image, omega.text), strict=True)
+            ]
             for _ in range(self.epochs):
                 for side in (0, 1):
                     for batch in trainer.batches(omega, self.batch_size):
@@ -202,7 +234,7 @@ class DCHUC(Learner):
         L."""
         alpha, beta = self.label_weight, self.code_label_weight
         gram = alpha * (image.T @ image + text.T @ text) + beta * codes.T @ codes
-        gram = gram + self.ridge * torch.eye(self.bits)
+        gram = gram + self.ridge * torch.eye(self.bits, device=gram.device)
         target = alpha * (image + text).T @ labels[columns] + beta * codes.T @ labels
         solved: Tensor = torch.linalg.solve(gram, target)
         return solved
@@ -264,15 +296,6 @@ def _pairs_of(split: Split, columns: Tensor) -> Split:
     assert split.label is not None
     order = np.stack([np.arange(len(pairs))] * 2, axis=1)
     return Split(image=image, text=text, label=split.label[pairs[:, 0]], pairs=order)
-
-
-def _all(net: nn.Module, rows: Any) -> Tensor:
-    """Outputs for the sample before it is trained on, without gradient and dropout."""
-    net.eval()
-    with torch.no_grad():
-        outputs: Tensor = net(torch.from_numpy(np.require(rows, np.float32, ("C", "W"))))
-    net.train()
-    return outputs
 
 
 def _network(inputs: int, hidden: tuple[int, ...], bits: int, dropout: float) -> nn.Sequential:

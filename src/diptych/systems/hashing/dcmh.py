@@ -3,7 +3,7 @@
 Paper: arXiv 1602.02255
 Code: jiangqy/DCMH-CVPR2017@67d0e84 (DCMH_demo.py, process_DCMH.m, update_net.m)
 Tables: survey Tables 1 and 3 (its Table 3 row is a re-run; the paper's own MIRFlickr values are higher)
-Inputs: image features (the paper: raw pixels through CNN-F), bag-of-words tags, multi-hot labels
+Inputs: image features or pixels (the paper: raw pixels through CNN-F), bag-of-words tags, multi-hot labels
 Learns from: labels
 
 Both networks are trained in turn so that inner products of their outputs explain which items share a label,

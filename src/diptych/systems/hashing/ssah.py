@@ -3,19 +3,21 @@
 Paper: arXiv 1804.01223
 Code: lelan-li/SSAH@8780b20 (SSAH.py, tnet.py, ops.py, setting.py)
 Tables: survey Tables 1 and 3 (its Table 3 row fits no table of the paper; probably a MAP of few ranks)
-Inputs: image features (the paper: raw pixels through CNN-F), bag-of-words tags, multi-hot labels
+Inputs: image features or pixels (the paper: raw pixels through CNN-F), bag-of-words tags, multi-hot labels
 Learns from: labels
 
 A network on label vectors learns codes and semantic features first and supervises an image and a text
 network; two discriminators tell their features from the label features, and both networks learn to be
 mistaken for them. "Self-supervised" is the label network, which is given the labels.
 
-Differs from the paper: an image network on supplied features stands for the fine-tuned CNN-F. The paper's
-likelihood, one shared discriminator a modality and an adversarial gradient that reaches the networks are
-taken, where the released code has a squared difference (`released=True` gives that), two unrelated copies of
-the discriminator and no gradient; and a constant learning rate, where the released one is nearly nothing
-after six epochs. The epoch's passes are those of the released code, all losses are
-divided by the number of pairs.
+`ssah:cnn_f` fine-tunes CNN-F on pixels as the paper does; without `image_file` it starts from drawn weights.
+
+Differs from the paper: in the other variants supplied features stand for CNN-F; everything after its layer
+full7 is unchanged. The paper's likelihood, one shared discriminator a modality and an adversarial gradient
+that reaches the networks are taken, where the released code has a squared difference (`released=True` gives
+that), two unrelated copies of the discriminator and no gradient; and a constant learning rate, where the
+released one is nearly nothing after six epochs. The epoch's passes are those of the released code, all losses
+are divided by the number of pairs.
 """
 
 from __future__ import annotations
@@ -27,8 +29,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from diptych.data.base import Split
+from diptych.data.base import InputKind, Split
 from diptych.learner import Learner
+from diptych.nets.image_towers import image_tower, reads_of
 from diptych.nets.pairwise import likelihood, pair_labels, share_a_label, sign
 from diptych.trainer import Trainer
 
@@ -48,7 +51,12 @@ _TINY: dict[str, Any] = {
     "lr": 1e-3,
     "spread": 0.0,
 }
-VARIANTS: dict[str, dict[str, Any]] = {"paper": {}, "tiny": {**_TINY, "bits": 16}}
+VARIANTS: dict[str, dict[str, Any]] = {
+    "paper": {},
+    "tiny": {**_TINY, "bits": 16},
+    "cnn_f": {"image_tower": "cnn_f"},
+}
+FEATURES: dict[str, str] = {"cnn_f": "image=pixels,text=bow"}
 RECIPES: dict[str, dict[str, Any]] = {"syn": _TINY}
 
 
@@ -72,11 +80,14 @@ class SSAH(Learner):
         label_weight: eta.
         adversarial_weight: delta; 0 leaves the discriminators out.
         label_passes, judge_passes, image_passes, text_passes: Passes over the data in each epoch.
-        spread: Standard deviation of the first weights; 0 takes torch's own.
+        spread: Standard deviation of the first weights, but for the tower's; 0 takes torch's own.
         released: The pair loss of the released code.
+        image_tower, tower_units, image_file: Kind, units and published weights of a network on pixels that
+            stands in place of features, see `diptych.nets.image_towers`.
     """
 
     similarity = "hamming"
+    start_files = ("image_file",)
 
     image_net: _Branch = field(init=False, repr=False)
     text_net: _Branch = field(init=False, repr=False)
@@ -104,12 +115,19 @@ class SSAH(Learner):
     epochs: int = 6
     batch_size: int = 128
     lr: float = 1e-4
+    image_tower: str = ""
+    tower_units: int = 4096
+    image_file: str = ""
 
     def __post_init__(self) -> None:
-        image: list[nn.Module] = []
+        tower = image_tower(self.image_tower, self.tower_units, self.image_file)
+        width = self.image_dim
+        if tower is not None:
+            width = self.tower_units = tower.units
+        image: list[nn.Module] = [] if tower is None else [tower]
         if self.image_hidden:
-            image = [nn.Linear(self.image_dim, self.image_hidden), nn.ReLU()]
-        width = self.image_hidden or self.image_dim
+            image += [nn.Linear(width, self.image_hidden), nn.ReLU()]
+            width = self.image_hidden
         scales = _Scales(self.text_dim, self.widths)
         text = [scales, nn.Linear(scales.outputs, self.hidden), nn.ReLU(), _response(self.hidden)]
         label = [nn.Linear(self.classes, self.hidden), nn.ReLU(), _response(self.hidden)]
@@ -120,9 +138,16 @@ class SSAH(Learner):
         self.image_judge = _judge(self.semantic, self.judge_sizes)
         self.text_judge = _judge(self.semantic, self.judge_sizes)
         if self.spread:
+            # Those of the tower are its own: out of its file, or as it draws them.
+            kept = set() if tower is None else set(tower.modules())
             for layer in (layer for net in self.networks.values() for layer in net.modules()):
-                if isinstance(layer, nn.Linear):
+                if isinstance(layer, nn.Linear) and layer not in kept:
                     nn.init.normal_(layer.weight, std=self.spread)
+
+    @property
+    def reads(self) -> dict[str, InputKind]:
+        """Pixels where there is an image tower."""
+        return {"image": reads_of(self.image_tower), "text": "features"}
 
     def terms(
         self, own: _Outputs, buffers: _Buffers, rows: Tensor, labels: Tensor, codes: Tensor

@@ -3,12 +3,15 @@
 Paper: "... for Large-scale Cross-modal Retrieval", IJCAI 2018, pp. 2854-2860, doi 10.24963/ijcai.2018/396
 Code: none found
 Tables: survey Table 1, none with numbers
-Inputs: image features (the paper: raw pixels through a pretrained CNN), bag-of-words tags
+Inputs: image features or pixels (the paper: raw pixels through a pretrained CNN), bag-of-words tags
 Learns from: pairs
 
 Both modalities' features are factored into one binary code a pair, bit by bit and without relaxation, while
 neighbours in either feature space are drawn together and the farthest apart; networks then learn to give the
 codes, and their features are factored again.
+
+`udcmh:cnn_f` fine-tunes CNN-F on pixels, whose layer full7 is what is factored, from the first round on; its
+first features, and so its first codes, are those of `image_file`, or of drawn weights without it.
 
 Differs from the paper: its body could not be read, so architecture, sizes and weights are a reconstruction
 from the abstract and a summary; the updates are derived from the objective and exact for it. The weights of
@@ -26,8 +29,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from diptych import similarity
-from diptych.data.base import Split
+from diptych.data.base import InputKind, Split, input_kind
 from diptych.learner import Learner
+from diptych.nets.image_towers import image_tower, reads_of
 from diptych.trainer import Trainer
 
 __all__ = ["UDCMH"]
@@ -43,7 +47,12 @@ _TINY: dict[str, Any] = {
     "batch_size": 64,
     "lr": 1e-3,
 }
-VARIANTS: dict[str, dict[str, Any]] = {"paper": {}, "tiny": {**_TINY, "bits": 16}}
+VARIANTS: dict[str, dict[str, Any]] = {
+    "paper": {},
+    "tiny": {**_TINY, "bits": 16},
+    "cnn_f": {"image_tower": "cnn_f", "image_hidden": 0},
+}
+FEATURES: dict[str, str] = {"cnn_f": "image=pixels,text=bow"}
 RECIPES: dict[str, dict[str, Any]] = {"syn": {**_TINY, "rounds": 5}}
 
 
@@ -55,7 +64,8 @@ class UDCMH(Learner):
         image_dim: Dimensions of the image features.
         text_dim: Words of the bag.
         bits: Code length c.
-        image_hidden: Units of the image network's feature layer, which is factored from the second round on.
+        image_hidden: Units of the image network's feature layer, which is factored from the second round on;
+            0 for none, which leaves the features, or the last layer of the tower.
         text_hidden: Likewise for text.
         rounds: Factorisation and regression in turn.
         sweeps: Passes over U, B and alpha in each factorisation.
@@ -64,9 +74,12 @@ class UDCMH(Learner):
         far_weight: mu of the farthest neighbours against the nearest.
         power: r, how evenly the modalities are weighted.
         epochs: Of the regression, in each round.
+        image_tower, tower_units, image_file: Kind, units and published weights of a network on pixels that
+            stands in place of features, see `diptych.nets.image_towers`.
     """
 
     similarity = "hamming"
+    start_files = ("image_file",)
 
     image_net: nn.Sequential = field(init=False, repr=False)
     text_net: nn.Sequential = field(init=False, repr=False)
@@ -85,37 +98,58 @@ class UDCMH(Learner):
     epochs: int = 20
     batch_size: int = 128
     lr: float = 1e-4
+    image_tower: str = ""
+    tower_units: int = 4096
+    image_file: str = ""
 
     def __post_init__(self) -> None:
-        self.image_net = _network(self.image_dim, self.image_hidden, self.bits)
+        tower = image_tower(self.image_tower, self.tower_units, self.image_file)
+        width = self.image_dim
+        if tower is not None:
+            width = self.tower_units = tower.units
+        head = _network(width, self.image_hidden, self.bits)
+        self.image_net = head if tower is None else nn.Sequential(tower, *head)
         self.text_net = _network(self.text_dim, self.text_hidden, self.bits)
+
+    @property
+    def reads(self) -> dict[str, InputKind]:
+        """Pixels where there is an image tower."""
+        return {"image": reads_of(self.image_tower), "text": "features"}
 
     def fit(self, split: Split, trainer: Trainer) -> Self:
         """Factor the features, regress on the codes, take the networks' features, and again."""
         self.check(split)
         nets = (self.image_net, self.text_net)
-        sides = [
-            np.asarray(side, np.float32)[split.pairs[:, at]]
-            for at, side in enumerate((split.image, split.text))
-        ]
         optimizers = [torch.optim.Adam(net.parameters(), lr=self.lr) for net in nets]
-        features = [standardised(side) for side in sides]
         start = torch.randn(self.bits, len(split.pairs), generator=trainer.generator).numpy()
         codes = torch.from_numpy(np.where(start > 0, 1.0, -1.0))
-        for _ in range(self.rounds):
+        for number in range(self.rounds):
             for epoch in trainer.epochs(self.epochs, keep=(*nets, *optimizers, codes)):
                 if epoch == 0:
+                    features = self.latent(split, given=number == 0)
                     codes.copy_(torch.from_numpy(self.factored(features, codes.numpy())))
                 for batch in trainer.batches(split, self.batch_size):
-                    wanted = codes[:, batch.index].T.float()
+                    wanted = codes[:, batch.index.cpu()].T.float().to(trainer.device)
                     for net, optimizer, rows, name in zip(
                         nets, optimizers, (batch.image, batch.text), ("image", "text"), strict=True
                     ):
                         trainer.step(optimizer, {name: (net(rows) - wanted).square().sum(dim=1).mean()})
-            features = [
-                standardised(self.outputs(net[:2], side)) for net, side in zip(nets, sides, strict=True)
-            ]
         return self
+
+    def latent(self, split: Split, *, given: bool) -> list[Doubles]:
+        """Z_m (d_m, p) of the split's pairs, standardised: the features as they are given, or those of the
+        networks' layers before the code.
+
+        Pixels are no features: they always go through their network.
+        """
+        found = []
+        for at, (net, values) in enumerate(((self.image_net, split.image), (self.text_net, split.text))):
+            rows, side = split.pairs[:, at], np.asarray(values)
+            if input_kind(side) == "pixels":
+                found.append(standardised(self.outputs(net[:-1], side)[rows]))
+            else:
+                found.append(standardised(side[rows] if given else self.outputs(net[:-1], side[rows])))
+        return found
 
     def factored(self, features: list[Doubles], codes: Doubles) -> Doubles:
         """Unified codes B (c, n) of the features.
@@ -266,4 +300,5 @@ def standardised(rows: Any) -> Doubles:
 
 
 def _network(inputs: int, hidden: int, bits: int) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, bits))
+    layers = [nn.Linear(inputs, hidden), nn.ReLU()] if hidden else []
+    return nn.Sequential(*layers, nn.Linear(hidden or inputs, bits))
