@@ -193,6 +193,23 @@ def test_prepare_refuses_a_folder_of_something_else(tmp_path: Path) -> None:
         Toy(tmp_path / "ours").prepare(tmp_path / "none")
 
 
+def test_protocols_that_can_be_run_come_first(tmp_path: Path) -> None:
+    """The order is what features and cuts around a set copy, so the default stays the same through them."""
+    named = {"1k": Protocol("test", "test", "pair"), "own": Protocol("train", "train", "pair")}
+
+    class Two(Toy):
+        protocols_of: Mapping[str, Mapping[str, Protocol]] = dict.fromkeys(Toy.variants, named)
+
+    for name in ("all.txt", "train.txt", "train.lab"):
+        (tmp_path / name).write_text("1 2\n")
+    half = Two(tmp_path, variant="plain")
+    assert list(half.protocols) == ["own", "1k"]
+    assert half.protocol() is named["own"]
+    for name in ("test.txt", "test.lab"):
+        (tmp_path / name).write_text("1 2\n")
+    assert list(Two(tmp_path, variant="plain").protocols) == ["1k", "own"]
+
+
 def test_needs_are_listed_in_a_sentence() -> None:
     needs = ["f.npz::image", "f.npz::text", "a.zip|a|b", "c.txt"]
     assert listed(needs) == "arrays image and text of f.npz, a.zip (or a, b) and c.txt"

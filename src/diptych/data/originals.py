@@ -146,7 +146,6 @@ class Originals(Dataset):
             raise UnknownName(f"variant of {self.name}", variant, self.variants)
         self.root = self._root(root)
         self.variant = variant or self._variant_here()
-        self.protocols = self.protocols_of[self.variant]
         self._loaded: dict[str, Split] = {}
 
     @classmethod
@@ -254,17 +253,11 @@ class Originals(Dataset):
         """What each label column means; empty where nobody recorded it."""
         return (self._best(self.originals(), self.variant) or self.variants[self.variant][0]).class_names
 
-    def protocol(self, name: str | None = None) -> Protocol:
-        """The protocol of that name; by default the first whose splits are there, else the first of all.
-
-        Raises:
-            UnknownName: if there is none of that name.
-        """
-        if name is None:
-            here = set(self.available)
-            fits = (one for one, found in self.protocols.items() if {found.query, found.gallery} <= here)
-            name = next(fits, next(iter(self.protocols)))
-        return super().protocol(name)
+    @property
+    def protocols(self) -> Mapping[str, Protocol]:  # type: ignore[override]
+        """Named ways to evaluate, those whose splits are there first; the very first is the default."""
+        here, known = set(self.available), self.protocols_of[self.variant]
+        return dict(sorted(known.items(), key=lambda item: not {item[1].query, item[1].gallery} <= here))
 
     def split(self, name: str) -> Split:
         """One split, read on first use.
