@@ -44,3 +44,19 @@ def shared_data() -> Path:
     if not root.is_dir():
         pytest.skip("the shared data folder is absent; set DIPTYCH_SHARED_DATA to its path")
     return root
+
+
+@pytest.fixture(scope="session")
+def tiny_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a CLIP checkpoint with a few thousand random weights; its pictures have 32 x 32 pixels."""
+    pytest.importorskip("transformers")
+    import torch
+
+    from diptych.systems.dual_tower import clip
+
+    folder = tmp_path_factory.mktemp("tiny_clip")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        for part in clip._tiny():
+            part.save_pretrained(folder)
+    return folder

@@ -273,7 +273,9 @@ def _readers(
     """
     asked = named(features) if features else Extractors({}, {})
     parts = catalogue.parse(name)
-    usual: str = getattr(_system(parts.system)[0], "FEATURES", {}).get(parts.variant, "")
+    module = _system(parts.system)[0]
+    usual: str = getattr(module, "FEATURES", {}).get(parts.variant, "")
+    values = {**module.VARIANTS.get(parts.variant, {}), **settings}
     learn = dataset.split(train)
     made, names = dict(asked.made), dict(asked)
     for part in filter(None, usual.split(",")):
@@ -281,7 +283,7 @@ def _readers(
         if side in names or isinstance(getattr(learn, side), np.ndarray):
             continue
         try:
-            found = named(part.format_map(settings))
+            found = named(part.format_map(values))
         except KeyError as error:
             raise UsageError(f"{name} needs --set {error.args[0]}=..., see `diptych info {name}`") from None
         made, names = {**made, **found.made}, {**names, **found}

@@ -5,7 +5,8 @@ Learns from: training texts (the word pieces), or nothing with a tokenizer of yo
 
 What systems with a text network of their own read. `tokens` learns the pieces (byte-pair encoding) from the
 training texts and keeps 32 a text, `tokens:77` keeps 77; ``tokens@FOLDER`` takes the ``tokenizer.json`` of a
-pretrained model instead. The number 0 fills up short texts.
+pretrained model instead, and ``tokens@OWNER/NAME`` that of a repository of the hub. The number 0 fills up
+short texts.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diptych.errors import BadData, BadParameter, MissingData, UsageError
+from diptych.nets.hub import folder_of, is_repository
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -34,7 +36,8 @@ class Tokens:
     Args:
         length: Pieces kept of a text, special ones included.
         size: Pieces of a vocabulary that is learned, at most.
-        weights: A ``tokenizer.json`` or a folder that has one; "" learns from the training texts.
+        weights: A ``tokenizer.json``, or a folder or repository of the hub that has one; "" learns from the
+            training texts.
 
     Raises:
         BadParameter: lengths that cannot be.
@@ -53,6 +56,8 @@ class Tokens:
         self._tokenizer: Tokenizer | None = None
         if weights:
             path = Path(weights).expanduser()
+            if not path.exists() and is_repository(weights):
+                path = folder_of(weights, ("tokenizer.json",))
             path = path / "tokenizer.json" if path.is_dir() else path
             if not path.is_file():
                 raise MissingData(f"there is no {path}; give a tokenizer.json or a folder that has one")
@@ -61,8 +66,8 @@ class Tokens:
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """What the constructor was given."""
-        return {"length": self.length, "size": self.size, "weights": self.weights}
+        """What the constructor takes; the pieces are in `arrays`, so that the file is needed no more."""
+        return {"length": self.length, "size": self.size, "weights": ""}
 
     @property
     def fitted(self) -> bool:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-__all__ = ["BertAdam", "Together"]
+__all__ = ["BertAdam", "Together", "WarmedAdamW"]
 
 
 class BertAdam(Optimizer):
@@ -77,6 +77,51 @@ class BertAdam(Optimizer):
         rate = group["lr"] * self.schedule(state["step"] / group["total"], group["warmup"])
         parameter.add_(update, alpha=-rate)
         state["step"] += 1
+
+
+class WarmedAdamW(torch.optim.AdamW):
+    """AdamW whose rate rises in equal steps to its peak and then falls along half a cosine to 0.
+
+    Step t, counted from 0, is made at lr (t + 1) / warmup below `warmup`, and from there on at
+    lr (1 + cos(pi x)) / 2 with x the share of the remaining steps that is done, as open_clip's training does.
+
+    Args:
+        parameters: What to optimise; a group may have its own ``lr`` and ``weight_decay``.
+        lr: Peak learning rate.
+        total: Steps of the whole training.
+        warmup: Steps that warm up.
+        betas, eps, weight_decay: As in AdamW.
+    """
+
+    def __init__(
+        self,
+        parameters: Iterable[Any],
+        lr: float,
+        *,
+        total: int,
+        warmup: int,
+        betas: tuple[float, float],
+        eps: float,
+        weight_decay: float,
+    ) -> None:
+        super().__init__(parameters, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)
+        for group in self.param_groups:
+            group |= {"peak": group["lr"], "done": 0, "total": total, "warmup": warmup}
+
+    @staticmethod
+    def schedule(done: int, total: int, warmup: int) -> float:
+        """Factor of the learning rate after `done` steps."""
+        if done < warmup:
+            return (done + 1) / warmup
+        return (1 + cos(pi * (done - warmup) / max(total - warmup, 1))) / 2
+
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """One update from the gradients at hand."""
+        for group in self.param_groups:
+            group["lr"] = group["peak"] * self.schedule(group["done"], group["total"], group["warmup"])
+            group["done"] += 1
+        found: float | None = super().step(closure)
+        return found
 
 
 class Together(Optimizer):
