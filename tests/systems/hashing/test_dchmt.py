@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
+from diptych import catalogue
+from diptych.data.base import Loaded, Split
+from diptych.errors import UsageError
+from diptych.features import extract, named
 from diptych.systems.hashing.dchmt import DCHMT
+from diptych.testing.checks import check_system
+from diptych.testing.materials import drawn
+from diptych.training import train
 
 L = torch.tensor([[1.0, 0], [1, 1], [0, 1]])
 IMAGE = torch.tensor([[[2.0, 0], [0, 1]], [[-1, 1], [3, 0]], [[0, 0], [1, -1]]])
@@ -54,3 +64,65 @@ def test_encoding_gives_codes(model: DCHMT) -> None:
     codes = model.encode_image(np.random.default_rng(0).standard_normal((5, 3)))
     assert codes.shape == (5, 2)
     assert set(np.unique(codes)) <= {-1.0, 1.0}
+    assert model.encode_image([]).shape == (0, 2)
+
+
+def test_clip_passes_every_check_of_a_system(tiny_clip: Path) -> None:
+    extractors = named(f"image=pixels:32,text=tokens:32@{tiny_clip}").made
+
+    def data() -> tuple[Split, Split]:
+        learn, test = drawn()
+        return extract(learn, **extractors), extract(test, **extractors)
+
+    # A checkpoint that has learned nothing yet needs more than the rate of fine-tuning.
+    quick = {"bits": 16, "epochs": 8, "batch_size": 16, "lr": 1e-2, "tower_lr": 2e-3}
+    for _, check in check_system("dchmt:clip", parameters={"clip": str(tiny_clip), **quick}, data=data):
+        check()
+
+
+def test_clip_trains_heads_and_towers_at_their_own_rates(tiny_clip: Path) -> None:
+    model = catalogue.load("dchmt:clip", clip=str(tiny_clip), lr=1e-2, tower_lr=1e-5)
+    assert (model.image_dim, model.text_dim) == (16, 16)
+    assert model.reads == {"image": "pixels", "text": "tokens"}
+    model.total_steps = 10
+    optimizer = model.optimizer()
+    for step in range(2):  # the warm-up makes the first one of size 0
+        before = {name: tensor.clone() for name, tensor in model.state().items()}
+        pixels = torch.full((3, 3, 32, 32), 50 * step + 20, dtype=torch.uint8)
+        pixels[1, :, :16], pixels[2, :, :, 8:] = 200, 90
+        tokens = torch.tensor([[512, 5, 6, 513, 0], [512, 7, 513, 0, 0], [512, 8, 9, 6, 513]])
+        optimizer.zero_grad()
+        sum(model.terms(model.image_net(pixels), model.text_net(tokens), L).values()).backward()
+        optimizer.step()
+    moved = {name: (tensor - before[name]).abs().max().item() for name, tensor in model.state().items()}
+    for side in ("image", "text"):
+        heads = [size for name, size in moved.items() if name.startswith(f"{side}_net.1.")]
+        towers = [size for name, size in moved.items() if name.startswith(f"{side}_net.0.")]
+        assert len(heads) == 4
+        assert len(towers) > 30
+        assert 1e-3 < max(heads) < 1e-1
+        assert 1e-6 < max(towers) < 1e-4
+
+
+def test_a_run_of_clip_reads_pictures_and_texts_without_its_checkpoint(
+    tiny_clip: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(tiny_clip, tmp_path / "clip")
+    learn, test = drawn(16, 8)
+    data = Loaded("drawn", {"train": learn, "test": test})
+    settings = {"clip": str(tmp_path / "clip"), "bits": 16, "epochs": 1, "batch_size": 8}
+    found = train("dchmt:clip", data, tmp_path / "run", settings=settings, features="image=pixels:32")
+    shutil.rmtree(tmp_path / "clip")
+    again = catalogue.load(str(tmp_path / "run"))
+    assert again.head.clip == ""
+    assert again.head.fingerprint == found.learner.fingerprint
+    split = found.dataset.split("test")
+    assert split.text.shape == (8, 32)
+    np.testing.assert_array_equal(again.encode_text(test.text), found.learner.encode_text(split.text))
+    np.testing.assert_array_equal(again.encode_image(test.image), found.learner.encode_image(split.image))
+
+
+def test_clip_reads_no_features(tiny_clip: Path) -> None:
+    model = catalogue.load("dchmt:clip", clip=str(tiny_clip))
+    with pytest.raises(UsageError, match="encodes pixels of images"):
+        model.encode_image(np.zeros((2, 512), np.float32))

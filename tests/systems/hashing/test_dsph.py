@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
+from diptych import catalogue
+from diptych.features import extract, named
 from diptych.systems.hashing.dsph import DSPH, threshold
+from diptych.testing.materials import Spy, Stopped, chance, drawn, mean_average_precision
+from diptych.trainer import Trainer
 
 X = torch.tensor([[0.9, 0.1], [-0.2, 0.8], [0.5, -0.7]])
 Y = torch.tensor([[0.6, 0.4], [0.1, 0.9], [0.3, -0.2]])
@@ -74,3 +80,28 @@ def test_proxies_and_heads_step_together_at_their_own_rates() -> None:
         for name, tensor in learner.state().items()
         if "bias" not in name
     )
+
+
+def test_clip_learns_from_pictures_and_captions_and_goes_on_where_it_stopped(
+    tiny_clip: Path, tmp_path: Path
+) -> None:
+    extractors = named(f"image=pixels:32,text=tokens:32@{tiny_clip}").made
+    train, test = (extract(split, **extractors) for split in drawn())
+    # A checkpoint that has learned nothing yet needs more than the rate of fine-tuning.
+    quick = {"bits": 16, "classes": 4, "epochs": 6, "batch_size": 16, "lr": 1e-2, "tower_lr": 2e-3}
+    whole, again = (catalogue.load("dsph:clip", clip=str(tiny_clip), **quick) for _ in range(2))
+    assert whole.reads == {"image": "pixels", "text": "tokens"}
+    rates = [group["lr"] for group in whole.optimizer().param_groups]
+    assert rates == [1e-2, 2e-3, whole.proxy_lr]
+    before = {name: tensor.clone() for name, tensor in whole.state().items()}
+    whole.fit(train, Trainer(quiet=True, device="cpu"))
+    after = whole.state()
+    assert all(not torch.equal(before[name], after[name]) for name in before)
+    assert min(mean_average_precision(whole, test).values()) > chance(test) + 0.15
+
+    spy = Spy(tmp_path, quiet=True, device="cpu", checkpoint_seconds=0)
+    spy.stop_after = 9
+    with pytest.raises(Stopped):
+        again.fit(train, spy)
+    again.fit(train, Trainer(tmp_path, quiet=True, device="cpu"))
+    assert again.fingerprint == whole.fingerprint

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from math import log
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +12,11 @@ import torch
 from diptych import catalogue
 from diptych.data.planted import Planted
 from diptych.evaluation import evaluate
+from diptych.features import extract, named
+from diptych.nets.clip_towers import CLIP_MEAN
+from diptych.nets.optimizers import WarmedAdamW
 from diptych.systems.real_valued import agree
+from diptych.testing.materials import Spy, Stopped, chance, drawn, mean_average_precision
 from diptych.trainer import Trainer
 
 
@@ -92,3 +99,94 @@ def test_agreeing_lists_are_measured() -> None:
         assert (after[:, 10:] == before[:, 10:]).all()
         assert (after != before).any()
     assert evaluate(system, data, rank=False).main()["image to text"] > 0.3
+
+
+def test_a_square_becomes_the_mean_colour() -> None:
+    torch.manual_seed(0)
+    masked = agree.without_square(torch.full((200, 3, 56, 56), 250, dtype=torch.uint8))
+    changed = masked != 250
+    assert (changed[:, 0] == changed[:, 1]).all()
+    assert (changed[:, 0] == changed[:, 2]).all()
+    assert masked[changed].unique().tolist() == sorted(round(255 * value) for value in CLIP_MEAN)
+    areas = changed[:, 0].sum(dim=(1, 2))
+    assert areas.max() == 8 * 8  # 32 of 224 pixels
+    assert 0 < areas.min() < 64  # some hang over the border
+    rows = changed[:, 0].any(dim=2)
+    assert (rows.sum(dim=1) * changed[:, 0].any(dim=1).sum(dim=1) == areas).all()
+    assert rows.any(dim=0).all()
+
+
+def test_one_piece_between_start_and_end_is_replaced() -> None:
+    torch.manual_seed(0)
+    tokens = torch.tensor([[9, 4, 5, 6, 8, 0, 0], [9, 8, 0, 0, 0, 0, 0], [9, 4, 4, 4, 4, 4, 8]])
+    ends = torch.tensor([4, 1, 6])
+    seen = torch.zeros(3, 7, dtype=torch.bool)
+    for _ in range(100):
+        masked = agree.without_piece(tokens, ends)
+        changed = masked != tokens
+        assert changed.sum(dim=1).tolist() == [1, 0, 1]
+        assert (masked[changed] == 0).all()
+        seen |= changed
+    assert seen.sum(dim=1).tolist() == [3, 0, 5]
+
+
+def test_the_scale_of_a_trained_clip_is_held_at_100_and_can_fall() -> None:
+    scale = agree._HeldScale(log(120))
+    value = scale()
+    value.backward()
+    assert value.item() == pytest.approx(100)
+    assert scale.log.item() == pytest.approx(log(100))
+    assert scale.log.grad.item() == pytest.approx(100)
+
+
+def test_clip_is_trained_by_the_papers_recipe(tiny_clip: Path) -> None:
+    system = catalogue.load("agree:clip", clip=str(tiny_clip))
+    assert system.networks.keys() == {"image_net", "text_net", "scale"}
+    assert system.scale.log.item() == pytest.approx(2.6592)
+    assert system.dim == 16
+    system.total_steps = 50
+    optimizer = system.optimizer()
+    assert isinstance(optimizer, WarmedAdamW)
+    plain, decayed = optimizer.param_groups
+    assert (plain["weight_decay"], decayed["weight_decay"]) == (0, 0.1)
+    for group in (plain, decayed):
+        assert (group["lr"], group["betas"], group["eps"]) == (1e-5, (0.9, 0.98), 1e-6)
+        assert (group["total"], group["warmup"]) == (50, 5)
+    names = {id(p): f"{net}.{name}" for net in system.networks for name, p in _named(system, net)}
+    assert {id(p) for p in system.trainable()} == {id(p) for g in (plain, decayed) for p in g["params"]}
+    free = [names[id(p)] for p in plain["params"]]
+    assert all("norm" in name or "layrnorm" in name or name.endswith(("bias", "scale.log")) for name in free)
+    assert not any("norm" in names[id(p)] or names[id(p)].endswith("bias") for p in decayed["params"])
+
+
+def _named(system: agree.AGREE, net: str) -> list[tuple[str, torch.nn.Parameter]]:
+    return list(system.networks[net].named_parameters())
+
+
+def test_clip_learns_from_pictures_and_captions_and_goes_on_where_it_stopped(
+    tiny_clip: Path, tmp_path: Path
+) -> None:
+    extractors = named(f"image=pixels:32,text=tokens:77@{tiny_clip}").made
+    train, test = (extract(split, **extractors) for split in drawn())
+    # A checkpoint that has learned nothing yet needs more than the rate of fine-tuning.
+    quick = {"clip": str(tiny_clip), "lr": 3e-3, "epochs": 8, "batch_size": 16}
+    whole, again = (catalogue.load("agree:clip", **quick) for _ in range(2))
+    spy = Spy(quiet=True, device="cpu").watching(whole)
+    whole.fit(train, spy)
+    assert min(mean_average_precision(whole, test).values()) > chance(test) + 0.15
+    first, last = (sum(entry["terms"].values()) for entry in (spy.history[0], spy.history[-1]))
+    assert last < first
+    everything = {"image_net", "text_net", "scale"}
+    assert spy.reached == dict.fromkeys(("clip", "text_mask", "image_mask"), everything)
+    assert spy.moved == {id(parameter) for parameter in whole.trainable()}
+    whole.save(tmp_path / "saved")
+    loaded = catalogue.load(str(tmp_path / "saved"))
+    assert loaded.fingerprint == whole.fingerprint
+    np.testing.assert_array_equal(loaded.encode_image(test.image), whole.encode_image(test.image))
+
+    stopping = Spy(tmp_path / "run", quiet=True, device="cpu", checkpoint_seconds=0)
+    stopping.stop_after = 21
+    with pytest.raises(Stopped):
+        again.fit(train, stopping)
+    again.fit(train, Trainer(tmp_path / "run", quiet=True, device="cpu"))
+    assert again.fingerprint == whole.fingerprint

@@ -3,15 +3,23 @@
 Paper: doi 10.1145/3503161.3548187
 Code: kalenforn/DCHMT@79bd5e6 (model/hash_model.py, train/hash_train.py)
 Tables: survey Table 1; no row in Table 3
-Inputs: image and text features of a dual tower (the paper: CLIP ViT-B/32), multi-hot labels
+Inputs: image and text features of a dual tower, multi-hot labels; or, as in the paper, pictures and texts
+  themselves, with CLIP ViT-B/32 fine-tuned (dchmt:clip)
 Learns from: labels
 
 Each bit is a choice between two values of a softmax, so that codes are learned by gradient descent without
 relaxing a sign; distances between the choices are drawn to 0 for similar pairs and beyond a margin for
 others.
 
-Differs from the paper: the towers are frozen (their features are given). Both terms are squared, as the
-authors' erratum says; the published figure prints another form.
+`dchmt:clip` trains both towers of a CLIP checkpoint (`--set clip=FOLDER`, or a repository of the hub) at a
+small rate of their own, from pixels and the first 32 word pieces.
+
+Differs from the paper:
+- In the other variants the towers are frozen: their features are given.
+- Both terms are squared, as the authors' erratum says; the published figure prints another form.
+- Pictures are scaled to cover the square and cut in the middle, for training and search alike; the authors'
+  code squashes those that it tests with. Each caption is a text of its own where that code draws one of an
+  image's at each access.
 """
 
 from __future__ import annotations
@@ -25,8 +33,9 @@ import torch
 from torch import Tensor, nn
 
 from diptych.core import Floats
-from diptych.data.base import Split
+from diptych.data.base import InputKind, Split
 from diptych.learner import Learner
+from diptych.nets.clip_towers import clip_towers, rates, reads_of
 from diptych.nets.optimizers import BertAdam
 from diptych.nets.pairwise import share_a_label
 from diptych.trainer import Batch
@@ -36,7 +45,9 @@ __all__ = ["DCHMT"]
 VARIANTS: dict[str, dict[str, Any]] = {
     "paper": {},
     "tiny": {"bits": 16, "epochs": 30, "batch_size": 64},
+    "clip": {"clip": "openai/clip-vit-base-patch32"},
 }
+FEATURES: dict[str, str] = {"clip": "image=pixels,text=tokens:32@{clip}"}
 RECIPES: dict[str, dict[str, Any]] = {"syn": {"epochs": 40, "batch_size": 64, "lr": 3e-3}}
 
 
@@ -51,9 +62,14 @@ class DCHMT(Learner):
         bits: Code length c.
         hidden: Units before the selections.
         differing: vartheta, the share of bits in which dissimilar items should differ.
+        tower_lr: Learning rate of the towers of `clip`.
+        clip: Folder or hub repository of a CLIP checkpoint whose towers are trained, on pixels and word
+            pieces; "" reads features.
+        clip_config: Its configuration, which fills itself in.
     """
 
     similarity = "hamming"
+    start_files = ("clip",)
 
     image_dim: int = 512
     text_dim: int = 512
@@ -64,19 +80,34 @@ class DCHMT(Learner):
     epochs: int = 100
     batch_size: int = 128
     lr: float = 1e-3
+    tower_lr: float = 1e-5
+    clip: str = ""
+    clip_config: str = ""
 
     def __post_init__(self) -> None:
+        towers = clip_towers(self.clip, self.clip_config)
+        if towers is not None:
+            self.clip_config, self.image_dim, self.text_dim = towers.config, towers.dim, towers.dim
         self.image_net = _Selections(self.image_dim, self.hidden, self.bits)
         self.text_net = _Selections(self.text_dim, self.hidden, self.bits)
+        if towers is not None:
+            self.image_net = nn.Sequential(towers.image, self.image_net)
+            self.text_net = nn.Sequential(towers.text, self.text_net)
         self.total_steps = 1
+
+    @property
+    def reads(self) -> dict[str, InputKind]:
+        """Pixels and word pieces where there are towers."""
+        return reads_of(self.clip_config)
 
     def prepare(self, split: Split) -> None:
         """Count the steps, which the optimiser's schedule needs."""
         self.total_steps = self.epochs * ceil(len(split.pairs) / self.batch_size)
 
     def optimizer(self) -> torch.optim.Optimizer:
-        """BertAdam over both heads."""
-        return BertAdam(self.trainable(), self.lr, total=self.total_steps)
+        """BertAdam over both heads, and over the towers at their own rate."""
+        groups = rates(self.image_net, self.text_net, tower_lr=self.tower_lr)
+        return BertAdam(groups, self.lr, total=self.total_steps)
 
     def objective(self, batch: Batch) -> dict[str, Tensor]:
         """Similar and dissimilar distances, between the modalities and within each."""
@@ -112,5 +143,5 @@ class _Selections(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def forward(self, features: Tensor) -> Tensor:
-        choices: Tensor = self.choice(self.hidden(features).relu()).view(len(features), -1, 2)
+        choices: Tensor = self.choice(self.hidden(features).relu()).unflatten(1, (-1, 2))
         return choices.softmax(dim=2)

@@ -3,15 +3,22 @@
 Paper: IEEE TCSVT 34(1) 576-589, doi 10.1109/TCSVT.2023.3285266
 Code: QinLab-WFU/DSPH@078b1a1 (utils/utils.py HyP, model/hash_model.py, codetable.xlsx)
 Tables: survey Tables 1 and 3 (the printed Table 3 rows are not credible as MAP@ALL)
-Inputs: image and text features of a dual tower (the paper: CLIP ViT-B/32), multi-hot labels
+Inputs: image and text features of a dual tower, multi-hot labels; or, as in the paper, pictures and texts
+  themselves, with CLIP ViT-B/32 fine-tuned (dsph:clip)
 Learns from: labels
 
 One learned proxy a class draws the codes of its items and pushes away those of others beyond a margin taken
 from the best linear code of that length; items of several labels that share none are pushed apart as well.
 
-Differs from the paper: the towers are frozen (their features are given); hash heads and proxies are trained
-as published. For code lengths and class counts outside the released table the margin comes from the Griesmer
-bound.
+`dsph:clip` trains both towers of a CLIP checkpoint (`--set clip=FOLDER`, or a repository of the hub) at a
+small rate of their own, from pixels and the first 32 word pieces.
+
+Differs from the paper:
+- In the other variants the towers are frozen: their features are given.
+- For code lengths and class counts outside the released table the margin comes from the Griesmer bound.
+- Pictures are scaled to cover the square and cut in the middle, for training and search alike; the authors'
+  code squashes those that it tests with. Each caption is a text of its own where that code draws one of an
+  image's at each access.
 """
 
 from __future__ import annotations
@@ -24,8 +31,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from diptych.data.base import Split
+from diptych.data.base import InputKind, Split
 from diptych.learner import Learner
+from diptych.nets.clip_towers import clip_towers, rates, reads_of
 from diptych.nets.optimizers import BertAdam, Together
 from diptych.trainer import Batch
 
@@ -34,7 +42,9 @@ __all__ = ["DSPH"]
 VARIANTS: dict[str, dict[str, Any]] = {
     "paper": {},
     "tiny": {"bits": 16, "epochs": 30, "batch_size": 64},
+    "clip": {"clip": "openai/clip-vit-base-patch32"},
 }
+FEATURES: dict[str, str] = {"clip": "image=pixels,text=tokens:32@{clip}"}
 RECIPES: dict[str, dict[str, Any]] = {"syn": {"epochs": 60, "batch_size": 64, "lr": 1e-2}}
 
 # Minimum distance of the best [bits, k] binary linear code, k = 4 .. 9 (the released sheet's values).
@@ -58,9 +68,14 @@ class DSPH(Learner):
         dropout: Before the tanh of each head.
         irrelevant_weight: alpha, of pairs of multi-label items that share no label.
         proxy_lr: Rate of the proxies, which are trained by SGD.
+        tower_lr: Learning rate of the towers of `clip`.
+        clip: Folder or hub repository of a CLIP checkpoint whose towers are trained, on pixels and word
+            pieces; "" reads features.
+        clip_config: Its configuration, which fills itself in.
     """
 
     similarity = "hamming"
+    start_files = ("clip",)
 
     image_dim: int = 512
     text_dim: int = 512
@@ -72,24 +87,39 @@ class DSPH(Learner):
     batch_size: int = 128
     lr: float = 1e-3
     proxy_lr: float = 0.02
+    tower_lr: float = 1e-5
+    clip: str = ""
+    clip_config: str = ""
 
     def __post_init__(self) -> None:
+        towers = clip_towers(self.clip, self.clip_config)
+        if towers is not None:
+            self.clip_config, self.image_dim, self.text_dim = towers.config, towers.dim, towers.dim
         self.image_net, self.text_net = (
             nn.Sequential(_linear(width, self.bits), nn.Dropout(self.dropout), nn.Tanh())
             for width in (self.image_dim, self.text_dim)
         )
+        if towers is not None:
+            self.image_net = nn.Sequential(towers.image, self.image_net)
+            self.text_net = nn.Sequential(towers.text, self.text_net)
         self.proxies = nn.Linear(self.bits, self.classes, bias=False)
         nn.init.kaiming_normal_(self.proxies.weight, mode="fan_out")
         self.total_steps = 1
+
+    @property
+    def reads(self) -> dict[str, InputKind]:
+        """Pixels and word pieces where there are towers."""
+        return reads_of(self.clip_config)
 
     def prepare(self, split: Split) -> None:
         """Count the steps, which the optimiser's schedule needs."""
         self.total_steps = self.epochs * ceil(len(split.pairs) / self.batch_size)
 
     def optimizer(self) -> torch.optim.Optimizer:
-        """BertAdam for the heads and SGD for the proxies, on one backward pass."""
+        """BertAdam for heads and towers, each at its rate, and SGD for the proxies, on one backward pass."""
+        groups = rates(self.image_net, self.text_net, tower_lr=self.tower_lr)
         return Together(
-            BertAdam(self.trainable("image_net", "text_net"), self.lr, total=self.total_steps),
+            BertAdam(groups, self.lr, total=self.total_steps),
             torch.optim.SGD(self.proxies.parameters(), lr=self.proxy_lr, momentum=0.9, weight_decay=5e-4),
         )
 

@@ -3,18 +3,26 @@
 Paper: "... Upon Vision-Language Pre-trained Models", WSDM 2023, pages 456-464
 Code: alibaba/EasyNLP@a4ee956 (examples/agree)
 Tables: survey Table 4, which counts it among multimodal language models; it is none
-Inputs: image features and text features (the paper: CLIP ViT-L/14 on pixels and words)
+Inputs: image features and text features; or, as in the paper, pictures and texts themselves, with CLIP
+  ViT-L/14 fine-tuned (agree:clip)
 Learns from: pairs
 
 A fine-tuned dual tower that is also taught that a pair fits worse when an entity is masked on either side.
 After the search, the lists of both directions are made to agree: a hit that does not find its query back
 falls behind those that do (text-image bi-directional re-ranking).
 
+`agree:clip` trains both towers of a CLIP checkpoint (`--set clip=FOLDER`, or a repository of the hub) and its
+logit scale, from pixels and up to 77 word pieces, with the paper's recipe and nothing added to CLIP.
+
 Differs from the paper:
-- Entities, their boxes and the pictures of Visual Genome are not at hand for feature vectors, so what is
-  masked is a random piece of the vector, as the released code masks a random square where it found no entity;
-  the terms that need an entity's name are left out of the objective and are functions here (`prompt_loss`,
-  `entity_guided`).
+- Entities, their boxes and the pictures of Visual Genome are not at hand. In `agree:clip` what is masked is a
+  random square of the picture, as in the released code where it found no entity, and one random word piece,
+  which becomes number 0 ("!" in CLIP's vocabulary) where that code puts "[MASK]" for an entity; with features
+  it is a random piece of the vector. The terms that need an entity's name (L_prompt, L_da, L_da_mask) are
+  left out of the objective; `prompt_loss` and `entity_guided` are functions here.
+- With features the towers are frozen, each side learns a head of two layers, and the optimiser is Adam.
+- The 10,000 steps of warm-up are at most a tenth of the training, for small data sets. The epoch is chosen by
+  validation; the authors take the second.
 - The masking terms send gradients into the encoders; `released=True` detaches them as the code does, by
   accident.
 """
@@ -22,7 +30,8 @@ Differs from the paper:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from math import ceil, log
 from typing import Any
 
 import numpy as np
@@ -32,8 +41,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from diptych.core import Rows
-from diptych.data.base import Split
+from diptych.data.base import InputKind, Split
 from diptych.learner import Learner
+from diptych.nets.clip_towers import CLIP_MEAN, ClipTexts, clip_towers, reads_of
+from diptych.nets.optimizers import WarmedAdamW
 from diptych.nets.scaling import Scaling, fit_scaling
 from diptych.trainer import Batch
 
@@ -50,7 +61,9 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
         "batch_size": 50,
         "lr": 2e-3,
     },
+    "clip": {"clip": "openai/clip-vit-large-patch14", "epochs": 50, "batch_size": 32, "lr": 1e-5},
 }
+FEATURES: Mapping[str, str] = {"clip": "image=pixels,text=tokens:77@{clip}"}
 RECIPES: Mapping[str, Mapping[str, Any]] = {}
 
 
@@ -69,10 +82,14 @@ class AGREE(Learner):
         agree_depth: How many hits of both directions are made to agree; 0 leaves the lists alone.
         scaling: "none", "global" or "standard", see `diptych.nets.scaling`.
         released: Detach the masking terms, as the released code does.
+        warmup: Steps in which the rate of `clip` rises, at most a tenth of all.
+        weight_decay: Of the weights of `clip`; biases, layer norms and the logit scale have none.
+        clip: Folder or hub repository of a CLIP checkpoint whose towers are trained, on pixels and word
+            pieces; "" reads features.
+        clip_config: Its configuration, which fills itself in.
     """
 
-    image_net: nn.Sequential = field(init=False, repr=False)
-    text_net: nn.Sequential = field(init=False, repr=False)
+    start_files = ("clip",)
 
     image_dim: int = 768
     text_dim: int = 768
@@ -88,16 +105,56 @@ class AGREE(Learner):
     epochs: int = 50
     batch_size: int = 128
     lr: float = 1e-4
+    warmup: int = 10_000
+    weight_decay: float = 0.1
+    clip: str = ""
+    clip_config: str = ""
 
     def __post_init__(self) -> None:
-        self.image_net = _tower(self.image_dim, self.hidden_dim, self.dim, self.scaling)
-        self.text_net = _tower(self.text_dim, self.hidden_dim, self.dim, self.scaling)
-        self.scale = _Scale()
+        towers = clip_towers(self.clip, self.clip_config)
+        if towers is None:
+            self.image_net = _tower(self.image_dim, self.hidden_dim, self.dim, self.scaling)
+            self.text_net = _tower(self.text_dim, self.hidden_dim, self.dim, self.scaling)
+            self.scale = _Scale()
+        else:
+            self.clip_config, self.dim = towers.config, towers.dim
+            self.image_net, self.text_net = towers.image, towers.text
+            self.scale = _HeldScale(towers.log_scale)
+        self.total_steps = 1
+
+    @property
+    def reads(self) -> dict[str, InputKind]:
+        """Pixels and word pieces where CLIP itself is trained."""
+        return reads_of(self.clip_config)
 
     def prepare(self, split: Split) -> None:
-        """Take the statistics of the training features."""
-        fit_scaling(self.image_net, self.features(split.image, "image"))
-        fit_scaling(self.text_net, self.features(split.text, "text"))
+        """Take the statistics of the training features, or count the steps for CLIP's schedule."""
+        self.total_steps = self.epochs * ceil(len(split.pairs) / self.batch_size)
+        if not self.clip_config:
+            fit_scaling(self.image_net, self.features(split.image, "image"))
+            fit_scaling(self.text_net, self.features(split.text, "text"))
+
+    def optimizer(self) -> torch.optim.Optimizer:
+        """Adam over the heads; for CLIP itself AdamW, with decay of its weights only."""
+        if not self.clip_config:
+            return super().optimizer()
+        modules = [module for net in self.networks.values() for module in net.modules()]
+        norms = {id(p) for m in modules if isinstance(m, nn.LayerNorm) for p in m.parameters()}
+        plain: list[nn.Parameter] = []
+        decayed: list[nn.Parameter] = []
+        for net in self.networks.values():
+            for name, parameter in net.named_parameters():
+                free = id(parameter) in norms or net is self.scale or name.endswith("bias")
+                (plain if free else decayed).append(parameter)
+        return WarmedAdamW(
+            [{"params": plain, "weight_decay": 0.0}, {"params": decayed}],
+            self.lr,
+            total=self.total_steps,
+            warmup=min(self.warmup, self.total_steps // 10),
+            betas=(0.9, 0.98),
+            eps=1e-6,
+            weight_decay=self.weight_decay,
+        )
 
     def objective(self, batch: Batch) -> dict[str, Tensor]:
         """L_clip, L_mask and L_vg_mask."""
@@ -105,7 +162,7 @@ class AGREE(Learner):
         image, text = self._encoded(batch.image, batch.text)
         same = batch.image_row[:, None] == batch.image_row[None]
         whole = scale * (image * text).sum(dim=1)
-        masked_image, masked_text = self._encoded(self._masked(batch.image), self._masked(batch.text))
+        masked_image, masked_text = self._encoded(*self._without(batch))
         without_text = scale * (image * masked_text).sum(dim=1)
         without_image = scale * (masked_image * text).sum(dim=1)
         return {
@@ -118,6 +175,12 @@ class AGREE(Learner):
         return functional.normalize(self.image_net(image), dim=1), functional.normalize(
             self.text_net(text), dim=1
         )
+
+    def _without(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Images and texts of the batch, with a random part of each masked."""
+        if isinstance(self.text_net, ClipTexts):
+            return without_square(batch.image), without_piece(batch.text, self.text_net.ends(batch.text))
+        return self._masked(batch.image), self._masked(batch.text)
 
     def _masked(self, rows: Tensor) -> Tensor:
         """The rows with one random piece each set to zero."""
@@ -134,18 +197,57 @@ class AGREE(Learner):
 class _Scale(nn.Module):
     """exp(logit scale), at most 100."""
 
-    def __init__(self) -> None:
+    def __init__(self, start: float = float(np.log(1 / 0.07))) -> None:
         super().__init__()
-        self.log = nn.Parameter(torch.tensor(float(np.log(1 / 0.07))))
+        self.log = nn.Parameter(torch.tensor(start))
 
     def forward(self) -> Tensor:
         return self.log.exp().clamp(max=100)
+
+
+class _HeldScale(_Scale):
+    """The same for the scale of a trained CLIP, which starts at the limit.
+
+    As in the released code the parameter is put back to ln 100, so that it still has a gradient there.
+    """
+
+    def forward(self) -> Tensor:
+        with torch.no_grad():
+            self.log.clamp_(max=log(100))
+        return self.log.exp()
 
 
 def _tower(inputs: int, hidden: int, dim: int, scaling: str) -> nn.Sequential:
     return nn.Sequential(
         Scaling(inputs, scaling), nn.Linear(inputs, hidden), nn.GELU(), nn.Linear(hidden, dim)
     )
+
+
+def without_square(pixels: Tensor) -> Tensor:
+    """Pictures (b, 3, s, s) uint8 with a random square each in CLIP's mean colour, which it sees as zero.
+
+    The square is 32 of 224 pixels wide; its upper left corner is anywhere, so it may hang over the border.
+    """
+    size = pixels.shape[-1]
+    width = max(round(size * 32 / 224), 1)
+    corner = torch.randint(size, (len(pixels), 2, 1), device=pixels.device)
+    place = torch.arange(size, device=pixels.device)
+    inside = (place >= corner) & (place < corner + width)  # (b, 2, s): rows and columns
+    square = inside[:, 0, :, None] & inside[:, 1, None, :]
+    mean = (255 * torch.tensor(CLIP_MEAN, device=pixels.device)).round().to(pixels.dtype)
+    return torch.where(square[:, None], mean.view(3, 1, 1), pixels)
+
+
+def without_piece(tokens: Tensor, ends: Tensor) -> Tensor:
+    """Texts (b, n) with one random piece between start and end token each replaced by number 0.
+
+    Args:
+        tokens: (b, n) int64.
+        ends: (b,) where the end tokens are; a text with nothing before it stays.
+    """
+    place = torch.arange(tokens.shape[1], device=tokens.device)
+    chosen = 1 + (torch.rand(len(tokens), device=tokens.device) * (ends - 1)).long()
+    return tokens.masked_fill((place == chosen[:, None]) & (place < ends[:, None]), 0)
 
 
 def contrastive(logits: Tensor, same: Tensor) -> Tensor:
