@@ -216,8 +216,12 @@ class Learner:
         except ValueError:  # pictures of different sizes
             fits = False
         if len(values) == 0:
-            size = self.parameters.get("image_size", 224)
-            return np.zeros((0, 3, size, size), np.uint8) if kind == "pixels" else np.zeros((0, 1), np.int64)
+            size, length = self.parameters.get("image_size", 224), self.parameters.get("text_length", 1)
+            return (
+                np.zeros((0, 3, size, size), np.uint8)
+                if kind == "pixels"
+                else np.zeros((0, length), np.int64)
+            )
         if not fits:
             raise UsageError(
                 f"{self.name} encodes {kind} of {side}s, not {side}s themselves; train with "
