@@ -61,6 +61,7 @@ class Plan:
         seeds: Each system is trained once with each.
         systems: Names by half, baselines first.
         baselines: Those among them that are no trained systems.
+        deterministic: Those whose result no seed changes; they are computed with the first.
         bits: Code lengths of the hashing half.
         entries: The data sets.
         settings: What differs from the systems' own recipes, in order; later ones win.
@@ -70,6 +71,7 @@ class Plan:
     seeds: Sequence[int]
     systems: Mapping[str, Sequence[str]]
     baselines: Sequence[str]
+    deterministic: Sequence[str]
     bits: Sequence[int]
     entries: Sequence[Entry]
     settings: Sequence[Settings]
@@ -77,7 +79,7 @@ class Plan:
     def cells(self, entry: Entry, system: str) -> Iterator[tuple[int, Cell]]:
         """Bits (0 for real values) and cell, for every code length and seed."""
         for bits in self.lengths(entry):
-            for seed in self.seeds:
+            for seed in self.seeds[:1] if system in self.deterministic else self.seeds:
                 yield bits, self.cell(entry, system, bits, seed)
 
     def lengths(self, entry: Entry) -> Sequence[int]:
@@ -120,6 +122,7 @@ def ours() -> Plan:
             "hashing": (*content["hashing_baselines"], *content["hashing"]),
         },
         baselines=(*content["baselines"], *content["hashing_baselines"]),
+        deterministic=tuple(content["deterministic"]),
         bits=tuple(content["bits"]),
         entries=tuple(Entry(**entry) for entry in content["data"]),
         settings=tuple(Settings(**settings) for settings in content["settings"]),
