@@ -12,7 +12,19 @@ from diptych import catalogue
 from diptych.data.base import Split
 from diptych.data.planted import Planted
 from diptych.errors import BadParameter
-from diptych.systems.real_valued.cots import COTS, Queues, disagreement, follow, log_match, trusted
+from diptych.features import extract, named
+from diptych.nets.tokens import Words
+from diptych.systems.real_valued.cots import (
+    COTS,
+    VARIANTS,
+    PatchCodes,
+    Queues,
+    disagreement,
+    follow,
+    log_match,
+    trusted,
+)
+from diptych.testing.materials import drawn
 from diptych.trainer import Trainer
 
 TINY: dict[str, Any] = {
@@ -117,3 +129,110 @@ def test_filter_finds_shuffled_pairs() -> None:
     positive = (system.encode_image(train.image) * system.encode_text(text)).sum(axis=1)
     out = ~trusted(torch.from_numpy(positive), system.queues.recent(), kappa=1.0).numpy()
     assert out[wrong].mean() > 2 * np.delete(out, wrong).mean()
+
+
+def raw(size: int, **counts: int) -> tuple[Split, Split]:
+    """Drawn pictures with captions as pixels and word pieces, to learn from and to be asked."""
+    learn, ask = drawn(**counts, size=48)
+    readers = named(f"image=pixels:{size},text=tokens:24").made
+    readers["text"].fit(learn.text)
+    return extract(learn, **readers), extract(ask, **readers)
+
+
+TEXTS = torch.tensor(
+    [[1, 7, 8, 9, 2, 0, 0], [1, 9, 2, 0, 0, 0, 0], [1, 5, 6, 7, 8, 9, 2], [1, 2, 0, 0, 0, 0, 0]]
+)
+
+
+def words() -> Any:
+    torch.manual_seed(0)
+    return catalogue.load("cots:raw-tiny", text_length=7, vocabulary=10).text_net.eval()
+
+
+def test_only_words_are_hidden() -> None:
+    tower = words()
+    for share in (0.0, 0.15, 0.5, 1.0):
+        for _ in range(20):
+            masked = tower.hide(TEXTS, share)
+            assert not masked[TEXTS <= 2].any()  # padding, and the two special pieces
+            expected = [max(1, round(share * count)) for count in (3, 1, 5)] + [0]
+            assert masked.sum(dim=1).tolist() == expected
+    shares = torch.stack([tower.hide(TEXTS, 0.2)[2] for _ in range(400)]).float().mean(dim=0)
+    assert shares[1:6].tolist() == pytest.approx([0.2] * 5, abs=0.08)
+
+
+def test_a_hidden_word_is_guessed_from_the_others() -> None:
+    tower = words()
+    masked = torch.zeros_like(TEXTS, dtype=torch.bool)
+    masked[0, 2] = masked[2, 4] = True
+    other = TEXTS.clone()
+    other[0, 2], other[2, 4] = 3, 4
+    assert torch.equal(tower.hidden(TEXTS, masked), tower.hidden(other, masked))
+    assert not torch.allclose(tower.hidden(TEXTS), tower.hidden(other))
+    assert tower.codes(tower.reader.pieces(TEXTS), masked).tolist() == [8, 8]
+
+
+def test_padding_changes_nothing() -> None:
+    tower = words()
+    before = tower(TEXTS)
+    with torch.no_grad():
+        tower.reader.embed.weight[0] = 5.0
+    assert torch.allclose(tower(TEXTS), before, atol=1e-5)
+
+
+def test_the_loss_of_words_literally() -> None:
+    system = catalogue.load("cots:raw-tiny", text_length=7, vocabulary=10, seed=1)
+    partner = torch.randn(4, 32)
+    torch.manual_seed(3)
+    found = system.text_guess(system.text_net, TEXTS, partner, 0.4)
+    torch.manual_seed(3)
+    masked = system.text_net.hide(TEXTS, 0.4)
+    states = system.text_net.hidden(TEXTS, masked)
+    terms = []
+    for row, place in masked.nonzero().tolist():
+        guess = system.text_guess.head(states[row, place] + system.text_guess.partner(partner[row]))
+        terms.append(-guess.log_softmax(dim=0)[TEXTS[row, place]])
+    assert found.item() == pytest.approx(torch.stack(terms).mean().item(), rel=1e-5)
+    nothing = system.text_guess(system.text_net, TEXTS[3:], partner[3:], 0.4)
+    assert nothing.item() == 0
+
+
+def test_the_token_of_a_patch_is_the_nearest_training_patch() -> None:
+    codes = PatchCodes(3, 2)
+    rows = np.arange(6, dtype=np.uint8)[:, None]  # pictures of two patches: the number, and its square
+    codes.take(rows, lambda x: torch.stack([x.repeat(1, 2), (x.int() ** 2).repeat(1, 2)], dim=1).float())
+    assert codes.codebook.tolist() == [[0, 0], [4, 4], [25, 25]]  # patches 0, 5 and 11 of twelve
+    pieces = torch.tensor([[[1.0, 1], [30, 20]], [[2.5, 2.5], [14, 14]]])
+    masked = torch.tensor([[True, True], [True, False]])
+    assert codes(pieces, masked).tolist() == [0, 2, 1]
+
+
+def test_training_patches_are_taken() -> None:
+    learn, _ = raw(32, train=8, test=1)
+    system = catalogue.load("cots:raw-tiny")
+    system.prepare(learn)
+    pieces = system.image_net.reader.pieces(torch.from_numpy(np.array(learn.image)))
+    codebook = system.image_net.codes.codebook
+    assert torch.equal(codebook[0], pieces[0, 0])
+    assert torch.equal(codebook[-1], pieces[-1, -1])
+    assert torch.equal(system.image_key.codes.codebook, codebook)
+
+
+def test_sizes_of_the_paper() -> None:
+    with torch.device("meta"):
+        system = COTS(**VARIANTS["raw"])
+    assert system.reads == {"image": "pixels", "text": "tokens"}
+    assert isinstance(system.text_net.reader, Words)
+    assert system.image_net.reader.count == 196
+    blocks = 12 * 7_087_872  # of ViT-B and of BERT-base
+    for tower, own in ((system.image_net, 2 * 768), (system.text_net, 0)):
+        assert sum(p.numel() for p in tower.encoder.parameters()) == blocks + own
+    assert system.image_guess.head[2].out_features == 8192
+    assert system.text_guess.head[2].out_features == 30522
+
+
+def test_other_inputs_are_refused() -> None:
+    with pytest.raises(BadParameter, match="features or raw"):
+        COTS(inputs="pixels")
+    with pytest.raises(BadParameter, match="patches of 5"):
+        catalogue.load("cots:raw-tiny", patch=5)

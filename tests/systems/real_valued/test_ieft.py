@@ -10,9 +10,12 @@ import torch
 
 from diptych import catalogue
 from diptych.core import Encoder, Scorer
+from diptych.data.base import Split
 from diptych.data.planted import Planted
 from diptych.errors import BadParameter
+from diptych.features import extract, named
 from diptych.systems.real_valued import ieft
+from diptych.testing.materials import drawn
 from diptych.trainer import Batch, Trainer
 
 
@@ -66,3 +69,83 @@ def test_it_over_fits_eight_pairs() -> None:
     pairs = np.array([[3, 5], [0, 1]])
     found = system.score_pairs(split.image, split.text, pairs)
     assert found == pytest.approx(scores[[3, 0], [5, 1]], abs=1e-4)
+
+
+def raw(size: int, **counts: int) -> tuple[Split, Split]:
+    """Drawn pictures with captions as pixels and word pieces, to learn from and to be asked."""
+    learn, ask = drawn(**counts, size=48)
+    readers = named(f"image=pixels:{size},text=tokens:24").made
+    readers["text"].fit(learn.text)
+    return extract(learn, **readers), extract(ask, **readers)
+
+
+def test_it_over_fits_eight_pictures_and_their_captions() -> None:
+    """The specification's tiny configuration: pictures of 96 points in patches of 32."""
+    learn, _ = raw(96, train=48, test=1)
+    texts = np.asarray(learn.text)
+    rows = np.sort(np.unique(texts, axis=0, return_index=True)[1])[:8]
+    split = learn.take(rows)
+    system = catalogue.load("ieft:raw-tiny", seed=0, epochs=70, batch_size=8, false_texts=7)
+    system.fit(split, Trainer(seed=0, quiet=True))
+    scores = system.score(split.image, split.text)
+    assert (scores.argmax(axis=1) == np.arange(8)).all()
+    assert (scores.argmax(axis=0) == np.arange(8)).all()
+    # What stands where no word is changes nothing, whatever was learned.
+    assert (np.asarray(split.text) == 0).any()
+    with torch.no_grad():
+        system.text_net.embed.weight[0] = 5.0
+    np.testing.assert_allclose(system.score(split.image, split.text), scores, atol=1e-5)
+    assert system.score(split.image[:0], split.text).shape == (0, 8)
+
+
+def test_the_same_words_are_no_false_caption() -> None:
+    """With a zero head the loss is the logarithm of one more than the false captions of every image."""
+    system = catalogue.load("ieft:raw-tiny", seed=0, vocabulary=10)
+    torch.nn.init.zeros_(system.joint.rank.weight)
+    texts = torch.zeros(4, 24, dtype=torch.int64)
+    texts[:, :4] = torch.tensor([[1, 5, 2, 0], [1, 5, 2, 0], [1, 6, 7, 2], [1, 8, 2, 0]])
+    pixels = torch.zeros(4, 3, 96, 96, dtype=torch.uint8)
+
+    def loss(rows: list[int]) -> float:
+        own = torch.arange(len(rows))
+        batch = Batch(own, own, own, pixels[rows], texts[rows], torch.zeros(len(rows), 0))
+        return system.objective(batch)["rank"].item()
+
+    assert loss([0, 2, 3]) == pytest.approx(math.log(3))
+    assert loss([0, 1, 2, 3]) == pytest.approx(math.log(3))  # not ln 4
+    assert loss([0, 1, 2]) == pytest.approx(math.log(2))
+    assert loss([0, 1]) == pytest.approx(0)
+
+
+def test_patches_lie_on_their_grid() -> None:
+    """The convolution sees a neighbour in the picture, above and beside, and nothing further."""
+    system = catalogue.load("ieft:raw-tiny", seed=0)
+    enhance = system.joint.enhance[0].eval()
+    for name in ("expand", "depthwise", "project"):
+        torch.nn.init.constant_(getattr(enhance.gate, name).weight, 0.1)
+    square = torch.randn(1, 9, 48)
+    other = square.clone()
+    other[0, 0] += torch.randn(48)  # above, on the left
+    with torch.no_grad():
+        changed = [
+            enhance.gate(part.transpose(1, 2).unflatten(2, (3, 3))).flatten(2) for part in (square, other)
+        ]
+    moved = (changed[0] != changed[1]).any(dim=1)[0]
+    assert moved.tolist() == [True, True, False, True, True, False, False, False, False]
+
+
+def test_sizes_of_the_paper_for_pictures() -> None:
+    with torch.device("meta"):
+        system = ieft.IEFT(**ieft.VARIANTS["raw"])
+    assert system.reads == {"image": "pixels", "text": "tokens"}
+    assert (system.image_net.count, system.grid, system.words) == (144, 12, 40)
+    assert sum(p.numel() for p in system.joint.blocks.parameters()) == 6 * 7_087_872
+    assert len(system.joint.enhance) == 3
+    assert system.joint.place is None
+
+
+def test_other_inputs_are_refused() -> None:
+    with pytest.raises(BadParameter, match="features or raw"):
+        ieft.IEFT(inputs="pixels")
+    with pytest.raises(BadParameter, match="patches of 40"):
+        catalogue.load("ieft:raw-tiny", patch=40, channel_heads=1)

@@ -9,10 +9,14 @@ import pytest
 import torch
 
 from diptych import catalogue
+from diptych.data.base import Split
 from diptych.data.planted import Planted
+from diptych.errors import BadParameter
 from diptych.evaluation import evaluate
+from diptych.features import extract, named
 from diptych.systems.real_valued import team
-from diptych.trainer import Trainer
+from diptych.testing.materials import drawn
+from diptych.trainer import Batch, Trainer
 
 
 def test_word_score_leaves_padding_out() -> None:
@@ -95,3 +99,113 @@ def test_it_over_fits_what_it_saw_and_reranking_keeps_the_first_hits() -> None:
         scores[[3, 0], [5, 1]], abs=1e-4
     )
     assert evaluate(system, Planted(), rank=False).main()["image to text"] > 0
+
+
+def raw(size: int, **counts: int) -> tuple[Split, Split]:
+    """Drawn pictures with captions as pixels and word pieces, to learn from and to be asked."""
+    learn, ask = drawn(**counts, size=48)
+    readers = named(f"image=pixels:{size},text=tokens:24").made
+    readers["text"].fit(learn.text)
+    return extract(learn, **readers), extract(ask, **readers)
+
+
+@pytest.fixture(scope="module")
+def asked() -> tuple[Any, Split]:
+    """An untrained system that reads pixels and tokens, and something to ask it."""
+    return catalogue.load("team:raw-tiny", seed=0), raw(32, train=32, test=6)[1]
+
+
+def test_padded_words_change_no_score(asked: tuple[Any, Split]) -> None:
+    system, split = asked
+    assert (np.asarray(split.text) == 0).any()
+    before = system.score(split.image, split.text), system.encode_text(split.text)
+    kept = system.text_net.tokens.embed.weight[0].clone()
+    with torch.no_grad():
+        system.text_net.tokens.embed.weight[0] = 5.0
+    after = system.score(split.image, split.text), system.encode_text(split.text)
+    with torch.no_grad():
+        system.text_net.tokens.embed.weight[0] = kept
+    for one, other in zip(before, after, strict=True):
+        np.testing.assert_allclose(other, one, atol=1e-5)
+
+
+def test_scores_of_pictures_literally(asked: tuple[Any, Split]) -> None:
+    """Word by word, [CLS] and [SEP] included; the order of the image's tokens, [CLS] first, is no matter."""
+    system, split = asked
+    pixels = torch.from_numpy(np.array(split.image))
+    numbers = torch.from_numpy(np.array(split.text).astype(np.int64))
+    nets = (system.image_net.eval(), system.text_net.eval())
+    system.alignment.eval()
+    with torch.no_grad():
+        image, text = nets[0].states(pixels[:1]), nets[1].states(numbers[:1])
+        assert image.shape == (1, 1 + 16, 64)
+        count = int((numbers[0] != 0).sum())
+        total = 0.0
+        state = torch.zeros(1, count, 64)
+        for block in system.alignment.blocks:  # only the words that there are
+            state = block(state, text[:, :count], image[:, torch.randperm(17)], None)
+            rebuilt, word = system.alignment.rebuilt(state), system.alignment.word(text[:, :count])
+            total += float(torch.nn.functional.cosine_similarity(rebuilt, word, dim=-1).mean())
+    assert float(system.score(split.image[:1], split.text[:1])[0, 0]) == pytest.approx(total, abs=1e-5)
+
+
+def test_large_galleries_are_scored_part_by_part(
+    asked: tuple[Any, Split], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system, split = asked
+    pairs = np.array([[5, 1], [0, 0], [3, 5], [0, 2], [5, 1]])
+    whole = system.score_pairs(split.image, split.text, pairs)
+    monkeypatch.setattr(team, "_FLOATS", 2 * 17 * 64)  # two pictures
+    np.testing.assert_allclose(system.score_pairs(split.image, split.text, pairs), whole, atol=1e-5)
+    assert system.score_pairs(split.image, split.text, pairs[:0]).shape == (0,)
+
+
+def test_places_of_patches_and_words_matter(asked: tuple[Any, Split]) -> None:
+    system, split = asked
+    turned = np.ascontiguousarray(np.array(split.image)[..., ::-1])
+    assert not np.allclose(system.encode_image(turned), system.encode_image(split.image), atol=1e-3)
+    text = np.array(split.text)
+    text[:, [1, 2]] = text[:, [2, 1]]
+    assert not np.allclose(system.encode_text(text), system.encode_text(split.text), atol=1e-3)
+
+
+def test_other_texts_bring_their_own_padding(asked: tuple[Any, Split]) -> None:
+    """The negatives are scored as the pairs that they are."""
+    system, split = asked
+    rows = torch.arange(4)
+    numbers = torch.from_numpy(np.array(split.text).astype(np.int64))[:4]
+    numbers[1, 3:] = 0
+    pixels = torch.from_numpy(np.array(split.image))[:4]
+    system.alignment.eval()
+    others = torch.tensor([1, 2, 3, 0])
+    system._negatives = lambda logits, same: (others, others)
+    found = system.objective(Batch(rows, rows, rows, pixels, numbers, torch.zeros(4, 0)))["token"]
+    del system._negatives
+    texts = np.asarray(numbers.numpy(), np.uint32)
+    images = np.asarray(pixels.numpy())
+    place = np.arange(4)
+    kinds = [(place, place), (others.numpy(), place), (place, others.numpy())]
+    with torch.no_grad():
+        scores = []
+        for image, text in kinds:
+            states = system.image_net.states(torch.from_numpy(images[image]))
+            read = torch.from_numpy(texts[text].astype(np.int64))
+            padding = system.text_net.padding(read)
+            scores.append(system.alignment(system.text_net.states(read), states, padding))
+        expected = team.token_loss(torch.stack(scores, dim=-1), system.scales.of(1))
+    assert found.item() == pytest.approx(expected.item(), rel=1e-4)
+
+
+def test_sizes_of_the_paper() -> None:
+    with torch.device("meta"):
+        system = team.TEAM(**team.VARIANTS["raw"])
+    assert system.reads == {"image": "pixels", "text": "tokens"}
+    assert (system.image_net.count, system.text_net.count) == (257, 30)
+    blocks = 12 * 7_087_872  # of DeiT-B and of BERT-base
+    for tower, own in ((system.image_net, 2 * 768), (system.text_net, 0)):
+        assert sum(p.numel() for p in tower.encoder.parameters()) == blocks + own
+
+
+def test_other_inputs_are_refused() -> None:
+    with pytest.raises(BadParameter, match="features or raw"):
+        team.TEAM(inputs="pixels")

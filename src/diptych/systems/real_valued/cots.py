@@ -3,7 +3,7 @@
 Paper: CVPR 2022, pages 15692-15701 (title ends "for Cross-Modal Retrieval"); arXiv 2204.07441
 Code: none
 Tables: 1
-Inputs: image features and text features
+Inputs: pictures and texts (variants raw, raw-tiny), or image features and text features
 Learns from: pairs
 
 Two transformers, one a side, never see each other's tokens. They learn to tell their partner from queues of
@@ -11,10 +11,16 @@ keys that slowly moving copies of them made (instance level), to guess masked to
 own and the partner's global vector (token level), and to agree on how likely each queued pair is (task
 level). Pairs that are unusually dissimilar are left out.
 
+`cots:raw` reads pixels in patches and word pieces as the paper does; `cots` and `cots:tiny` read features.
+
 Differs from the paper:
-- A side's tokens are pieces of its feature vector, each embedded on its own, instead of patches and words.
-- The discrete token of a piece is the nearest of `codes` training pieces in the same place, instead of a word
-  or the output of a variational auto-encoder.
+- The discrete token of a patch is the nearest of `codes` training patches, instead of the output of a
+  variational auto-encoder, whose weights are not at hand; that of a word is the word piece itself, as in the
+  paper.
+- The variants that read pictures start from drawn weights, do not augment pictures, and learn their word
+  pieces from the training texts unless `tokens@FOLDER` brings BERT's.
+- In the variants that read features, a side's tokens are pieces of its feature vector, each embedded on its
+  own, and the discrete token of a piece is the nearest of `codes` training pieces in the same place.
 - There is no official code: temperature, weights, queue length, and the filter's rule (mean - kappa
   deviations of recent positive similarities) are our reading of the paper.
 - The contrastive vectors come from an unmasked pass.
@@ -23,18 +29,21 @@ Differs from the paper:
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from diptych.data.base import Split
+from diptych.data.base import InputKind, Split
 from diptych.errors import BadParameter
 from diptych.learner import Learner
 from diptych.nets.scaling import Scaling, fit_scaling
+from diptych.nets.tokens import Patches, Words
+from diptych.nets.transformer import Transformer
 from diptych.trainer import Batch, Trainer
 
 __all__ = ["COTS"]
@@ -55,8 +64,29 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
         "batch_size": 50,
         "lr": 1e-3,
     },
+    "raw": {"inputs": "raw", "codes": 8192},
+    "raw-tiny": {
+        "inputs": "raw",
+        "image_size": 32,
+        "patch": 8,
+        "text_length": 24,
+        "vocabulary": 512,
+        "width": 64,
+        "layers": 1,
+        "heads": 4,
+        "dim": 32,
+        "codes": 64,
+        "queue": 32,
+        "momentum": 0.9,
+        "epochs": 16,
+        "batch_size": 16,
+        "lr": 2e-3,
+    },
 }
-
+FEATURES: Mapping[str, str] = {
+    "raw": "image=pixels:224,text=tokens:40",
+    "raw-tiny": "image=pixels:32,text=tokens:24",
+}
 RECIPES: Mapping[str, Mapping[str, Any]] = {}
 
 
@@ -65,11 +95,14 @@ class COTS(Learner):
     """COTS.
 
     Args:
+        inputs: "features", or "raw" for pixels and word pieces.
         image_dim, text_dim: Dimensions of the input features.
+        image_size, patch: Width and height of the pictures and of their patches.
+        text_length, vocabulary: Word pieces of a text, and how many different ones there are.
         tokens: Pieces that a feature vector is cut into.
         width, layers, heads: Of each side's transformer.
         dim: Dimensions of the common space.
-        codes: Discrete tokens of each piece.
+        codes: Discrete tokens of each piece of a feature vector, or of the patches.
         queue: Keys in each queue.
         momentum: Share that the slow copies keep of themselves at each step.
         temperature: tau.
@@ -77,10 +110,22 @@ class COTS(Learner):
         token_weight, task_weight: Of the token and the task level, beside the instance level's 1.
         kappa: Deviations below the mean similarity at which a pair counts as noise, from the second epoch on.
         scaling: Of the features: "none", "global" or "standard", see `diptych.nets.scaling`.
+
+    Raises:
+        BadParameter: other inputs, more pieces than features, patches that do not fill a picture, or values
+            that cannot be.
     """
 
+    image_net: Tower = field(init=False, repr=False)
+    text_net: Tower = field(init=False, repr=False)
+
+    inputs: str = "features"
     image_dim: int = 768
     text_dim: int = 768
+    image_size: int = 224
+    patch: int = 16
+    text_length: int = 40
+    vocabulary: int = 30522
     tokens: int = 16
     width: int = 768
     layers: int = 12
@@ -101,34 +146,80 @@ class COTS(Learner):
     lr: float = 1e-4
 
     def __post_init__(self) -> None:
-        if not 1 <= self.tokens <= min(self.image_dim, self.text_dim):
+        if self.inputs not in ("features", "raw"):
+            raise BadParameter(f"inputs of COTS must be features or raw, not {self.inputs!r}")
+        if self.inputs == "features" and not 1 <= self.tokens <= min(self.image_dim, self.text_dim):
             raise BadParameter(
                 f"tokens of COTS must be from 1 to the smaller feature dimension "
                 f"({min(self.image_dim, self.text_dim)}), not {self.tokens}"
             )
         if self.queue < 1 or not 0 <= self.momentum <= 1 or self.temperature <= 0:
             raise BadParameter("COTS needs queue >= 1, momentum from 0 to 1 and temperature > 0")
-        self.image_net, self.text_net = self._tower(self.image_dim), self._tower(self.text_dim)
+        if self.inputs == "raw":
+            self.image_net, self.text_net = self._picture_tower(), self._word_tower()
+        else:
+            self.image_net, self.text_net = map(self._feature_tower, (self.image_dim, self.text_dim))
         self.image_key, self.text_key = _frozen(self.image_net), _frozen(self.text_net)
-        self.image_guess, self.text_guess = (Guess(self.dim, self.width, self.codes) for _ in range(2))
+        words = self.vocabulary if self.inputs == "raw" else self.codes
+        self.image_guess, self.text_guess = (
+            Guess(self.dim, self.width, codes) for codes in (self.codes, words)
+        )
         self.queues = Queues(self.queue, self.dim)
 
-    def _tower(self, inputs: int) -> Tower:
+    @property
+    def reads(self) -> dict[str, InputKind]:
+        """Pixels and tokens, or features."""
+        if self.inputs == "raw":
+            return {"image": "pixels", "text": "tokens"}
+        return {"image": "features", "text": "features"}
+
+    def _picture_tower(self) -> Tower:
+        """A vision transformer."""
         return Tower(
-            inputs, self.dim, tokens=self.tokens, width=self.width, layers=self.layers,
-            heads=self.heads, codes=self.codes, scaling=self.scaling,
+            Patches(self.image_size, self.patch, self.width),
+            _mask(self.width),
+            Transformer(self.width, self.layers, self.heads, norm_first=True),
+            nn.Linear(self.width, self.dim),
+            PatchCodes(self.codes, 3 * self.patch**2),
+        )
+
+    def _word_tower(self) -> Tower:
+        """BERT."""
+        return Tower(
+            Words(self.vocabulary, self.text_length, self.width),
+            _mask(self.width),
+            Transformer(self.width, self.layers, self.heads, norm_first=False),
+            nn.Linear(self.width, self.dim),
+            WordCodes(),
+        )
+
+    def _feature_tower(self, inputs: int) -> Tower:
+        """A transformer over the pieces of a vector."""
+        pieces, mask = Pieces(inputs, self.tokens, self.width, self.scaling), _mask(self.width)
+        layer = nn.TransformerEncoderLayer(
+            self.width, self.heads, 4 * self.width, dropout=0.0, activation="gelu", batch_first=True,
+            norm_first=True,
         )  # fmt: skip
+        norm = nn.LayerNorm(self.width)
+        return Tower(
+            pieces,
+            mask,
+            nn.TransformerEncoder(layer, self.layers, norm, enable_nested_tensor=False),
+            nn.Linear(self.width, self.dim),
+            PieceCodes(self.tokens, self.codes, pieces.size),
+        )
 
     def prepare(self, split: Split) -> None:
-        """Take the statistics and the discrete tokens of the training features."""
+        """Take the statistics and the discrete tokens of the training data."""
         for side, net, key in (
             ("image", self.image_net, self.image_key),
             ("text", self.text_net, self.text_key),
         ):
-            rows = self.features(getattr(split, side), side)
-            fit_scaling(net, rows)
-            assert isinstance(net, Tower)
-            net.take_codes(torch.from_numpy(rows).to(self.device))
+            rows = getattr(split, side)
+            if self.inputs == "features":
+                rows = self.features(rows, side)
+                fit_scaling(net, rows)
+            net.codes.take(rows, net.reader.pieces)
             key.load_state_dict(net.state_dict())
 
     def fit(self, split: Split, trainer: Trainer) -> Self:
@@ -164,7 +255,7 @@ class COTS(Learner):
         """The three levels, weighed; the task level only once the queues are full.
 
         Args:
-            image, text: Features (b, d) of pairs.
+            image, text: Features (b, d), or pixels and word pieces, of pairs.
             image_key, text_key: Their unit keys (b, dim), without gradient.
         """
         f, g = _unit(self.image_net(image)), _unit(self.text_net(text))
@@ -181,64 +272,159 @@ class COTS(Learner):
 
 
 class Tower(nn.Module):
-    """Cuts a vector into pieces, reads them with a transformer and projects its first output.
+    """Reads one side with a transformer, some tokens hidden if need be, and projects its first output.
 
     Args:
-        inputs, outputs: Dimensions of the vector and of the result.
-        tokens, width, layers, heads, codes, scaling: As in `COTS`.
+        reader: Turns the input into tokens.
+        mask: (width,) stands for a token that is hidden.
+        encoder: The transformer.
+        project: From its first output to the common space.
+        codes: The discrete tokens that are guessed.
     """
 
-    codebook: Tensor
-
     def __init__(
-        self, inputs: int, outputs: int, *, tokens: int, width: int, layers: int, heads: int, codes: int,
-        scaling: str,
-    ) -> None:  # fmt: skip
+        self,
+        reader: Pieces | Patches | Words,
+        mask: nn.Parameter,
+        encoder: nn.Module,
+        project: nn.Module,
+        codes: PieceCodes | PatchCodes | WordCodes,
+    ) -> None:
         super().__init__()
-        self.tokens, self.codes = tokens, codes
-        self.size = -(-inputs // tokens)
+        self.reader, self.mask, self.encoder = reader, mask, encoder
+        self.project, self.codes = project, codes
+
+    def hidden(self, x: Tensor, masked: Tensor | None = None) -> Tensor:
+        """Outputs (b, n, width), the global one first; tokens masked (b, tokens) are not seen.
+
+        Pieces and patches stand behind the global one, so that n = 1 + tokens; of words the first, [CLS], is
+        the global one.
+        """
+        tokens = self.reader.tokens(x)
+        if masked is not None:
+            tokens = torch.where(masked[..., None], self.mask, tokens)
+        states: Tensor = self.encoder(self.reader.placed(tokens), src_key_padding_mask=self.reader.padding(x))
+        return states
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(b, ...) to (b, outputs), not normalised."""
+        projected: Tensor = self.project(self.hidden(x)[:, 0])
+        return projected
+
+    def hide(self, x: Tensor, share: float) -> Tensor:
+        """(b, tokens), True for a random share of each item's tokens, at least one of those that there are.
+
+        Of a text, neither padding nor the first and the last piece, which are no words.
+        """
+        shape = (len(x), self.reader.count)
+        allowed = (
+            self.reader.inner(x)
+            if isinstance(self.reader, Words)
+            else torch.ones(shape, dtype=torch.bool, device=x.device)
+        )
+        there = allowed.sum(dim=1)
+        count = (share * there.double()).round().long().clamp(min=1).minimum(there)
+        order = torch.rand(shape, device=x.device).argsort(dim=1)
+        # Twice argsort is the rank among what is allowed; without anything forbidden, the order itself.
+        rank = order.masked_fill(~allowed, shape[1]).argsort(dim=1).argsort(dim=1)
+        return rank < count[:, None]
+
+
+class Pieces(nn.Module):
+    """A feature vector cut into pieces, each embedded alike, behind a token for all of it.
+
+    Args:
+        inputs: Features.
+        tokens: Pieces.
+        width: Of a token.
+        scaling: See `diptych.nets.scaling`.
+    """
+
+    def __init__(self, inputs: int, tokens: int, width: int, scaling: str) -> None:
+        super().__init__()
+        self.count, self.size = tokens, -(-inputs // tokens)
         self.scaling = Scaling(inputs, scaling)
         self.embed = nn.Linear(self.size, width)
         self.place = nn.Parameter(0.02 * torch.randn(1 + tokens, width))
-        self.mask = nn.Parameter(0.02 * torch.randn(width))
-        layer = nn.TransformerEncoderLayer(
-            width, heads, 4 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
-        )
-        self.encoder = nn.TransformerEncoder(layer, layers, nn.LayerNorm(width), enable_nested_tensor=False)
-        self.project = nn.Linear(width, outputs)
-        self.register_buffer("codebook", torch.randn(tokens, codes, self.size))
 
     def pieces(self, x: Tensor) -> Tensor:
         """(b, inputs) to (b, tokens, size), scaled; the last piece is padded with zeros."""
         x = self.scaling(x)
-        padded = functional.pad(x, (0, self.tokens * self.size - x.shape[1]))
-        return padded.reshape(len(x), self.tokens, self.size)
+        padded = functional.pad(x, (0, self.count * self.size - x.shape[1]))
+        return padded.reshape(len(x), self.count, self.size)
 
-    def hidden(self, x: Tensor, masked: Tensor | None = None) -> Tensor:
-        """Outputs (b, 1 + tokens, width), the global one first; tokens masked (b, tokens) are not seen."""
-        tokens = self.embed(self.pieces(x))
-        if masked is not None:
-            tokens = torch.where(masked[..., None], self.mask, tokens)
-        first = torch.zeros_like(tokens[:, :1])
-        states: Tensor = self.encoder(torch.cat([first, tokens], dim=1) + self.place)
-        return states
+    def tokens(self, x: Tensor) -> Tensor:
+        """(b, inputs) to (b, tokens, width), without places."""
+        tokens: Tensor = self.embed(self.pieces(x))
+        return tokens
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(b, inputs) to (b, outputs), not normalised."""
-        projected: Tensor = self.project(self.hidden(x)[:, 0])
-        return projected
+    def placed(self, tokens: Tensor) -> Tensor:
+        """(b, tokens, width) to (b, 1 + tokens, width), the whole vector's first."""
+        whole = torch.zeros_like(tokens[:, :1])
+        return torch.cat([whole, tokens], dim=1) + self.place
+
+    def padding(self, x: Tensor) -> Tensor | None:
+        """None: every piece means something."""
+        return None
+
+
+class PieceCodes(nn.Module):
+    """Discrete tokens of pieces: the nearest of training pieces in the same place."""
+
+    codebook: Tensor
+
+    def __init__(self, places: int, codes: int, size: int) -> None:
+        super().__init__()
+        self.register_buffer("codebook", torch.randn(places, codes, size))
 
     @torch.no_grad()
-    def take_codes(self, x: Tensor) -> None:
+    def take(self, rows: Any, pieces: Callable[[Tensor], Tensor]) -> None:
         """Make the pieces of evenly spaced training rows (n, inputs) the discrete tokens."""
-        rows = torch.linspace(0, len(x) - 1, self.codes, device=x.device).long()
-        self.codebook.copy_(self.pieces(x[rows]).transpose(0, 1))
+        chosen = torch.linspace(0, len(rows) - 1, self.codebook.shape[1]).long()
+        found = pieces(torch.from_numpy(rows)[chosen].to(self.codebook.device))
+        self.codebook.copy_(found.transpose(0, 1))
 
     @torch.no_grad()
-    def discrete(self, x: Tensor) -> Tensor:
-        """Discrete tokens (b, tokens) int64 of (b, inputs)."""
-        distance = torch.cdist(self.pieces(x).transpose(0, 1), self.codebook)  # (tokens, b, codes)
-        return distance.argmin(dim=2).T
+    def forward(self, pieces: Tensor, masked: Tensor) -> Tensor:
+        """Discrete tokens (m,) int64 of the m among pieces (b, tokens, size) that masked (b, tokens) says."""
+        distance = torch.cdist(pieces.transpose(0, 1), self.codebook)  # (tokens, b, codes)
+        return distance.argmin(dim=2).T[masked]
+
+
+class PatchCodes(nn.Module):
+    """Discrete tokens of patches: the nearest of training patches, wherever they were."""
+
+    codebook: Tensor
+
+    def __init__(self, codes: int, size: int) -> None:
+        super().__init__()
+        self.register_buffer("codebook", torch.randn(codes, size))
+
+    @torch.no_grad()
+    def take(self, rows: Any, pieces: Callable[[Tensor], Tensor]) -> None:
+        """Make evenly spaced patches of the training pictures (n, 3, h, w) the discrete tokens."""
+        places = pieces(torch.from_numpy(np.array(rows[:1])).to(self.codebook.device)).shape[1]
+        at = np.linspace(0, len(rows) * places - 1, len(self.codebook)).astype(np.int64)
+        for part in np.array_split(np.arange(len(at)), -(-len(at) // 256)):
+            row, place = np.divmod(at[part], places)
+            found = pieces(torch.from_numpy(np.array(rows[row])).to(self.codebook.device))
+            self.codebook[part] = found[np.arange(len(part)), place]
+
+    @torch.no_grad()
+    def forward(self, pieces: Tensor, masked: Tensor) -> Tensor:
+        """Discrete tokens (m,) int64 of the m among patches (b, n, size) that masked (b, n) says."""
+        return torch.cdist(pieces[masked], self.codebook).argmin(dim=1)
+
+
+class WordCodes(nn.Module):
+    """Discrete tokens of words: their own numbers."""
+
+    def take(self, rows: Any, pieces: Callable[[Tensor], Tensor]) -> None:
+        """There is nothing to take."""
+
+    def forward(self, pieces: Tensor, masked: Tensor) -> Tensor:
+        """Numbers (m,) int64 of the m among word pieces (b, length) that masked (b, length) says."""
+        return pieces[masked]
 
 
 class Guess(nn.Module):
@@ -250,12 +436,14 @@ class Guess(nn.Module):
         self.head = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, codes))
 
     def forward(self, tower: Tower, x: Tensor, partner: Tensor, share: float) -> Tensor:
-        """Mean cross-entropy over a random share of the tokens of x (b, inputs), at least one an item."""
-        count = max(1, round(share * tower.tokens))
-        order = torch.rand(len(x), tower.tokens, device=x.device).argsort(dim=1)
-        masked = order < count
-        states = tower.hidden(x, masked)[:, 1:] + self.partner(partner)[:, None]
-        return functional.cross_entropy(self.head(states[masked]), tower.discrete(x)[masked])
+        """Mean cross-entropy over a random share of the tokens of x (b, ...), see `Tower.hide`."""
+        masked = tower.hide(x, share)
+        # Only pieces and patches have a global token before them.
+        states: Tensor = tower.hidden(x, masked)[:, -tower.reader.count :] + self.partner(partner)[:, None]
+        if not masked.any():  # texts without a word
+            return 0 * states.sum()
+        targets: Tensor = tower.codes(tower.reader.pieces(x), masked)
+        return functional.cross_entropy(self.head(states[masked]), targets)
 
 
 class Queues(nn.Module):
@@ -335,6 +523,10 @@ def follow(key: nn.Module, net: nn.Module, *, momentum: float) -> None:
 
 def _frozen(net: nn.Module) -> nn.Module:
     return copy.deepcopy(net).requires_grad_(False)
+
+
+def _mask(width: int) -> nn.Parameter:
+    return nn.Parameter(0.02 * torch.randn(width))
 
 
 def _unit(x: Tensor) -> Tensor:

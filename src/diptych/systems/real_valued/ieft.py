@@ -3,19 +3,27 @@
 Paper: "... for Cross-Modal Remote-Sensing Image and Text Retrieval", IEEE TGRS 2023
 Code: TangXu-Group/Cross-modal-remote-sensing-image-and-text-retrieval-models@8475de0 (folder IEFT)
 Tables: 1 (which describes two streams; the code is a single one)
-Inputs: image features and text features
+Inputs: pictures and texts (variants raw, raw-tiny), or image features and text features
 Learns from: pairs
 
 One transformer reads words and patches together and scores the pair; there is no vector of either side, so it
 can only rank what something else has found. Before three of its blocks the patches are enhanced: attention
 between their channels, then a gated depth-wise convolution over their grid.
 
+`ieft:raw` reads pixels in patches and word pieces as the paper does; `ieft` and `ieft:tiny` read features.
+
 Differs from the paper:
-- Patches and words come from feature vectors by learned linear maps, instead of pixels and word pieces, so
+- In the variants that read features, patches and words come from feature vectors by learned linear maps, so
   that the patches have the places of a grid but not its meaning.
+- The variants that read pictures start from drawn weights (the code from ViLT's), see every picture as a
+  square without augmentation (the code also takes oblong ones, which its own grid cannot), and learn their
+  word pieces from the training texts unless `tokens@FOLDER` brings BERT's.
+- `raw` takes 32 pairs a step, where the code gathers the gradients of 256: each image is read 16 times.
 - Only the blocks that are used exist (the code builds twelve and runs six), and patches keep their order (the
   code shuffles them at every call).
-- False captions are the other captions of a batch; those of the same image are no false ones.
+- False captions are the other captions of a batch; those of the same image are no false ones, nor are those
+  of the same words where words are read.
+- The learning rate is constant (the code warms up and decays it).
 """
 
 from __future__ import annotations
@@ -30,10 +38,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from diptych.core import Floats
-from diptych.data.base import Split
+from diptych.data.base import InputKind, Split
 from diptych.errors import BadParameter
 from diptych.learner import Learner
-from diptych.nets.scaling import Scaling, fit_scaling
+from diptych.nets.scaling import fit_scaling
+from diptych.nets.tokens import FeatureTokens, Patches, Words
 from diptych.trainer import Batch
 
 __all__ = ["IEFT"]
@@ -55,6 +64,28 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
         "batch_size": 40,
         "lr": 2e-3,
     },
+    "raw": {"inputs": "raw", "batch_size": 32},
+    "raw-tiny": {
+        "inputs": "raw",
+        "image_size": 96,
+        "patch": 32,
+        "text_length": 24,
+        "vocabulary": 512,
+        "width": 48,
+        "heads": 3,
+        "channel_heads": 3,
+        "blocks": 3,
+        "enhanced": 2,
+        "false_texts": 5,
+        "dropout": 0.0,
+        "epochs": 6,
+        "batch_size": 16,
+        "lr": 2e-3,
+    },
+}
+FEATURES: Mapping[str, str] = {
+    "raw": "image=pixels:384,text=tokens:40",
+    "raw-tiny": "image=pixels:96,text=tokens:24",
 }
 RECIPES: Mapping[str, Mapping[str, Any]] = {}
 
@@ -66,9 +97,12 @@ class IEFT(Learner):
     """Interacting-enhancing feature transformer, a scorer of pairs.
 
     Args:
+        inputs: "features", or "raw" for pixels and word pieces.
         image_dim, text_dim: Dimensions of the input features.
-        grid: Side of the square of patches.
-        words: Words a text becomes.
+        image_size, patch: Width and height of the pictures and of their patches.
+        text_length, vocabulary: Word pieces of a text, and how many different ones there are.
+        grid: Side of the square of patches that features become; pictures decide it by themselves.
+        words: Words that features become; texts have `text_length`.
         width: Of a token.
         heads: Of the blocks' attention.
         channel_heads: Of the attention between channels; divides grid squared.
@@ -80,11 +114,17 @@ class IEFT(Learner):
         scaling: "none", "global" or "standard", see `diptych.nets.scaling`.
 
     Raises:
-        BadParameter: heads that do not divide what they share, or more enhanced blocks than there are.
+        BadParameter: heads that do not divide what they share, more enhanced blocks than there are, patches
+            that do not fill a picture, or other inputs.
     """
 
+    inputs: str = "features"
     image_dim: int = 768
     text_dim: int = 768
+    image_size: int = 384
+    patch: int = 32
+    text_length: int = 40
+    vocabulary: int = 30522
     grid: int = 12
     words: int = 40
     width: int = 768
@@ -101,20 +141,38 @@ class IEFT(Learner):
     lr: float = 1e-4
 
     def __post_init__(self) -> None:
+        if self.inputs not in ("features", "raw"):
+            raise BadParameter(f"inputs of IEFT must be features or raw, not {self.inputs!r}")
+        if self.inputs == "raw":
+            self.grid, self.words = self.image_size // max(self.patch, 1), self.text_length
         patches = self.grid**2
         if self.width % self.heads or patches % self.channel_heads or self.enhanced >= self.blocks:
             raise BadParameter(
                 f"IEFT needs heads that divide width, channel_heads that divide grid squared ({patches}) and "
                 f"enhanced below blocks, not {self.heads}, {self.channel_heads} and {self.enhanced}"
             )
-        self.image_net = _Tokens(self.image_dim, patches, self.width, self.scaling)
-        self.text_net = _Tokens(self.text_dim, self.words, self.width, self.scaling)
+        self.image_net: FeatureTokens | Patches
+        self.text_net: FeatureTokens | Words
+        if self.inputs == "raw":
+            self.image_net = Patches(self.image_size, self.patch, self.width, self.dropout)
+            self.text_net = Words(self.vocabulary, self.text_length, self.width, self.dropout)
+        else:
+            self.image_net = FeatureTokens(self.image_dim, patches, self.width, self.scaling)
+            self.text_net = FeatureTokens(self.text_dim, self.words, self.width, self.scaling)
         self.joint = _Joint(self)
+
+    @property
+    def reads(self) -> dict[str, InputKind]:
+        """Pixels and tokens, or features."""
+        if self.inputs == "raw":
+            return {"image": "pixels", "text": "tokens"}
+        return {"image": "features", "text": "features"}
 
     def prepare(self, split: Split) -> None:
         """Take the statistics of the training features."""
-        fit_scaling(self.image_net, self.features(split.image, "image"))
-        fit_scaling(self.text_net, self.features(split.text, "text"))
+        if self.inputs == "features":
+            fit_scaling(self.image_net, self.features(split.image, "image"))
+            fit_scaling(self.text_net, self.features(split.text, "text"))
 
     def optimizer(self) -> torch.optim.Optimizer:
         """AdamW, without decay of biases and normalisation."""
@@ -126,12 +184,18 @@ class IEFT(Learner):
     def objective(self, batch: Batch) -> dict[str, Tensor]:
         """Cross-entropy of each image's own caption against random others."""
         same = batch.image_row[:, None] == batch.image_row[None]
+        if self.inputs == "raw":
+            # Captions of several images may be the same words, which are false of neither.
+            same = same | (batch.text[:, None] == batch.text[None]).all(dim=2)
         others = torch.where(same, -1.0, torch.rand(same.shape, device=same.device))
         count = min(self.false_texts, int((~same).sum(dim=1).min()))
         texts = torch.cat([torch.arange(len(same))[:, None].to(same.device), others.topk(count, dim=1)[1]], 1)
         images = torch.arange(len(same), device=same.device)[:, None].expand_as(texts)
         patches, words = self.image_net(batch.image), self.text_net(batch.text)
-        scores = self.joint(patches[images.reshape(-1)], words[texts.reshape(-1)]).view(texts.shape)
+        padding = self.text_net.padding(batch.text)
+        asked, answers = images.reshape(-1), texts.reshape(-1)
+        empty = None if padding is None else padding[answers]
+        scores = self.joint(patches[asked], words[answers], empty).view(texts.shape)
         return {"rank": rank_loss(scores)}
 
     @property
@@ -152,34 +216,22 @@ class IEFT(Learner):
 
     def score_pairs(self, images: Sequence[Any], texts: Sequence[Any], pairs: Any) -> Floats:
         """Scores (p,) of the pairs (p, 2), image row and text row."""
-        patches, words = (
-            self.outputs(net, self.features(value, side))
-            for net, value, side in ((self.image_net, images, "image"), (self.text_net, texts, "text"))
-        )
+        texts = self.features(texts, "text")
+        padding = self.text_net.padding(torch.from_numpy(texts))
+        patches = self.outputs(self.image_net, self.features(images, "image"))
+        words = self.outputs(self.text_net, texts)
         mode = self.joint.training
         self.joint.eval()
         found = [np.zeros(0, np.float32)]
         with torch.no_grad():
-            for part in np.array_split(np.asarray(pairs), max(1, -(-len(pairs) // _PAIRS))):
+            parts = -(-len(pairs) // _PAIRS)
+            for part in np.array_split(np.asarray(pairs), parts) if parts else ():
                 both = (torch.from_numpy(side[part[:, at]]) for at, side in enumerate((patches, words)))
-                scores = self.joint(*(side.to(self.device) for side in both))
+                empty = None if padding is None else padding[part[:, 1]].to(self.device)
+                scores = self.joint(*(side.to(self.device) for side in both), empty)
                 found.append(scores.float().cpu().numpy())
         self.joint.train(mode)
         return np.concatenate(found)
-
-
-class _Tokens(nn.Module):
-    """A feature vector as tokens."""
-
-    def __init__(self, inputs: int, tokens: int, width: int, scaling: str) -> None:
-        super().__init__()
-        self.scaling, self.tokens, self.width = Scaling(inputs, scaling), tokens, width
-        self.split = nn.Linear(inputs, tokens * width)
-
-    def forward(self, rows: Tensor) -> Tensor:
-        """(b, inputs) to (b, tokens, width)."""
-        tokens: Tensor = self.split(self.scaling(rows))
-        return tokens.view(len(rows), self.tokens, self.width)
 
 
 class _Joint(nn.Module):
@@ -187,26 +239,38 @@ class _Joint(nn.Module):
 
     def __init__(self, system: IEFT) -> None:
         super().__init__()
-        width, patches = system.width, system.grid**2
+        width, patches, features = system.width, system.grid**2, system.inputs == "features"
         self.words, self.enhanced = system.words, system.enhanced
-        self.place = nn.Parameter(0.02 * torch.randn(1, system.words + 1 + patches, width))
-        self.kind = nn.Parameter(0.02 * torch.randn(2, width))
-        self.first = nn.Parameter(0.02 * torch.randn(1, 1, width))
+        # Pictures and texts come with their places, and pictures with their first token.
+        self.place = nn.Parameter(_drawn(1, system.words + 1 + patches, width)) if features else None
+        self.kind = nn.Parameter(_drawn(2, width))
+        self.first = nn.Parameter(_drawn(1, 1, width)) if features else None
         self.blocks = nn.ModuleList(block(width, system.heads, system.dropout) for _ in range(system.blocks))
         self.enhance = nn.ModuleList(Enhance(system) for _ in range(system.enhanced))
         self.norm = nn.LayerNorm(width)
         self.pool = nn.Linear(width, width)
         self.rank = nn.Linear(width, 1)
 
-    def forward(self, patches: Tensor, words: Tensor) -> Tensor:
-        """Scores (b,) of patches (b, grid^2, width) with words (b, words, width)."""
-        image = torch.cat([self.first.expand(len(patches), 1, -1), patches], dim=1) + self.kind[1]
-        x = torch.cat([words + self.kind[0], image], dim=1) + self.place
+    def forward(self, image: Tensor, words: Tensor, padding: Tensor | None = None) -> Tensor:
+        """Scores (b,) of pairs.
+
+        Args:
+            image: Patches (b, grid^2, width) of features, or (b, 1 + grid^2, width) of pictures.
+            words: (b, words, width).
+            padding: (b, words), True where there is no word.
+        """
+        if self.first is not None:
+            image = torch.cat([self.first.expand(len(image), 1, -1), image], dim=1)
+        x = torch.cat([words + self.kind[0], image + self.kind[1]], dim=1)
+        if self.place is not None:
+            x = x + self.place
+        if padding is not None:
+            padding = functional.pad(padding, (0, image.shape[1]), value=False)
         start = self.words + 1
         for number, layer in enumerate(self.blocks):
             if 1 <= number <= self.enhanced:
                 x = torch.cat([x[:, :start], self.enhance[number - 1](x[:, start:])], dim=1)
-            x = layer(x)
+            x = layer(x, src_key_padding_mask=padding)
         pooled = torch.tanh(self.pool(self.norm(x[:, 0])))
         score: Tensor = self.rank(pooled)[:, 0]
         return score
@@ -257,3 +321,7 @@ def block(width: int, heads: int, dropout: float) -> nn.Module:
 def rank_loss(scores: Tensor) -> Tensor:
     """Cross-entropy of the first of each row's scores (b, 1 + false captions)."""
     return functional.cross_entropy(scores, torch.zeros(len(scores), dtype=torch.long, device=scores.device))
+
+
+def _drawn(*shape: int) -> Tensor:
+    return 0.02 * torch.randn(*shape)

@@ -3,19 +3,25 @@
 Paper: doi 10.1145/3503161.3548107, pages 4555-4563
 Code: Eniac-Xie/TEAM@f65bcf7 (models/team.py, configs/pretrain_5m, utils/eval_utils.py)
 Tables: 1 (which names masked modelling; the code has none)
-Inputs: image features and text features
+Inputs: pictures and texts (variants raw, raw-tiny), or image features and text features
 Learns from: pairs
 
 Two towers give a global vector and tokens each. A stack of blocks rebuilds every word from the image's tokens
 and scores a pair by how well the words are rebuilt. The global vectors search everything; the `rerank_depth`
 best are ranked anew by the sum of the blocks' scores.
 
+`team:raw` reads pixels in patches with DeiT's transformer and word pieces with BERT's, as the paper does;
+`team` and `team:tiny` read features.
+
 Differs from the paper:
-- A side's tokens come from its feature vector by a learned linear map, instead of patches and words; a small
-  transformer stands for BERT and the vision transformer.
+- In the variants that read features, a side's tokens come from its feature vector by a learned linear map,
+  and a small transformer stands for BERT and the vision transformer.
+- The variants that read pictures start from drawn weights (the code from DeiT's and BERT's), do not augment
+  pictures, take pixels from -1 to 1 and learn their word pieces from the training texts unless
+  `tokens@FOLDER` brings BERT's.
 - Other texts of the same image are removed from the softmax of the global loss; `mask="zero"` sets their
   logits to 0 as the released code does.
-- Adam instead of LAMB, as the batches are small.
+- Adam instead of LAMB, as the batches are small, at a constant rate.
 """
 
 from __future__ import annotations
@@ -29,11 +35,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from diptych.core import Floats
-from diptych.data.base import Split
+from diptych.core import Floats, Rows
+from diptych.data.base import InputKind, Split
 from diptych.errors import BadParameter
 from diptych.learner import Learner
-from diptych.nets.scaling import Scaling, fit_scaling
+from diptych.nets.scaling import fit_scaling
+from diptych.nets.tokens import FeatureTokens, Patches, Words
+from diptych.nets.transformer import Transformer
 from diptych.trainer import Batch
 
 __all__ = ["TEAM"]
@@ -52,8 +60,31 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
         "batch_size": 50,
         "lr": 1e-3,
     },
+    "raw": {"inputs": "raw"},
+    "raw-tiny": {
+        "inputs": "raw",
+        "image_size": 32,
+        "patch": 8,
+        "text_length": 24,
+        "vocabulary": 512,
+        "width": 64,
+        "layers": 1,
+        "blocks": 2,
+        "dim": 32,
+        "dropout": 0.0,
+        "epochs": 8,
+        "batch_size": 32,
+        "lr": 1e-3,
+    },
+}
+FEATURES: Mapping[str, str] = {
+    "raw": "image=pixels:256,text=tokens:30",
+    "raw-tiny": "image=pixels:32,text=tokens:24",
 }
 RECIPES: Mapping[str, Mapping[str, Any]] = {}
+
+_FLOATS = 2**28  # 1 GiB of image tokens at a time
+_PAIRS = 2048  # scored at a time
 
 
 @dataclass(kw_only=True, eq=False)
@@ -61,23 +92,34 @@ class TEAM(Learner):
     """Token embeddings alignment.
 
     Args:
+        inputs: "features", or "raw" for pixels and word pieces.
         image_dim, text_dim: Dimensions of the input features.
+        image_size, patch: Width and height of the pictures and of their patches.
+        text_length, vocabulary: Word pieces of a text, and how many different ones there are.
         dim: Dimensions of the global vectors, and of the rebuilt words when they are compared.
-        tokens: Tokens a side, besides the global one.
+        tokens: Tokens that features become, besides the global one.
         width: Of a token; a head has 64 of it.
         layers: Of each tower's transformer.
         blocks: Alignment blocks.
-        dropout: In the blocks.
+        dropout: In the blocks, and in the transformer of words.
         mask: "remove" or "zero", what becomes of other texts of the same image in the global loss.
         scaling: "none", "global" or "standard", see `diptych.nets.scaling`.
         rerank_depth: How many of the first stage's hits the blocks rank anew.
+
+    Raises:
+        BadParameter: another mask, other inputs, or patches that do not fill a picture.
     """
 
     image_net: _Tower = field(init=False, repr=False)
     text_net: _Tower = field(init=False, repr=False)
 
+    inputs: str = "features"
     image_dim: int = 768
     text_dim: int = 768
+    image_size: int = 256
+    patch: int = 16
+    text_length: int = 30
+    vocabulary: int = 30522
     dim: int = 512
     tokens: int = 16
     width: int = 768
@@ -94,15 +136,49 @@ class TEAM(Learner):
     def __post_init__(self) -> None:
         if self.mask not in ("remove", "zero"):
             raise BadParameter(f"mask of TEAM must be remove or zero, not {self.mask!r}")
-        self.image_net = _Tower(self.image_dim, self.dim, self.tokens, self.width, self.layers, self.scaling)
-        self.text_net = _Tower(self.text_dim, self.dim, self.tokens, self.width, self.layers, self.scaling)
+        if self.inputs not in ("features", "raw"):
+            raise BadParameter(f"inputs of TEAM must be features or raw, not {self.inputs!r}")
+        if self.inputs == "raw":
+            self.image_net, self.text_net = self._picture_tower(), self._word_tower()
+        else:
+            self.image_net, self.text_net = map(self._feature_tower, (self.image_dim, self.text_dim))
         self.alignment = _Alignment(self.width, self.dim, self.blocks, self.dropout)
         self.scales = _Scales()
 
+    @property
+    def reads(self) -> dict[str, InputKind]:
+        """Pixels and tokens, or features."""
+        if self.inputs == "raw":
+            return {"image": "pixels", "text": "tokens"}
+        return {"image": "features", "text": "features"}
+
+    def _picture_tower(self) -> _Tower:
+        patches = Patches(self.image_size, self.patch, self.width)
+        heads = max(self.width // 64, 1)
+        encoder = Transformer(self.width, self.layers, heads, norm_first=True)
+        return _Tower(patches, encoder, self.width, self.dim)
+
+    def _word_tower(self) -> _Tower:
+        words = Words(self.vocabulary, self.text_length, self.width, self.dropout)
+        heads = max(self.width // 64, 1)
+        encoder = Transformer(self.width, self.layers, heads, norm_first=False, dropout=self.dropout)
+        return _Tower(words, encoder, self.width, self.dim)
+
+    def _feature_tower(self, inputs: int) -> _Tower:
+        tokens = _LedTokens(inputs, self.tokens, self.width, self.scaling)
+        layer = nn.TransformerEncoderLayer(
+            self.width, max(self.width // 64, 1), 2 * self.width, dropout=0.0, activation="gelu",
+            batch_first=True,
+        )  # fmt: skip
+        norm = nn.LayerNorm(self.width)
+        encoder = nn.TransformerEncoder(layer, self.layers, norm, enable_nested_tensor=False)
+        return _Tower(tokens, encoder, self.width, self.dim)
+
     def prepare(self, split: Split) -> None:
         """Take the statistics of the training features."""
-        fit_scaling(self.image_net, self.features(split.image, "image"))
-        fit_scaling(self.text_net, self.features(split.text, "text"))
+        if self.inputs == "features":
+            fit_scaling(self.image_net, self.features(split.image, "image"))
+            fit_scaling(self.text_net, self.features(split.text, "text"))
 
     def objective(self, batch: Batch) -> dict[str, Tensor]:
         """L_global and L_token."""
@@ -114,11 +190,13 @@ class TEAM(Learner):
         found = self._negatives(logits, same)
         if found is not None:
             images, texts = found
+            padding = self.text_net.padding(batch.text)
+            other = None if padding is None else padding[texts]
             scores = torch.stack(
                 [
-                    self.alignment(text, image),
-                    self.alignment(text, image[images]),
-                    self.alignment(text[texts], image),
+                    self.alignment(text, image, padding),
+                    self.alignment(text, image[images], padding),
+                    self.alignment(text[texts], image, other),
                 ],
                 dim=-1,
             )
@@ -145,41 +223,66 @@ class TEAM(Learner):
 
     def score_pairs(self, images: Sequence[Any], texts: Sequence[Any], pairs: Any) -> Floats:
         """Sum of the blocks' scores (p,) of the pairs (p, 2), image row and text row."""
-        states = [
-            self.outputs(_States(net), self.features(value, side))
-            for net, value, side in ((self.image_net, images, "image"), (self.text_net, texts, "text"))
-        ]
-        modes = self.alignment.training
+        pairs = np.asarray(pairs, np.int64)
+        pictures, texts = self.features(images, "image"), self.features(texts, "text")
+        words = self.outputs(_States(self.text_net), texts)
+        padding = self.text_net.padding(torch.from_numpy(texts))
+        found = np.zeros(len(pairs), np.float32)
+        # All image tokens of a large gallery together would fill the memory.
+        step = max(1, _FLOATS // (self.image_net.count * self.width))
+        for start in range(0, len(pictures), step):
+            rows = np.flatnonzero(pairs[:, 0] // step == start // step)
+            if len(rows):
+                states = self.outputs(_States(self.image_net), pictures[start : start + step])
+                near = pairs[rows] - (start, 0)
+                found[rows] = self._aligned(states, words, padding, near)
+        return found
+
+    def _aligned(self, images: Floats, texts: Floats, padding: Tensor | None, pairs: Rows) -> Floats:
+        """Scores (p,) of pairs (p, 2) of image tokens (n, m, width) and text tokens (k, l, width)."""
+        mode = self.alignment.training
         self.alignment.eval()
-        found = [np.zeros(0, np.float32)]
+        found = []
         with torch.no_grad():
-            for part in np.array_split(pairs, max(1, -(-len(pairs) // 2048))):
-                image, text = (torch.from_numpy(side[part[:, at]]) for at, side in enumerate(states))
-                sums = self.alignment(text.to(self.device), image.to(self.device)).sum(dim=0)
-                found.append(sums.float().cpu().numpy())
-        self.alignment.train(modes)
+            for part in np.array_split(pairs, max(1, -(-len(pairs) // _PAIRS))):
+                image, text = (
+                    torch.from_numpy(side[part[:, at]]).to(self.device)
+                    for at, side in enumerate((images, texts))
+                )
+                empty = None if padding is None else padding[part[:, 1]].to(self.device)
+                found.append(self.alignment(text, image, empty).sum(dim=0).float().cpu().numpy())
+        self.alignment.train(mode)
         return np.concatenate(found)
 
 
 class _Tower(nn.Module):
-    """A feature vector as tokens, a transformer over them, and a global vector from the first."""
+    """Tokens, a transformer over them, and a global vector from the first.
 
-    def __init__(self, inputs: int, dim: int, tokens: int, width: int, layers: int, scaling: str) -> None:
+    Args:
+        tokens: Turns the input into tokens, the global one first.
+        encoder: The transformer.
+        width, dim: Of a token, and of the global vector.
+    """
+
+    def __init__(
+        self, tokens: _LedTokens | Patches | Words, encoder: nn.Module, width: int, dim: int
+    ) -> None:
         super().__init__()
-        self.tokens, self.width = tokens, width
-        self.scaling = Scaling(inputs, scaling)
-        self.split = nn.Linear(inputs, tokens * width)
-        self.first = nn.Parameter(0.02 * torch.randn(1, 1, width))
-        layer = nn.TransformerEncoderLayer(
-            width, max(width // 64, 1), 2 * width, dropout=0.0, activation="gelu", batch_first=True
-        )
-        self.encoder = nn.TransformerEncoder(layer, layers, nn.LayerNorm(width), enable_nested_tensor=False)
+        self.tokens, self.encoder = tokens, encoder
         self.project = nn.Linear(width, dim, bias=False)
 
+    @property
+    def count(self) -> int:
+        """Tokens of an input, the global one included."""
+        return self.tokens.count if isinstance(self.tokens, Words) else 1 + self.tokens.count
+
+    def padding(self, rows: Tensor) -> Tensor | None:
+        """(b, l), True where there is no token; None if there always is one."""
+        return self.tokens.padding(rows)
+
     def states(self, rows: Tensor) -> Tensor:
-        """(b, inputs) to (b, 1 + tokens, width), the global one first."""
-        tokens = self.split(self.scaling(rows)).view(len(rows), self.tokens, self.width)
-        states: Tensor = self.encoder(torch.cat([self.first.expand(len(rows), 1, -1), tokens], dim=1))
+        """(b, ...) to (b, count, width), the global one first."""
+        states: Tensor = self.encoder(self.tokens(rows), src_key_padding_mask=self.padding(rows))
         return states
 
     def vector(self, states: Tensor) -> Tensor:
@@ -188,6 +291,18 @@ class _Tower(nn.Module):
 
     def forward(self, rows: Tensor) -> Tensor:
         return self.vector(self.states(rows))
+
+
+class _LedTokens(FeatureTokens):
+    """A feature vector as tokens behind one that is the same for all."""
+
+    def __init__(self, inputs: int, tokens: int, width: int, scaling: str) -> None:
+        super().__init__(inputs, tokens, width, scaling)
+        self.first = nn.Parameter(0.02 * torch.randn(1, 1, width))
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """(b, inputs) to (b, 1 + tokens, width)."""
+        return torch.cat([self.first.expand(len(rows), 1, -1), super().forward(rows)], dim=1)
 
 
 class _States(nn.Module):
