@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import pytest
@@ -10,7 +11,9 @@ import pytest
 from diptych import catalogue
 from diptych.data.base import Split
 from diptych.data.planted import Syn
+from diptych.features import extract, named
 from diptych.testing.checks import check_system
+from diptych.testing.materials import drawn
 
 # What a check needs to know of one system, beyond its `tiny` variant.
 OPTIONS: Mapping[str, Mapping[str, Any]] = {
@@ -60,6 +63,22 @@ def options(name: str) -> Mapping[str, Any]:
     return {**({"data": multi_label} if hashing else {}), **OPTIONS.get(name, {})}
 
 
+# Variants that read pictures and texts themselves, and the pixels and word pieces that they read.
+RAW: Mapping[str, str] = {
+    "cots:raw-tiny": "image=pixels:32,text=tokens:24",
+    "team:raw-tiny": "image=pixels:32,text=tokens:24",
+    "ieft:raw-tiny": "image=pixels:96,text=tokens:24",
+}
+
+
+def raw(features: str) -> tuple[Split, Split]:
+    """Drawn pictures with captions, as pixels and word pieces."""
+    learn, ask = drawn()
+    readers = named(features).made
+    readers["text"].fit(learn.text)
+    return extract(learn, **readers), extract(ask, **readers)
+
+
 def cases() -> Iterator[Any]:
     for name in catalogue.names("system"):
         if name in ABSENT:
@@ -67,6 +86,9 @@ def cases() -> Iterator[Any]:
             yield pytest.param(name, "all", print, id=f"{name}-all", marks=skipped)
             continue
         for label, check in check_system(name, **options(name)):
+            yield pytest.param(name, label, check, id=f"{name}-{label}")
+    for name, features in RAW.items():
+        for label, check in check_system(name, data=partial(raw, features)):
             yield pytest.param(name, label, check, id=f"{name}-{label}")
 
 
