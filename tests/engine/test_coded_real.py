@@ -15,7 +15,6 @@ from PIL import Image
 
 import diptych
 from diptych.core import Item
-from diptych.data.originals import data_home
 
 PICTURES, ASKED = 240, 40
 RECALL = 0.98
@@ -23,19 +22,12 @@ RECALL = 0.98
 pytestmark = [pytest.mark.slow, pytest.mark.data]
 
 
-def _source() -> Path:
-    folder = data_home() / "flickr8k"
-    if not (folder / "dev_images.zip").is_file():
-        pytest.skip(
-            f"Flickr8k's development pictures are not in {folder}; set DIPTYCH_DATA to where they are"
-        )
-    return folder
-
-
 @pytest.fixture(scope="module")
-def photographs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Item], list[Item]]:
+def photographs(
+    shared_data: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, list[Item], list[Item]]:
     """A folder of photographs, and texts and photographs to ask with that are not in it."""
-    source, folder = _source(), tmp_path_factory.mktemp("photographs")
+    source, folder = shared_data / "flickr8k", tmp_path_factory.mktemp("photographs")
     lines = (source / "dev.jsonl").read_text(encoding="utf-8").splitlines()
     captions = {entry["image"]: entry["captions"] for entry in map(json.loads, lines)}
     names = list(captions)
