@@ -245,3 +245,34 @@ def test_too_many_images_without_classes_are_refused(monkeypatch: pytest.MonkeyP
 def test_what_is_not_trained_by_fit_is_refused() -> None:
     with pytest.raises(UsageError, match="builtin is not trained by"):
         choose_parameters("builtin", "planted", DATA.split("train"), {})
+
+
+@pytest.mark.parametrize("system", ["team:tiny", "ieft:tiny"])
+def test_a_loaded_run_ranks_as_the_one_that_was_trained(
+    system: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from diptych.testing.materials import drawn
+
+    monkeypatch.setenv("DIPTYCH_CACHE", str(tmp_path / "cache"))
+    learn, test = drawn(train=40, test=12)
+    data = Loaded(
+        "drawn",
+        {"train": learn, "val": test, "test": test},
+        protocols={"pair": Protocol("test", "test", "pair", validation="val")},
+    )
+    run = tmp_path / "run"
+    found = train(
+        system, data, run, features="image=builtin_image,text=bow", settings={"epochs": 2},
+        quiet=True, device="cpu",
+    )  # fmt: skip
+    loaded = catalogue.load(str(run))
+    assert score(loaded, test, test, "pair") == pytest.approx(found.metrics)
+    pairs = np.array([[0, 1], [3, 2]])
+    split = found.dataset.split("test")
+    np.testing.assert_allclose(
+        loaded.score_pairs(test.image, test.text, pairs),
+        found.learner.score_pairs(split.image, split.text, pairs),
+        rtol=1e-4,
+    )
+    assert hasattr(loaded, "encode_image") == (system == "team:tiny")
+    assert getattr(loaded, "rerank_depth", 0) == getattr(found.learner, "rerank_depth", 0)

@@ -202,10 +202,10 @@ def _load_run(folder: Path, parameters: Mapping[str, Any], *, expected: str | No
     head = getattr(module, module.__all__[0]).from_weights(str(folder), **parameters)
     if not saved.get("features"):
         return head
-    from diptych.chain import Chain
+    from diptych.chain import join
 
     extractors = importlib.import_module("diptych.features").load(folder / "features")
-    return Chain(head=head, image=extractors.get("image"), text=extractors.get("text"))
+    return join(head, image=extractors.get("image"), text=extractors.get("text"))
 
 
 @contextlib.contextmanager

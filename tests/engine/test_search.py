@@ -214,3 +214,9 @@ def test_watching_without_its_package_names_the_extra(
     next(summaries)
     with pytest.raises(MissingExtra, match=r"diptych\[watch\]"):
         next(summaries)
+
+
+def test_a_scorer_of_pairs_cannot_index(photos: Path) -> None:
+    pytest.importorskip("torch")
+    with pytest.raises(UsageError, match="gives no vectors of pictures"):
+        open(photos, model="ieft:tiny")

@@ -28,7 +28,7 @@ from diptych.engine.record import Record, Side, Stored
 from diptych.engine.results import Progress, Result, Results, Skipped, Summary
 from diptych.engine.search_files import SearchFiles
 from diptych.errors import CollectionBusy, CollectionError, MissingData, UsageError, WrongModel
-from diptych.pipeline import Search, over
+from diptych.pipeline import Search
 
 if TYPE_CHECKING:
     from diptych.engine.coded import Coded
@@ -307,14 +307,17 @@ class Collection:
         """The k best matches of each query; see `search`."""
         if to not in ("image", "text"):
             raise UsageError(f"to must be image or text, not {to!r}")
+        if k < 1:
+            raise UsageError(f"k must be at least 1, not {k}")
         self._check_recall(exact, recall)
         with self._getting_ready(to):
             gallery = self.gallery(to)
             encoder = self.encoder
             started = time.perf_counter()
             queries = [self._decoded(query) for query in queries]
-            search = over(encoder, gallery, k, to=to)
-            assert isinstance(search, Search)
+            # By vectors alone, also where a system would rank its first hits anew: its scores of pairs have
+            # another scale than all that is said about scores here.
+            search = Search(encoder, gallery.search_index(to), k)
             vectors = search.encode(queries)
         hits = None if exact else self._coded_hits(queries, vectors, to, k, recall)
         hits = hits or search.rank(vectors)
@@ -493,6 +496,11 @@ class Collection:
                 name = os.path.abspath(model)
             if stored is None:
                 self._encoder = catalogue.load(name)  # an unknown name must not found a collection
+                if not hasattr(self._encoder, "encode_image"):
+                    raise UsageError(
+                        f"{model} gives no vectors of pictures, so it cannot index them; systems that score "
+                        "pairs or read texts only can be measured, with `diptych evaluate`"
+                    )
         if stored is None:
             with self.record.batch(changes=False):
                 self.record.set("model", name)
