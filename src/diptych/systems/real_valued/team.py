@@ -101,7 +101,7 @@ class TEAM(Learner):
         width: Of a token; a head has 64 of it.
         layers: Of each tower's transformer.
         blocks: Alignment blocks.
-        dropout: In the blocks, and in the transformer of words.
+        dropout: In the blocks, and in the transformers of words and of features.
         mask: "remove" or "zero", what becomes of other texts of the same image in the global loss.
         scaling: "none", "global" or "standard", see `diptych.nets.scaling`.
         rerank_depth: How many of the first stage's hits the blocks rank anew.
@@ -167,8 +167,7 @@ class TEAM(Learner):
     def _feature_tower(self, inputs: int) -> _Tower:
         tokens = _LedTokens(inputs, self.tokens, self.width, self.scaling)
         layer = nn.TransformerEncoderLayer(
-            self.width, max(self.width // 64, 1), 2 * self.width, dropout=0.0, activation="gelu",
-            batch_first=True,
+            self.width, max(self.width // 64, 1), 2 * self.width, self.dropout, activation="gelu", batch_first=True,
         )  # fmt: skip
         norm = nn.LayerNorm(self.width)
         encoder = nn.TransformerEncoder(layer, self.layers, norm, enable_nested_tensor=False)
