@@ -166,9 +166,10 @@ class TEAM(Learner):
 
     def _feature_tower(self, inputs: int) -> _Tower:
         tokens = _LedTokens(inputs, self.tokens, self.width, self.scaling)
+        heads = max(self.width // 64, 1)
         layer = nn.TransformerEncoderLayer(
-            self.width, max(self.width // 64, 1), 2 * self.width, self.dropout, activation="gelu", batch_first=True,
-        )  # fmt: skip
+            self.width, heads, 2 * self.width, self.dropout, activation="gelu", batch_first=True
+        )
         norm = nn.LayerNorm(self.width)
         encoder = nn.TransformerEncoder(layer, self.layers, norm, enable_nested_tensor=False)
         return _Tower(tokens, encoder, self.width, self.dim)
