@@ -102,6 +102,7 @@ class TEAM(Learner):
         layers: Of each tower's transformer.
         blocks: Alignment blocks.
         dropout: In the blocks, and in the transformers of words and of features.
+        scale: What a and b start from; e^-a is the temperature of the global loss, e^-b of the token loss.
         mask: "remove" or "zero", what becomes of other texts of the same image in the global loss.
         scaling: "none", "global" or "standard", see `diptych.nets.scaling`.
         rerank_depth: How many of the first stage's hits the blocks rank anew.
@@ -126,6 +127,7 @@ class TEAM(Learner):
     layers: int = 12
     blocks: int = 6
     dropout: float = 0.1
+    scale: float = 2.66
     mask: str = "remove"
     scaling: str = "standard"
     rerank_depth: int = 16
@@ -143,7 +145,7 @@ class TEAM(Learner):
         else:
             self.image_net, self.text_net = map(self._feature_tower, (self.image_dim, self.text_dim))
         self.alignment = _Alignment(self.width, self.dim, self.blocks, self.dropout)
-        self.scales = _Scales()
+        self.scales = _Scales(self.scale)
 
     @property
     def reads(self) -> dict[str, InputKind]:
@@ -317,11 +319,11 @@ class _States(nn.Module):
 
 
 class _Scales(nn.Module):
-    """The learnable scales e^a and e^b, at most 100."""
+    """The learnable scales e^a and e^b, at most 100; both start from e^start."""
 
-    def __init__(self) -> None:
+    def __init__(self, start: float) -> None:
         super().__init__()
-        self.log = nn.Parameter(torch.full((2,), 2.66))
+        self.log = nn.Parameter(torch.full((2,), start))
 
     def of(self, which: int) -> Tensor:
         """e^a (0) or e^b (1)."""
