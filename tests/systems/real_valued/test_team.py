@@ -34,7 +34,7 @@ def test_token_loss() -> None:
 
 
 def test_scales_start_at_14_and_stop_at_100() -> None:
-    scales = team._Scales()
+    scales = team._Scales(2.66)
     assert scales.of(0).item() == pytest.approx(14.296, abs=1e-3)
     scales.log.data.fill_(9)
     assert scales.of(1).item() == 100
