@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from diptych import catalogue
-from diptych.data.base import Loaded, Protocol, Split, multi_hot, paired_in_order
+from diptych.data.base import HeldOut, Loaded, Protocol, Split, multi_hot, paired_in_order
 from diptych.data.planted import Planted
 from diptych.errors import BadData, BadParameter, TrainingError, UnknownName, UsageError
 from diptych.evaluation import evaluate, score
@@ -120,6 +120,20 @@ def test_without_a_validation_split_a_tenth_is_held_out() -> None:
     assert "8 images held out of 'train'" in how
     learn, check, how = learning_parts(DATA, "label", "test")
     assert (len(learn), len(check)) == (80, 40)
+
+
+def test_what_was_learned_is_not_measured(tmp_path: Path) -> None:
+    split = DATA.split("train")
+    data = Loaded("own", {"all": split}, protocols={"all": Protocol("all", "all", "label", train="all")})
+    done = train("dscmr", data, tmp_path / "run", settings=QUICK, quiet=True, device="cpu")
+    assert {one.queries for one in done.evaluation.measured.values()} == {8}
+    card = json.loads((tmp_path / "run" / "card.json").read_text())
+    held = HeldOut(data).split("held-out")
+    assert card["held_out"] == {"of": "all", "images": 8, "sha256": held.sha256()}
+    again = score(done.learner, held, held, "label")
+    assert again == pytest.approx(card["metrics"])
+    # Data that ask about another split than they learn from stay as they are.
+    assert HeldOut.needed(data) and not HeldOut.needed(DATA, "label")
 
 
 def test_map_and_recall_worked_out_by_hand() -> None:

@@ -12,14 +12,14 @@ import json
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from diptych import catalogue
-from diptych.data.base import Dataset, Split, input_kind
+from diptych.data.base import Dataset, HeldOut, Split, hold_out, input_kind
 from diptych.errors import BadParameter, UnknownName, UsageError
 from diptych.evaluation import Evaluation, evaluate, measure_of, score
 from diptych.features import Extractors, Featured, Scale, Standardised, named, save
@@ -67,6 +67,7 @@ class Trained:
     epochs: int
     seconds: float
     evaluation: Evaluation
+    held_out: Mapping[str, Any] = field(default_factory=dict)
 
 
 def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
@@ -136,13 +137,8 @@ def learning_parts(
     train, name = dataset.split(chosen.train), validation or chosen.validation
     if name:
         return train, dataset.split(name), f"chosen by split {name!r}"
-    order = np.random.default_rng(0).permutation(len(train))
-    held = max(1, len(train) // 10)
-    return (
-        train.take(np.sort(order[held:])),
-        train.take(np.sort(order[:held])),
-        f"chosen by {held} images held out of {chosen.train!r}",
-    )
+    learned, held = hold_out(train)
+    return learned, held, f"chosen by {len(held)} images held out of {chosen.train!r}"
 
 
 def labelled(name: str, learn: Split) -> tuple[Split, str]:
@@ -203,6 +199,9 @@ def train(
 
     if (run / "card.json").exists():
         raise UsageError(f"{run} holds a finished training; choose another --out or remove it")
+    if validation is None and HeldOut.needed(dataset, protocol):
+        dataset, protocol = HeldOut(dataset, protocol), None
+    held_out = _held_out(dataset)
     chosen = dataset.protocol(protocol)
     names = _readers(name, dataset, features, settings or {}, chosen.train)
     if standardise and not names:
@@ -248,6 +247,7 @@ def train(
             measure=measure_of(chosen.relevance),
             metrics=found.main(),
             command=command,
+            **({"held_out": held_out} if held_out else {}),
             **({"features": names} if names else {}),
             **({"standardised": True} if scales else {}),
         )
@@ -257,7 +257,7 @@ def train(
     metrics = found.main()
     epochs = len(trainer.history)
     measure = measure_of(chosen.relevance)
-    return Trained(run, learner, dataset, seed, metrics, measure, epochs, seconds, found)
+    return Trained(run, learner, dataset, seed, metrics, measure, epochs, seconds, found, held_out)
 
 
 def _readers(
@@ -288,6 +288,14 @@ def _readers(
             raise UsageError(f"{name} needs --set {error.args[0]}=..., see `diptych info {name}`") from None
         made, names = {**made, **found.made}, {**names, **found}
     return Extractors(made, names)
+
+
+def _held_out(dataset: Dataset) -> dict[str, Any]:
+    """What a card says of the images that were kept to measure by."""
+    if not isinstance(dataset, HeldOut):
+        return {}
+    held = dataset.split("held-out")
+    return {"of": dataset.of, "images": len(held), "sha256": held.sha256()}
 
 
 def _of_features(split: Split) -> list[str]:
@@ -327,10 +335,14 @@ def train_builtin(
             raise BadParameter(str(UnknownName("parameter of builtin", key, allowed)))
         if type(value) is not int or value < 1:
             raise BadParameter(f"{key} of builtin must be a positive int like {allowed[key]}, not {value!r}")
+    if HeldOut.needed(dataset, protocol):
+        dataset, protocol = HeldOut(dataset, protocol), None
     chosen = dataset.protocol(protocol)
     learn = dataset.split(chosen.train)
+    held_out = _held_out(dataset)
     started = time.perf_counter()
     facts = {
+        **({"held_out": held_out} if held_out else {}),
         "seed": seed,
         "data": {"name": dataset.name, "sha256": learn.sha256(), "pairs": len(learn.pairs)},
         "command": command,
@@ -341,7 +353,7 @@ def train_builtin(
     epochs = int((settings or {}).get("epochs", allowed["epochs"]))
     found = evaluate(system, dataset, protocol, rank=False, facts={"seed": seed})
     measure = measure_of(chosen.relevance)
-    return Trained(run, system, dataset, seed, found.main(), measure, epochs, seconds, found)
+    return Trained(run, system, dataset, seed, found.main(), measure, epochs, seconds, found, held_out)
 
 
 def _system(name: str) -> tuple[Any, Any]:

@@ -63,6 +63,27 @@ def test_numbers_ranking_and_report(run: Path, tmp_path: Path, capsys: pytest.Ca
     assert json.loads((tmp_path / "other" / "evaluation.json").read_text())["measure"] == "mAP@R"
 
 
+def test_own_data_are_measured_by_what_was_held_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    image, text = rng.standard_normal((2, 40, 8))
+    np.savez("own.npz", image=image, text=text)
+    train = ["train", "clip4cmr:tiny", "--data", "own.npz", "--set", "epochs=2", "--quiet", "--out", "run"]
+    assert main(train) == 0
+    assert "measured on 4 images held out of 'all', not learned from" in capsys.readouterr().out
+    assert main(["evaluate", "run", "--data", "own.npz", "--json"]) == 0
+    shown = capsys.readouterr()
+    assert "learned from these data: measured on the 4 images" in shown.err
+    assert json.loads(shown.out)["results"]["image to text"]["queries"] == 4
+    np.savez("own.npz", image=image[1:], text=text[1:])
+    assert main(["evaluate", "run", "--data", "own.npz", "--json"]) == 0
+    shown = capsys.readouterr()
+    assert "may have been learned from" in shown.err
+    assert json.loads(shown.out)["results"]["image to text"]["queries"] == 39
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

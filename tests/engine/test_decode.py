@@ -235,7 +235,7 @@ def test_reasons_for_what_is_no_picture(tmp_path: Path) -> None:
     for name, reason in {
         "empty.jpg": "empty file",
         "words.jpg": "not a picture, whatever its name says",
-        "gone.jpg": "vanished",
+        "gone.jpg": "there is no such file",
     }.items():
         with pytest.raises(ImageError, match=reason) as caught:
             read_image(tmp_path / name)

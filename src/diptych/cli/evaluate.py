@@ -115,7 +115,32 @@ def _evaluated(
     if card.is_file():
         saved = json.loads(card.read_text(encoding="utf-8"))
         facts = {key: saved.get(key) for key in ("seed", "parameters")}
+        if protocol is None:
+            dataset = _not_learned(dataset, saved)
     return dataset, evaluate(loaded, dataset, protocol, name=system, depth=depth, facts=facts)
+
+
+def _not_learned(dataset: Dataset, card: Mapping[str, Any]) -> Dataset:
+    """Of data without splits of their own that were learned from, the images that were held out."""
+    from diptych.data.base import HeldOut
+
+    held = card.get("held_out")
+    if not held or not HeldOut.needed(dataset):
+        return dataset
+    parted = HeldOut(dataset)
+    if parted.split("held-out").sha256() == held["sha256"]:
+        typer.echo(
+            f"the system learned from these data: measured on the {held['images']} images that were held out",
+            err=True,
+        )
+        return parted
+    if dataset.name == card.get("data", {}).get("name"):
+        typer.echo(
+            f"{dataset.name} is not what it was when the system learned from it: some of what is measured "
+            "here may have been learned from",
+            err=True,
+        )
+    return dataset
 
 
 def _by(facts: Mapping[str, Any]) -> str:

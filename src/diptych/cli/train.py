@@ -151,6 +151,9 @@ def _report(results: Sequence[Trained], as_json: bool) -> None:
     if len(results) > 1:
         table.add_row("mean and deviation", "", *(_summary(results, direction) for direction in directions))
     Console(soft_wrap=True).print(table)
+    held = results[0].held_out
+    if held:
+        typer.echo(f"measured on {held['images']} images held out of {held['of']!r}, not learned from")
 
 
 def _summary(results: Sequence[Trained], direction: str) -> str:

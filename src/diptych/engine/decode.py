@@ -91,7 +91,7 @@ def read_captioned(
                 picture.load()
                 return _upright(_rgb(picture), picture), embedded(picture)
     except FileNotFoundError as error:
-        raise ImageError(str(path), "vanished while it was being read") from error
+        raise ImageError(str(path), "there is no such file") from error
     except PermissionError as error:
         raise ImageError(str(path), "permission denied") from error
     except UnidentifiedImageError:
