@@ -133,7 +133,8 @@ def test_what_was_learned_is_not_measured(tmp_path: Path) -> None:
     again = score(done.learner, held, held, "label")
     assert again == pytest.approx(card["metrics"])
     # Data that ask about another split than they learn from stay as they are.
-    assert HeldOut.needed(data) and not HeldOut.needed(DATA, "label")
+    assert HeldOut.needed(data)
+    assert not HeldOut.needed(DATA, "label")
 
 
 def test_map_and_recall_worked_out_by_hand() -> None:
