@@ -94,6 +94,19 @@ def test_csv_joins_rows_of_one_picture(tmp_path: Path) -> None:
     assert open_data(tmp_path).split("all").sha256() == split.sha256()
 
 
+def test_the_forms_in_which_flickr8k_and_flickr30k_are_passed_on(tmp_path: Path) -> None:
+    draw(tmp_path / "Images", "a.png", "b.png")
+    (tmp_path / "captions.txt").write_text('image,caption\na.png,"one, two"\nb.png,three\n', encoding="utf-8")
+    split = open_data(tmp_path).split("all")
+    assert (split.image_id, texts_of(split, 0)) == (("a.png", "b.png"), ["one, two"])
+    assert reds(split.image) == [0, 1]
+    bars = tmp_path / "results.csv"
+    bars.write_text(
+        "image_name| comment_number| comment\na.png| 0| One , two .\na.png| 1| Three .\n", encoding="utf-8"
+    )
+    assert texts_of(open_data(bars).split("all"), 0) == ["One , two .", "Three ."]
+
+
 def test_tsv_with_a_column_of_splits_and_labels(tmp_path: Path) -> None:
     draw(tmp_path, "a.png", "b.png", "c.png")
     (tmp_path / "t.tsv").write_text(

@@ -23,7 +23,7 @@ from diptych.errors import BadData, MissingData
 
 __all__ = ["COLUMNS", "FORM", "assemble", "lines", "place_of", "read", "recognises", "rows"]
 
-FORM = "a table (.csv, .tsv, .jsonl, .jsonl.gz, .parquet) with a column of picture names and one of captions"
+FORM = "a table (.csv, .tsv, .jsonl, .jsonl.gz, .parquet, captions.txt) with a column of picture names and one of captions"
 
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     "image": (
@@ -53,6 +53,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
 }
 """Names under which each column is looked for, best first; case does not matter."""
 
+_NAMES = ("captions.txt",)  # a CSV all the same, in the form in which Flickr8k is passed on
 _ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".jsonl.gz", ".csv.gz", ".parquet")
 _SHARD = re.compile(r"-(\d+)-of-(\d+)$")
 _SPLITS = ("train", "val", "valid", "validation", "dev", "test", "query", "database")
@@ -62,7 +63,7 @@ def recognises(path: Path) -> bool:
     """Whether the path is a table, or a folder that has tables named after splits or a single table."""
     if path.is_dir():
         return bool(_tables(path))
-    return path.name.lower().endswith(_ENDINGS)
+    return _is_table(path)
 
 
 def read(
@@ -147,7 +148,10 @@ def _rows(path: Path) -> list[dict[str, Any]]:
                 raise BadData(f"{path}, line {number}: not a JSON object")
             found.append(row)
         return found
-    reader = csv.DictReader(lines(path), delimiter="\t" if name.endswith(".tsv") else ",")
+    content = list(lines(path))
+    bars = bool(content) and "|" in content[0] and "," not in content[0]  # as Flickr30k is passed on
+    delimiter = "\t" if name.endswith(".tsv") else "|" if bars else ","
+    reader = csv.DictReader(content, delimiter=delimiter, skipinitialspace=bars)
     table: list[dict[str, Any]] = []
     for row in reader:
         if None in row or None in row.values():
@@ -244,6 +248,7 @@ def place_of(table: Path) -> Path:
         f"{stem}_images",
         f"{stem}.tar",
         "images",
+        "Images",
         stem,
     )
     return next((table.parent / name for name in options if (table.parent / name).exists()), table.parent)
@@ -262,11 +267,11 @@ def _tables(folder: Path) -> dict[str, list[Path]]:
     """The tables of a folder by split, each in one or more shards; a single table may have any name."""
     found: dict[str, list[Path]] = {}
     for path in sorted(folder.iterdir()):
-        if path.is_file() and path.name.lower().endswith(_ENDINGS) and not _SHARD.search(_stem(path)):
+        if path.is_file() and _is_table(path) and not _SHARD.search(_stem(path)):
             found[_stem(path)] = [path]
     for home in (folder, folder / "data"):
         for path in sorted(home.iterdir()) if home.is_dir() else ():
-            if path.name.lower().endswith(_ENDINGS) and (shard := _SHARD.search(_stem(path))):
+            if _is_table(path) and (shard := _SHARD.search(_stem(path))):
                 found.setdefault(_stem(path)[: shard.start()], []).append(path)
     named = {name: shards for name, shards in found.items() if name.lower() in _SPLITS}
     ordered = sorted(named, key=lambda name: _SPLITS.index(name.lower()))
@@ -276,6 +281,10 @@ def _tables(folder: Path) -> dict[str, list[Path]]:
     for shards in chosen.values():
         _whole(shards)
     return chosen
+
+
+def _is_table(path: Path) -> bool:
+    return path.name.lower().endswith(_ENDINGS) or path.name.lower() in _NAMES
 
 
 def _stem(table: Path) -> str:
