@@ -23,7 +23,10 @@ from diptych.errors import BadData, MissingData
 
 __all__ = ["COLUMNS", "FORM", "assemble", "lines", "place_of", "read", "recognises", "rows"]
 
-FORM = "a table (.csv, .tsv, .jsonl, .jsonl.gz, .parquet, captions.txt) with a column of picture names and one of captions"
+FORM = (
+    "a table (.csv, .tsv, .jsonl, .jsonl.gz, .parquet, captions.txt) with a column of picture names and "
+    "one of captions"
+)
 
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     "image": (
