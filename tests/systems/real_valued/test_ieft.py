@@ -26,6 +26,29 @@ def test_the_rank_loss() -> None:
     assert ieft.rank_loss(scores).item() == pytest.approx(1.1086, abs=1e-4)
 
 
+def test_a_caption_tells_its_image_from_those_that_met_it() -> None:
+    # Image 0 met texts 0 and 1, image 1 texts 1 and 2, image 2 texts 2 and 0.
+    texts = torch.tensor([[0, 1], [1, 2], [2, 0]])
+    scores = torch.tensor([[2.0, 1.0], [1.0, 0.0], [0.0, 0.0]])
+    # Text 0: own 2 against 0 of image 2; text 1: own 1 against 1; text 2: own 0 against 0.
+    expected = (math.log(1 + math.exp(-2)) + 2 * math.log(2)) / 3
+    assert ieft.image_loss(scores, texts).item() == pytest.approx(expected)
+
+
+def test_symmetric_sees_what_is_added_to_all_scores_of_an_image() -> None:
+    """The paper's loss does not: a constant of an image cancels among its captions."""
+    scores, texts = torch.randn(4, 4), (torch.arange(4)[:, None] + torch.arange(4)) % 4
+    moved = scores + torch.tensor([[9.0], [0.0], [0.0], [0.0]])
+    assert ieft.rank_loss(moved).item() == pytest.approx(ieft.rank_loss(scores).item(), abs=1e-5)
+    assert ieft.image_loss(moved, texts).item() > ieft.image_loss(scores, texts).item() + 1
+
+    rows = torch.arange(20)
+    batch = Batch(rows, rows, rows, torch.randn(20, 32), torch.randn(20, 24), torch.zeros(20, 0))
+    system = catalogue.load("ieft:tiny", seed=0, symmetric=True, false_texts=19)
+    torch.nn.init.zeros_(system.joint.rank.weight)
+    assert system.objective(batch)["rank"].item() == pytest.approx(math.log(20))
+
+
 def test_sizes_of_the_paper() -> None:
     gate = ieft.GatedConvolution(768, 2.66)
     assert gate.project.in_channels == 2042

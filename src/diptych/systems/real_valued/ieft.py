@@ -24,6 +24,9 @@ Differs from the paper:
 - False captions are the other captions of a batch; those of the same image are no false ones, nor are those
   of the same words where words are read.
 - The learning rate is constant (the code warms up and decays it).
+- `symmetric` (off by default) lets every caption tell its image from those of the batch, too. The paper's
+  loss compares captions of one image only, so that a constant added to all scores of an image costs nothing,
+  and a text query ranks images by just these constants.
 """
 
 from __future__ import annotations
@@ -110,6 +113,7 @@ class IEFT(Learner):
         enhanced: Blocks 1 to this many get enhanced patches.
         expansion: Width of the gated convolution, in widths of a token.
         false_texts: Random captions that each image must tell its own from.
+        symmetric: Whether each caption must also tell its own image from those that were paired with it.
         dropout: Everywhere.
         scaling: "none", "global" or "standard", see `diptych.nets.scaling`.
 
@@ -134,6 +138,7 @@ class IEFT(Learner):
     enhanced: int = 3
     expansion: float = 2.66
     false_texts: int = 15
+    symmetric: bool = False
     dropout: float = 0.1
     scaling: str = "standard"
     epochs: int = 50
@@ -182,7 +187,7 @@ class IEFT(Learner):
         return torch.optim.AdamW(groups, lr=self.lr, betas=(0.9, 0.98), eps=1e-6, weight_decay=0.01)
 
     def objective(self, batch: Batch) -> dict[str, Tensor]:
-        """Cross-entropy of each image's own caption against random others."""
+        """Cross-entropy of each image's own caption against random others; `symmetric`, of images as well."""
         same = batch.image_row[:, None] == batch.image_row[None]
         if self.inputs == "raw":
             # Captions of several images may be the same words, which are false of neither.
@@ -196,7 +201,10 @@ class IEFT(Learner):
         asked, answers = images.reshape(-1), texts.reshape(-1)
         empty = None if padding is None else padding[answers]
         scores = self.joint(patches[asked], words[answers], empty).view(texts.shape)
-        return {"rank": rank_loss(scores)}
+        loss = rank_loss(scores)
+        if self.symmetric:
+            loss = (loss + image_loss(scores, texts)) / 2
+        return {"rank": loss}
 
     @property
     def encode_image(self) -> NoReturn:
@@ -321,6 +329,17 @@ def block(width: int, heads: int, dropout: float) -> nn.Module:
 def rank_loss(scores: Tensor) -> Tensor:
     """Cross-entropy of the first of each row's scores (b, 1 + false captions)."""
     return functional.cross_entropy(scores, torch.zeros(len(scores), dtype=torch.long, device=scores.device))
+
+
+def image_loss(scores: Tensor, texts: Tensor) -> Tensor:
+    """Cross-entropy of each text's own image against the other images that met it; not in the paper.
+
+    Args:
+        scores: (b, k) of image i with its k texts, its own first.
+        texts: (b, k) rows of these texts, 0 to b - 1; texts[i, 0] is i.
+    """
+    met = scores.new_full((len(scores), len(scores)), -torch.inf).scatter(1, texts, scores)
+    return functional.cross_entropy(met.T, texts[:, 0])
 
 
 def _drawn(*shape: int) -> Tensor:
