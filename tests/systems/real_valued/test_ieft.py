@@ -49,6 +49,11 @@ def test_symmetric_sees_what_is_added_to_all_scores_of_an_image() -> None:
     assert system.objective(batch)["rank"].item() == pytest.approx(math.log(20))
 
 
+def test_the_rate_rises_for_a_tenth_and_falls_to_nothing() -> None:
+    assert [ieft.rate(done, 20) for done in (0, 1, 2, 11, 19)] == pytest.approx([0.5, 1, 1, 0.5, 1 / 18])
+    assert ieft.rate(0, 5) == 1  # too few steps to warm up
+
+
 def test_sizes_of_the_paper() -> None:
     gate = ieft.GatedConvolution(768, 2.66)
     assert gate.project.in_channels == 2042
@@ -108,7 +113,7 @@ def test_it_over_fits_eight_pictures_and_their_captions() -> None:
     texts = np.asarray(learn.text)
     rows = np.sort(np.unique(texts, axis=0, return_index=True)[1])[:8]
     split = learn.take(rows)
-    system = catalogue.load("ieft:raw-tiny", seed=0, epochs=70, batch_size=8, false_texts=7)
+    system = catalogue.load("ieft:raw-tiny", seed=0, epochs=140, batch_size=8, false_texts=7)
     system.fit(split, Trainer(seed=0, quiet=True))
     scores = system.score(split.image, split.text)
     assert (scores.argmax(axis=1) == np.arange(8)).all()
