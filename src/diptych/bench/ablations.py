@@ -120,29 +120,46 @@ def _results(
 
 
 def ablation_table(found: Mapping[tuple[str, str], list[dict[str, Any]] | str]) -> Table:
-    """Values and differences to the whole system."""
+    """Values, and differences to the whole system seed by seed, each with its deviation."""
     title, seeds, wanted = ablations()
     shorts = list(DIRECTIONS.values())
     headings = ["system", "data", "", *shorts, *(f"difference {short}" for short in shorts)]
     rows: list[list[Any]] = []
     for ablation in wanted:
-        base: list[float] | None = None
+        whole: dict[str, list[float]] = {}
         for label, _ in ablation.rows():
             results = found[ablation.name, label]
             if isinstance(results, str):
                 rows.append([ablation.name, ablation.entry, f"{label}: {results}", *[None] * 4])
                 continue
-            measure = results[0]["measure"]
-            values = [
-                statistics.fmean(float(one["results"][d]["values"][measure]) for one in results)
-                for d in DIRECTIONS
-            ]
-            base = values if base is None else base
-            gaps = [f"{value - whole:+.3f}" for value, whole in zip(values, base, strict=True)]
-            shown = [f"{value:.3f}" for value in values]
-            rows.append([ablation.name, f"{ablation.entry} ({measure})", label, *shown, *gaps])
-    note = f"Mean over seeds {', '.join(map(str, seeds))}; the difference is to the whole system."
+            measure, values = _values(results)
+            whole = whole or values
+            gaps = {side: [a - b for a, b in zip(values[side], whole[side], strict=True)] for side in values}
+            shown = [_spread(values[side]) for side in DIRECTIONS]
+            shown += [_spread(gaps[side], "+") if values is not whole else "" for side in DIRECTIONS]
+            rows.append([ablation.name, f"{ablation.entry} ({measure})", label, *shown])
+    note = (
+        f"Mean and standard deviation over seeds {', '.join(map(str, seeds))}; the difference is to the "
+        "whole system of the same seed. One smaller than twice its deviation may be chance."
+    )
     return Table(title, headings, rows, note)
+
+
+def _values(results: Sequence[Mapping[str, Any]]) -> tuple[str, dict[str, list[float]]]:
+    """The measure and its value of every seed in both directions; the mean of three recalls, as one jumps."""
+    measure, names = results[0]["measure"], [results[0]["measure"]]
+    if measure == "R@1":
+        measure, names = "mean of R@1, R@5 and R@10", ["R@1", "R@5", "R@10"]
+    values = {
+        side: [statistics.fmean(float(one["results"][side]["values"][n]) for n in names) for one in results]
+        for side in DIRECTIONS
+    }
+    return measure, values
+
+
+def _spread(values: Sequence[float], sign: str = "") -> str:
+    deviation = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
+    return f"{statistics.fmean(values):{sign}.3f}{deviation}"
 
 
 def as_json(found: Mapping[tuple[str, str], list[dict[str, Any]] | str]) -> str:
