@@ -105,11 +105,12 @@ def _chart(chart: Chart) -> str:
                 dashed = number // len(html.COLOURS) % 2
                 axes.plot(x, y, marker=".", label=name, linestyle="--" if dashed else "-")
             axes.set(xlabel=chart.x, ylabel=chart.y)
-            axes.legend(fontsize="x-small", ncols=2)
+            # Below the axes: a dozen lines leave no room among them.
+            axes.figure.legend(loc="outside lower center", fontsize="x-small", ncols=5, handlelength=3)
         axes.set_title(chart.title, fontsize="medium")
 
     count = len(names) if chart.dots else len(chart.series)
-    height = max(2.6, 0.24 * count + 1) if bars or chart.dots else 3.6
+    height = max(2.6, 0.24 * count + 1) if bars or chart.dots else 4.2
     return html.chart(draw, alt=chart.title, height=height)
 
 
