@@ -13,6 +13,7 @@ from typing import Any
 
 from diptych.bench.cells import Cell, Store, missing, open_cell_data, run
 from diptych.bench.plan import Plan, ours
+from diptych.bench.report import spread
 from diptych.errors import DiptychError, UnknownName
 from diptych.evaluation import DIRECTIONS
 from diptych.report.bench_page import Table
@@ -135,8 +136,8 @@ def ablation_table(found: Mapping[tuple[str, str], list[dict[str, Any]] | str]) 
             measure, values = _values(results)
             whole = whole or values
             gaps = {side: [a - b for a, b in zip(values[side], whole[side], strict=True)] for side in values}
-            shown = [_spread(values[side]) for side in DIRECTIONS]
-            shown += [_spread(gaps[side], "+") if values is not whole else "" for side in DIRECTIONS]
+            shown = [spread(values[side]) for side in DIRECTIONS]
+            shown += [spread(gaps[side], "+") if values is not whole else "" for side in DIRECTIONS]
             rows.append([ablation.name, f"{ablation.entry} ({measure})", label, *shown])
     note = (
         f"Mean and standard deviation over seeds {', '.join(map(str, seeds))}; the difference is to the "
@@ -155,11 +156,6 @@ def _values(results: Sequence[Mapping[str, Any]]) -> tuple[str, dict[str, list[f
         for side in DIRECTIONS
     }
     return measure, values
-
-
-def _spread(values: Sequence[float], sign: str = "") -> str:
-    deviation = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
-    return f"{statistics.fmean(values):{sign}.3f}{deviation}"
 
 
 def as_json(found: Mapping[tuple[str, str], list[dict[str, Any]] | str]) -> str:

@@ -10,7 +10,7 @@ from diptych.bench.plan import Entry, Plan
 from diptych.evaluation import DIRECTIONS
 from diptych.report.bench_page import Chart, Table
 
-__all__ = ["Results", "ours_tables"]
+__all__ = ["Results", "ours_tables", "spread"]
 
 Results = Mapping[tuple[str, str, int], Sequence[Mapping[str, Any]]]
 """Finished cells by (entry, system, bits), one a seed."""
@@ -48,7 +48,7 @@ def _real(plan: Plan, entry: Entry, results: Results, reasons: Mapping[tuple[str
         values = [_values(found, direction, measure) for direction in DIRECTIONS]
         recalls = [_mean(_values(found, direction, "R@10")) for direction in DIRECTIONS]
         seconds = _mean([float(one["cpu_seconds"]) for one in found])
-        rows.append([system, *map(_spread, values), *recalls, len(found), f"{seconds:.0f}"])
+        rows.append([system, *map(spread, values), *recalls, len(found), f"{seconds:.0f}"])
         bars[system] = ([""], [_mean([_mean(v) for v in values])])
     chart = Chart(f"{entry.id}: {measure}, mean of both directions", bars, y=measure)
     return Table(
@@ -72,7 +72,7 @@ def _hashing(plan: Plan, entry: Entry, results: Results, reasons: Mapping[tuple[
         for direction in DIRECTIONS:
             for bits in lengths:
                 found = results.get((entry.id, system, bits), ())
-                row.append(_spread(_tied(found, direction, "expected")) if found else None)
+                row.append(spread(_tied(found, direction, "expected")) if found else None)
         first = results.get((entry.id, system, lengths[0]), ())
         if first:
             low, high = (_mean(_tied(first, "image to text", kind)) for kind in ("worst", "best"))
@@ -170,8 +170,7 @@ def _mean(values: Sequence[float]) -> float:
     return statistics.fmean(values) if values else 0.0
 
 
-def _spread(values: Sequence[float]) -> str:
-    """Mean and standard deviation over seeds."""
-    if len(values) < 2:
-        return f"{_mean(values):.3f}"
-    return f"{_mean(values):.3f} ± {statistics.stdev(values):.3f}"
+def spread(values: Sequence[float], sign: str = "") -> str:
+    """Mean and standard deviation over seeds; `sign` "+" also writes that of a positive mean."""
+    deviation = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
+    return f"{_mean(values):{sign}.3f}{deviation}"
