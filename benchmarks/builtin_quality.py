@@ -111,7 +111,7 @@ def chance(split: Split) -> dict[str, float]:
 
 def calibration(encoder: Encoder, vectors: dict[str, Floats]) -> dict[str, float]:
     """Share of queries, in per cent, whose best picture is more likely a match than "weak" says."""
-    from diptych.engine.words import word
+    from diptych.engine.calibration import word
 
     shares = {}
     for name, queries in (("captions", vectors["text"]), ("absent things", encoder.encode_text(ABSENT))):

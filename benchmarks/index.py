@@ -31,9 +31,9 @@ import numpy as np
 from PIL import Image
 
 import diptych
-from diptych.engine.decode import quiet, read_captioned
 from diptych.engine.results import Progress, Summary
 from diptych.engine.scan import walk
+from diptych.media.pictures import quiet, read_captioned
 
 _DRAWN = 16  # different pictures; further files repeat them with other bytes at the end
 
@@ -46,7 +46,7 @@ class Nothing:
     image_size = 224
     batch_size = 8
 
-    def prepare(self, picture: Any) -> np.ndarray:
+    def prepare_image(self, picture: Any) -> np.ndarray:
         size = (self.image_size, self.image_size)
         return np.asarray(picture.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0), np.uint8)
 
@@ -102,7 +102,7 @@ def ratio(options: argparse.Namespace) -> None:
     with pictures(options) as folder:
         with quiet():
             prepared = [
-                model.prepare(read_captioned(found.path, size=model.image_size)[0])
+                model.prepare_image(read_captioned(found.path, size=model.image_size)[0])
                 for found in walk([folder])
             ]
         count, batch = len(prepared), model.batch_size

@@ -20,13 +20,13 @@ from fake_encoder import Colours
     [
         "diptych",
         "diptych.chain",
-        "diptych.data.planted",
+        "diptych.data.sets.planted",
         "diptych.engine.collection",
         "diptych.index.flat",
         "diptych.metrics",
         "diptych.metrics.gain",
         "diptych.metrics.precision",
-        "diptych.trainer",
+        "diptych.training.trainer",
     ],
 )
 def test_examples_run(module: str, tmp_path: Path) -> None:

@@ -229,9 +229,9 @@ def _find(kind: Kind) -> Iterator[Card]:
             yield from _read(path.stem, path, family, f"diptych.systems.{family}.{path.stem}")
         yield from _third_party()
         return
-    folder = {"feature": "features", "dataset": "data"}[kind]
+    folder = {"feature": "features", "dataset": "data/sets"}[kind]
     for path in sorted((_ROOT / folder).glob("[!_]*.py")):
-        yield from _read(path.stem, path, "", f"diptych.{folder}.{path.stem}")
+        yield from _read(path.stem, path, "", f"diptych.{folder.replace('/', '.')}.{path.stem}")
 
 
 def _third_party() -> Iterator[Card]:

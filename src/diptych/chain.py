@@ -98,7 +98,7 @@ class Chain(_Joined):
 
     def __getattr__(self, name: str) -> Any:
         # What the decoder asks of an encoder is the image extractor's matter.
-        if name in {"image_size", "prepare", "batch_size"}:
+        if name in {"image_size", "prepare_image", "batch_size"}:
             return getattr(self.__dict__["image"] or self.__dict__["head"], name)
         if name in {"score", "score_pairs"} and hasattr(self.__dict__["head"], name):
             return partial(self._scored, name)

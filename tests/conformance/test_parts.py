@@ -11,7 +11,7 @@ import pytest
 
 from diptych.core import Hits
 from diptych.data.base import Loaded, Protocol, Split
-from diptych.data.planted import Planted, Syn
+from diptych.data.sets.planted import Planted, Syn
 from diptych.index.flat import Flat
 from diptych.testing import check_dataset, check_index, check_metric
 from diptych.testing.materials import literal_map

@@ -10,7 +10,7 @@ import pytest
 
 from diptych import catalogue
 from diptych.data.base import Split
-from diptych.data.planted import Syn
+from diptych.data.sets.planted import Syn
 from diptych.features import extract, named
 from diptych.testing.checks import check_system
 from diptych.testing.materials import drawn

@@ -13,17 +13,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from diptych.data import mirflickr, nus_wide
 from diptych.data.base import Split
-from diptych.data.flickr30k import Flickr30K
-from diptych.data.iapr_tc12 import IAPRTC12
-from diptych.data.mirflickr import MIRFlickr
-from diptych.data.ms_coco import MSCOCO
-from diptych.data.nus_wide import NUSWide
 from diptych.data.originals import Files, Originals, permuted
-from diptych.data.pascal_sentence import PascalSentence
-from diptych.data.wikipedia import Wikipedia
-from diptych.data.xmedia import XMedia
+from diptych.data.sets import mirflickr, nus_wide
+from diptych.data.sets.flickr30k import Flickr30K
+from diptych.data.sets.iapr_tc12 import IAPRTC12
+from diptych.data.sets.mirflickr import MIRFlickr
+from diptych.data.sets.ms_coco import MSCOCO
+from diptych.data.sets.nus_wide import NUSWide
+from diptych.data.sets.pascal_sentence import PascalSentence
+from diptych.data.sets.wikipedia import Wikipedia
+from diptych.data.sets.xmedia import XMedia
 from diptych.errors import BadData, MissingData
 
 
@@ -84,7 +84,7 @@ def test_coco_karpathy_counts_restval_as_train(tmp_path: Path) -> None:
 
 
 def test_coco_hashing_leaves_out_what_shows_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from diptych.data import ms_coco
+    from diptych.data.sets import ms_coco
 
     small_split(monkeypatch, ms_coco)
     (tmp_path / "annotations").mkdir()

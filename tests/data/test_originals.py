@@ -17,10 +17,10 @@ from diptych import data
 from diptych.catalogue import cards
 from diptych.data import open_data
 from diptych.data.base import Protocol, Split, paired_in_order
-from diptych.data.flickr8k import Flickr8k
 from diptych.data.originals import Files, Layout, Originals, data_home, listed, permuted
-from diptych.data.pascal_sentence import PascalSentence
-from diptych.data.wikipedia import Wikipedia
+from diptych.data.sets.flickr8k import Flickr8k
+from diptych.data.sets.pascal_sentence import PascalSentence
+from diptych.data.sets.wikipedia import Wikipedia
 from diptych.errors import BadData, MissingData, UnknownName
 
 NAMED = [name for name in data.names() if name != "planted"]
@@ -324,7 +324,7 @@ def test_matlab_hashing_set(tmp_path: Path) -> None:
     """The three arrays of DCMH's form; the count is of the toy, so the layout is made for it."""
     h5py = pytest.importorskip("h5py")
     scipy_io = pytest.importorskip("scipy.io")
-    from diptych.data.hashing import matlab_layout
+    from diptych.data.readers.hashing import matlab_layout
 
     random = np.random.default_rng(0)
     pixels = random.integers(0, 256, (12, 3, 6, 5), np.uint8)
@@ -355,7 +355,7 @@ def test_rsicd_keeps_each_caption_once_and_reads_the_scene(tmp_path: Path) -> No
         for name in ("airport_1.jpg", "00042.jpg")
     ]
     (tmp_path / "dataset_rsicd.json").write_text(json.dumps({"images": images}))
-    from diptych.data.rsicd import RSICD
+    from diptych.data.sets.rsicd import RSICD
 
     split = RSICD.variants["captions"][1].read(Files(tmp_path), "test")["test"]
     assert split.text == ["a", "b", "a", "b"]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from diptych.data import open_data
-from diptych.data.planted import Planted, Syn
+from diptych.data.sets.planted import Planted, Syn
 from diptych.errors import UnknownName, UsageError
 
 

@@ -16,8 +16,8 @@ import pytest
 from PIL import Image
 
 from diptych.data import open_data
-from diptych.data.folder import Folder
 from diptych.data.readers import arrays, coco, tables
+from diptych.data.readers.folder import Folder
 from diptych.errors import BadData, MissingData, MissingExtra, UnknownName
 
 

@@ -23,12 +23,12 @@ class Colours:
         self.pictures = 0
         self.texts = 0
 
-    def prepare(self, picture: Any) -> np.ndarray:
+    def prepare_image(self, picture: Any) -> np.ndarray:
         return np.asarray(picture.resize((8, 8)), np.uint8)
 
     def encode_image(self, images: Sequence[Any]) -> np.ndarray:
         self.pictures += len(images)
-        arrays = [image if isinstance(image, np.ndarray) else self.prepare(image) for image in images]
+        arrays = [image if isinstance(image, np.ndarray) else self.prepare_image(image) for image in images]
         means = np.stack([array.reshape(-1, 3).mean(axis=0) for array in arrays]).astype(np.float32)
         return means + np.float32(1)
 

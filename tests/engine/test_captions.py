@@ -12,8 +12,8 @@ from fake_encoder import Colours
 from PIL import Image, PngImagePlugin
 
 from conftest import Paint
-from diptych.engine.captions import embedded
 from diptych.engine.collection import Collection, open
+from diptych.media.captions import embedded
 
 
 @pytest.fixture
@@ -216,7 +216,7 @@ def test_an_encoder_without_texts_takes_pictures_only(photos: Path, paint: Paint
         name = fingerprint = "blind"
         similarity = "cosine"
         encode_image = Colours.encode_image
-        prepare = Colours.prepare
+        prepare_image = Colours.prepare_image
         pictures = 0
 
     paint("a.png").with_suffix(".txt").write_text("red")

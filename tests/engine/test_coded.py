@@ -12,7 +12,7 @@ from PIL import Image
 
 import diptych
 from diptych.engine import collection as engine
-from diptych.engine.coded import everyday_queries
+from diptych.engine.homes.local.coded import everyday_queries
 from diptych.errors import UsageError
 
 
@@ -177,7 +177,7 @@ def test_killed_while_codes_are_made_the_older_ones_stay(
     when: str, pictures: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever moment a process dies at, the record holds one rotation with its own calibrations."""
-    from diptych.engine import coded
+    from diptych.engine.homes.local import coded
 
     class Killed(BaseException):
         pass
@@ -262,7 +262,7 @@ class TestCodesOfAHashingSystem:
 
     def test_codes_are_the_heads_own_of_standardised_vectors(self, run: Path) -> None:
         from diptych import catalogue, similarity
-        from diptych.engine.coded import Hashed
+        from diptych.engine.homes.local.coded import Hashed
 
         vectors = Colours().encode_text(["red", "a blue boat"])
         codes = Hashed(str(run), "colours:1").encode(vectors, "text")
@@ -282,7 +282,7 @@ class TestCodesOfAHashingSystem:
         self, run: Path, pictures: Path, tmp_path: Path
     ) -> None:
         from diptych import catalogue
-        from diptych.engine.coded import Hashed
+        from diptych.engine.homes.local.coded import Hashed
 
         with pytest.raises(UsageError, match=r"learned from dual:image:colours:1, but .* other:1"):
             Hashed(str(run), "other:1")

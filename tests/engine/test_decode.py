@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from diptych.engine import decode
-from diptych.engine.decode import NeedsExtra, quiet, read_captioned, read_image
 from diptych.errors import ImageError
+from diptych.media import pictures as decode
+from diptych.media.pictures import NeedsExtra, quiet, read_captioned, read_image
 
 RED, WHITE, GREY = (255, 0, 0), (255, 255, 255), (128, 128, 128)
 

@@ -15,7 +15,7 @@ from fake_encoder import Colours
 from conftest import Paint
 from diptych import similarity
 from diptych.core import Item, Run
-from diptych.engine import words
+from diptych.engine import calibration as words
 from diptych.engine.collection import Collection, open
 from diptych.errors import ImageError, MissingExtra, UsageError
 from diptych.pipeline import over

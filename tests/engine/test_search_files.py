@@ -13,9 +13,9 @@ from filelock import FileLock
 
 from diptych import similarity
 from diptych.core import Index
-from diptych.engine import search_files
-from diptych.engine.record import Record
-from diptych.engine.search_files import SearchFiles
+from diptych.engine.homes.local import search_files
+from diptych.engine.homes.local.record import Record
+from diptych.engine.homes.local.search_files import SearchFiles
 from diptych.errors import UsageError
 
 DIM = 24

@@ -17,7 +17,6 @@ from fake_encoder import Colours
 from PIL import Image
 
 from conftest import Paint
-from diptych.engine import decode
 from diptych.engine.collection import Collection, find, open
 from diptych.engine.results import Progress
 from diptych.errors import (
@@ -28,6 +27,7 @@ from diptych.errors import (
     UsageError,
     WrongModel,
 )
+from diptych.media import pictures as decode
 
 
 @pytest.fixture
@@ -366,7 +366,7 @@ def test_memory_does_not_hold_the_pictures(
 ) -> None:
     """No more pictures are decoded ahead than three batches."""
     alive = most = 0
-    prepare = encoder.prepare
+    prepare = encoder.prepare_image
 
     class Counted:
         def __init__(self, data: Any) -> None:
@@ -380,7 +380,7 @@ def test_memory_does_not_hold_the_pictures(
             alive -= 1
 
     encode = encoder.encode_image
-    monkeypatch.setattr(encoder, "prepare", lambda picture: Counted(prepare(picture)))
+    monkeypatch.setattr(encoder, "prepare_image", lambda picture: Counted(prepare(picture)))
     monkeypatch.setattr(encoder, "encode_image", lambda images: encode([image.data for image in images]))
     for number in range(60):
         paint(f"{number}.png", (number, 0, 0))

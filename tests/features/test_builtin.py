@@ -23,7 +23,7 @@ def test_the_raw_towers_are_extractors_of_either_side(tmp_path: Path) -> None:
     assert found.dtype == np.float32
     assert np.abs(found[0] - found[1]).max() > 0.1
     np.testing.assert_allclose(image.encode_image([tmp_path / "noise.png"])[0], found[1], atol=1e-4)
-    np.testing.assert_allclose(image.encode_image([image.prepare(red)])[0], found[0], atol=1e-4)
+    np.testing.assert_allclose(image.encode_image([image.prepare_image(red)])[0], found[0], atol=1e-4)
     assert image.encode_image([]).shape == (0, 1280)
     dog, puppy, stocks = text.encode_text(["a dog", "a puppy", "stocks fell"])
     assert dog.shape == (384,)

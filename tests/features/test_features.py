@@ -140,7 +140,7 @@ def test_what_cannot_be_extracted(tmp_path: Path) -> None:
 
 def test_decoding_runs_ahead_through_prepare() -> None:
     class Prepares(Colour):
-        def prepare(self, picture: Any) -> Any:
+        def prepare_image(self, picture: Any) -> Any:
             return np.asarray(picture, np.float32)
 
         def encode_image(self, images: Sequence[Any]) -> Any:

@@ -111,7 +111,9 @@ def test_an_extractor_is_an_encoder(cnn_f_file: tuple[Path, dict[str, Any], Any]
     both = extractor.encode_image(pictures)
     for row, one in enumerate(pictures):
         np.testing.assert_allclose(extractor.encode_image([one])[0], both[row], rtol=1e-4, atol=1e-4)
-    np.testing.assert_array_equal(extractor.encode_image([extractor.prepare(p) for p in pictures]), both)
+    np.testing.assert_array_equal(
+        extractor.encode_image([extractor.prepare_image(p) for p in pictures]), both
+    )
     pictures[0].save(tmp_path / "a.png")
     np.testing.assert_allclose(extractor.encode_image([tmp_path / "a.png"])[0], both[0], rtol=1e-4)
     assert extractor.encode_image([]).shape == (0, HIDDEN)
@@ -202,7 +204,7 @@ def test_vgg_19_reads_matconvnets_file(tmp_path: Path) -> None:
     extractor = VGG19Fc7(weights=str(write(tmp_path / "vgg.mat", weights, mean)))
     torch.save(state, tmp_path / "vgg19.pth")
     same = VGG19Fc7(weights=str(tmp_path / "vgg19.pth"))
-    ready = extractor.prepare(picture())
+    ready = extractor.prepare_image(picture())
     np.testing.assert_allclose(extractor.encode_image([ready]), same.encode_image([ready]), rtol=1e-4)
     squeezed = np.asarray(picture().resize((224, 224), Image.Resampling.BILINEAR), np.float32)
     np.testing.assert_allclose(ready, (squeezed - mean).transpose(2, 0, 1), atol=1e-4)

@@ -43,7 +43,7 @@ def test_prepared_pictures_and_paths_give_the_same(tmp_path: Path) -> None:
     halves().save(tmp_path / "a.png")
     pixels = Pixels(size=8)
     expected = pixels.encode_image([halves()])
-    np.testing.assert_array_equal(pixels.encode_image([pixels.prepare(tmp_path / "a.png")]), expected)
+    np.testing.assert_array_equal(pixels.encode_image([pixels.prepare_image(tmp_path / "a.png")]), expected)
     assert pixels.encode_image([]).shape == (0, 3, 8, 8)
 
 

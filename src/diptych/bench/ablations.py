@@ -14,8 +14,8 @@ from typing import Any
 from diptych.bench.cells import Cell, Store, missing, open_cell_data, run
 from diptych.bench.plan import Plan, ours
 from diptych.bench.report import spread
+from diptych.core import DIRECTIONS
 from diptych.errors import DiptychError, UnknownName
-from diptych.evaluation import DIRECTIONS
 from diptych.report.bench_page import Table
 
 __all__ = ["Ablation", "ablation_table", "ablations", "compute"]

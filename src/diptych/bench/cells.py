@@ -122,7 +122,7 @@ def run(cell: Cell, dataset: Dataset, folder: Path, *, quiet: bool = True) -> di
     Raises:
         DiptychError: the training failed.
     """
-    from diptych.training import train
+    from diptych.training.run import train
 
     key = cell.key(dataset)
     name = cell.system.removeprefix("sign:")
@@ -219,7 +219,7 @@ def _code(system: str) -> str:
     name = catalogue.parse(system.removeprefix("sign:")).system
     root = Path(__file__).parents[1]
     own = catalogue.card("system", name).path
-    files = [own, root / "learner.py", root / "trainer.py", *_blocks(own, root)]
+    files = [own, root / "training" / "learner.py", root / "training" / "trainer.py", *_blocks(own, root)]
     digest = hashlib.sha256()
     for path in sorted(set(files)):
         digest.update(path.read_bytes())

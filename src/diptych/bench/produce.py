@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from diptych._provenance import commit, versions
 from diptych.bench import ablations
 from diptych.bench.plan import ours
 from diptych.bench.report import ours_tables
@@ -16,6 +15,7 @@ from diptych.bench.survey import compute_rows, reference_table, survey_json, sur
 from diptych.bench.tables import PUBLISHED, published
 from diptych.errors import UnknownName
 from diptych.evaluation import definitions
+from diptych.provenance import commit, versions
 
 if TYPE_CHECKING:
     from diptych.report.bench_page import Table

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from diptych.bench.plan import Entry, Plan
-from diptych.evaluation import DIRECTIONS
+from diptych.core import DIRECTIONS
 from diptych.report.bench_page import Chart, Table
 
 __all__ = ["Results", "ours_tables", "spread"]

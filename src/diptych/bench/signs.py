@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from diptych.core import Floats
-from diptych.training import Trained
+from diptych.training.run import Trained
 
 __all__ = ["Signs", "signs_of"]
 

@@ -11,8 +11,8 @@ from typing import Any
 from diptych.bench.cells import Cell, Store, missing, open_cell_data, run
 from diptych.bench.plan import ours
 from diptych.bench.tables import Published, Row
+from diptych.core import DIRECTIONS
 from diptych.errors import DiptychError, UnknownName
-from diptych.evaluation import DIRECTIONS
 from diptych.report.bench_page import Chart, Table
 
 __all__ = ["Found", "compute_rows", "reference_table", "survey_json", "survey_table"]

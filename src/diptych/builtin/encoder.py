@@ -6,14 +6,14 @@ import functools
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
-from diptych.builtin.towers import IMAGE_SIZE, WEIGHTS, ImageTower, TextTower, prepare
-from diptych.core import Floats
+from diptych.builtin.towers import IMAGE_SIZE, WEIGHTS, ImageTower, TextTower, prepare_image
+from diptych.core import Floats, Side
 from diptych.errors import BadData, MissingData
 from diptych.similarity import unit
 
@@ -84,12 +84,12 @@ class Builtin:
         return f"builtin{'' if self.heads else ':concepts'}:{digest.hexdigest()[:12]}"
 
     @staticmethod
-    def prepare(picture: Any) -> NDArray[np.uint8]:
+    def prepare_image(picture: Any) -> NDArray[np.uint8]:
         """A PIL picture as `encode_image` takes it; may run in other threads."""
-        return prepare(picture)
+        return prepare_image(picture)
 
     def encode_image(self, images: Sequence[Any]) -> Floats:
-        """Unit vectors (n, d) of pictures: paths, PIL pictures or what `prepare` gave."""
+        """Unit vectors (n, d) of pictures: paths, PIL pictures or what `prepare_image` gave."""
         parts = []
         for start in range(0, len(images), self.batch_size):
             batch = [_prepared(image) for image in images[start : start + self.batch_size]]
@@ -125,7 +125,7 @@ class Builtin:
         queries: Floats,
         scores: Floats,
         *,
-        to: Literal["image", "text"] = "image",
+        to: Side = "image",
         entries: int = FITTED_AMONG,
     ) -> Floats:
         """Probability that a hit is a true match, (q, k) in [0, 1].
@@ -226,8 +226,8 @@ def _prepared(image: Any) -> NDArray[np.uint8]:
         from PIL import Image, ImageOps
 
         with Image.open(image) as opened:
-            return prepare(ImageOps.exif_transpose(opened))
-    return prepare(image)
+            return prepare_image(ImageOps.exif_transpose(opened))
+    return prepare_image(image)
 
 
 def _read(path: Path) -> dict[str, NDArray[Any]]:

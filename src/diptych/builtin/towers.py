@@ -18,7 +18,7 @@ from diptych.errors import MissingData
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["IMAGE_SIZE", "WEIGHTS", "ImageTower", "TextTower", "prepare"]
+__all__ = ["IMAGE_SIZE", "WEIGHTS", "ImageTower", "TextTower", "prepare_image"]
 
 WEIGHTS = Path(__file__).parent / "weights"
 IMAGE_SIZE = 224
@@ -27,7 +27,7 @@ _MOST_TOKENS = 256  # what MiniLM was trained with
 _log = logging.getLogger(__name__)
 
 
-def prepare(picture: Image) -> NDArray[np.uint8]:
+def prepare_image(picture: Image) -> NDArray[np.uint8]:
     """A picture as the image tower takes it, (224, 224, 3) uint8.
 
     The whole picture is squeezed into the square: for search, what stands at its edge matters more than that

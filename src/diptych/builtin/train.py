@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diptych.builtin.encoder import FITTED_AMONG, HEADS, Builtin, compact, concepts_of
-from diptych.builtin.towers import prepare
+from diptych.builtin.towers import prepare_image
 from diptych.core import Floats
 from diptych.data.base import Split
 from diptych.errors import MissingExtra, UsageError
@@ -112,7 +112,7 @@ def extract(split: Split, on_progress: Callable[[str], None] = _log.info) -> Fea
     views: tuple[list[Floats], list[Floats]] = ([], [])
     for start in range(0, len(split.image), encoder.batch_size):
         rows = range(start, min(start + encoder.batch_size, len(split.image)))
-        pictures = np.stack([prepare(_opened(split.image[row])) for row in rows])
+        pictures = np.stack([prepare_image(_opened(split.image[row])) for row in rows])
         for view, batch in zip(views, (pictures, pictures[:, :, ::-1]), strict=True):
             view.append(np.concatenate(encoder.image_tower(np.ascontiguousarray(batch)), axis=1))
         if start % (50 * encoder.batch_size) == 0:

@@ -96,7 +96,7 @@ def _home() -> Path:
 def _device() -> str:
     if _version("torch") is None:
         return "none, training is not installed"
-    from diptych.trainer import Trainer
+    from diptych.training.trainer import Trainer
 
     return str(Trainer(quiet=True).device)
 

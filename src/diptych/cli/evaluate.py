@@ -166,7 +166,7 @@ def _print(found: Evaluation) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from diptych.evaluation import DIRECTIONS
+    from diptych.core import DIRECTIONS
 
     facts = found.facts
     caption = (

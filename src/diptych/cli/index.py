@@ -69,7 +69,7 @@ def command(
     if codes is not None and watch:
         raise UsageError("--codes is made once, after indexing; run it without --watch")
     if codes is not None:
-        from diptych.engine import coded
+        from diptych.engine.homes.local import coded
 
         coded.check(int(codes) if codes.isdecimal() else codes)
     if rebuild:

@@ -169,7 +169,7 @@ def _notes(opened: Collection, results: Results, to: Any) -> None:
 def _sheet(question: str, results: Results, images: list[Path], target: Path | None, *, show: bool) -> None:
     import tempfile
 
-    from diptych.engine.decode import read_image
+    from diptych.media.pictures import read_image
     from diptych.report.contact_sheet import Cell, Sheet, contact_sheet
 
     if target is None:

@@ -16,7 +16,7 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from diptych.training import Trained
+    from diptych.training.run import Trained
 
 __all__ = ["command"]
 
@@ -80,7 +80,7 @@ def command(
         raise typer.Exit(_launched(devices, sys.argv[1:]))
     from diptych.data import open_data
     from diptych.errors import UsageError
-    from diptych.training import parse_settings, train, train_builtin
+    from diptych.training.run import parse_settings, train, train_builtin
 
     chosen = parse_settings(settings or [])
     dataset = open_data(data, root)

@@ -20,17 +20,16 @@ _READERS = (
     "readers.shards",
     "readers.karpathy",
     "readers.coco",
-    "folder",
+    "readers.folder",
     "readers.tables",
     "readers.arrays",
 )
-_SHARED = frozenset({"base", "folder", "hashing", "originals", "pictures", "split"})
 
 
 def names() -> list[str]:
     """Name of every data set that Diptych knows, sorted."""
-    here = Path(__file__).parent
-    return sorted(path.stem for path in here.glob("[!_]*.py") if path.stem not in _SHARED)
+    here = Path(__file__).parent / "sets"
+    return sorted(path.stem for path in here.glob("[!_]*.py"))
 
 
 def open_data(name_or_path: str | Path, root: str | Path | None = None) -> Dataset:
@@ -53,7 +52,7 @@ def open_data(name_or_path: str | Path, root: str | Path | None = None) -> Datas
     name, colon, variant = str(name_or_path).partition(":")
     key = name.replace("-", "_").lower()
     if key in names() and not isinstance(name_or_path, Path):
-        module = importlib.import_module(f"diptych.data.{key}")
+        module = importlib.import_module(f"diptych.data.sets.{key}")
         opened: Dataset = getattr(module, module.__all__[0]).open(root, variant if colon else None)
         return opened
     path = Path(name_or_path).expanduser()

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from diptych.core import Floats, Item, Rows
+from diptych.core import Floats, Item, Rows, Side
 from diptych.data.pictures import Absent, Pictures
 from diptych.errors import BadData, UsageError
 
@@ -27,7 +27,6 @@ __all__ = [
 ]
 
 Labels = NDArray[np.uint8]
-Side = Literal["image", "text"]
 InputKind = Literal["features", "pixels", "tokens"]
 """What an array holds, see `input_kind`."""
 

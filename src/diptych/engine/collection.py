@@ -22,16 +22,16 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from diptych import catalogue
-from diptych.core import Hits, Index, Item, Rows
-from diptych.engine import words
-from diptych.engine.record import Record, Side, Stored
+from diptych.core import Hits, Index, Item, Rows, Side
+from diptych.engine import calibration as words
+from diptych.engine.homes.local.record import Record, Stored
+from diptych.engine.homes.local.search_files import SearchFiles
 from diptych.engine.results import Progress, Result, Results, Skipped, Summary
-from diptych.engine.search_files import SearchFiles
 from diptych.errors import CollectionBusy, CollectionError, MissingData, UsageError, WrongModel
 from diptych.pipeline import Search
 
 if TYPE_CHECKING:
-    from diptych.engine.coded import Coded
+    from diptych.engine.homes.local.coded import Coded
 
 __all__ = [
     "Collection",
@@ -364,7 +364,7 @@ class Collection:
                 or the hashing system learned from something else.
             MissingData: there is no such run folder.
         """
-        from diptych.engine.coded import make_codes
+        from diptych.engine.homes.local.coded import make_codes
 
         kind = self.record.get("similarity")
         if kind is not None and kind != "cosine":
@@ -375,7 +375,7 @@ class Collection:
 
     def _codes_now(self) -> Coded:
         """The codes as the record has them now, which another process may have made again."""
-        from diptych.engine.coded import Coded
+        from diptych.engine.homes.local.coded import Coded
 
         if self._coded is None or self._coded.told != self.record.get("codes"):
             self._coded = Coded(self.record, self._search_files("image"), self.place / "search")
@@ -385,7 +385,7 @@ class Collection:
         """After indexing: codes of what came new; learned and calibrated again where that is much."""
         if self.record.get("codes") is None or not self.record.count("image"):
             return
-        from diptych.engine.coded import make_codes
+        from diptych.engine.homes.local.coded import make_codes
 
         coded = self._codes_now()
         if coded.outgrown and coded.usable:
@@ -398,7 +398,7 @@ class Collection:
     def _asked_texts(self) -> Any:
         """Vectors of texts like those that are asked for: the captions, or everyday ones."""
         _, captions = self._search_files("text").stored()
-        from diptych.engine.coded import FEWEST, everyday_queries
+        from diptych.engine.homes.local.coded import FEWEST, everyday_queries
 
         if len(captions) >= 2 * FEWEST:  # half of them teach, half calibrate
             return np.asarray(captions[:: max(1, len(captions) // _SAMPLE)], np.float32)
@@ -422,7 +422,7 @@ class Collection:
         self, queries: Sequence[Item], vectors: Any, to: Side, k: int, recall: float | None
     ) -> Hits | None:
         """Hits in two stages; None where exact search must do it."""
-        from diptych.engine.coded import DEFAULT_RECALL
+        from diptych.engine.homes.local.coded import DEFAULT_RECALL
 
         if to != "image" or self.below is not None or self.record.get("codes") is None or k < 1:
             return None
@@ -558,7 +558,7 @@ class Collection:
 
     def _decoded(self, item: Item) -> Item:
         """The query with its pictures read by our own decoder, as the collection's pictures were."""
-        from diptych.engine.decode import read_image
+        from diptych.media.pictures import read_image
 
         if item.terms:
             return Item(item.id, terms=tuple((weight, self._decoded(term)) for weight, term in item.terms))

@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 
 from diptych import similarity
-from diptych.engine.captions import Sidecars, lines
-from diptych.engine.decode import NeedsExtra, quiet, read_captioned
-from diptych.engine.record import Caption, Known, Record
+from diptych.engine.homes.local.record import Caption, Known, Record
 from diptych.engine.results import Progress, Skipped, Summary
 from diptych.engine.scan import Found
 from diptych.errors import BadData, ImageError
+from diptych.media.captions import Sidecars, lines
+from diptych.media.pictures import NeedsExtra, quiet, read_captioned
 
 __all__ = ["ingest"]
 
@@ -153,7 +153,7 @@ def _read(work: _Work, encoder: Any, known: Container[bytes]) -> _Read:
         if digest in known:
             return _Read(work, digest)
         picture, captions = read_captioned(found.path, size=getattr(encoder, "image_size", None))
-        prepare = getattr(encoder, "prepare", None)
+        prepare = getattr(encoder, "prepare_image", None)
         return _Read(work, digest, picture if prepare is None else prepare(picture), captions)
     except ImageError as error:
         passing = isinstance(error, NeedsExtra) or isinstance(

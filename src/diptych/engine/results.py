@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from diptych.core import Side
+
 __all__ = ["Progress", "Result", "Results", "Skipped", "Summary", "Word"]
 
 Word = Literal["strong", "good", "fair", "weak"]
@@ -20,7 +22,7 @@ class Result:
         rank: 1 for the best.
         score: Similarity in the units of the model; larger is better, may be negative.
         probability: Chance in [0, 1] that the hit is a true match; None if the model is not calibrated.
-        word: The score in a plain word (`diptych.engine.words` states the thresholds).
+        word: The score in a plain word (`diptych.engine.calibration` states the thresholds).
         side: "image" or "text": what was found.
         id: Its name in the collection: the path relative to the collection's folder, or the id it was given.
         path: The file: the picture, the picture that the text describes, or the text's own file; None if the
@@ -33,7 +35,7 @@ class Result:
     score: float
     probability: float | None
     word: Word
-    side: Literal["image", "text"]
+    side: Side
     id: str
     path: Path | None
     text: str | None

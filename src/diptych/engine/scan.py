@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from diptych.engine.decode import SUFFIXES
+from diptych.core import Side
 from diptych.errors import UsageError
+from diptych.media.pictures import SUFFIXES
 
 __all__ = ["Found", "expand", "walk"]
-
-Kind = Literal["image", "text"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +129,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _found(path: Path, kind: Kind) -> Found:
+def _found(path: Path, kind: Side) -> Found:
     try:
         status = path.stat()
     except FileNotFoundError:

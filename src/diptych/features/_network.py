@@ -47,7 +47,7 @@ class Classic:
         """What the constructor was given."""
         return {"weights": self.weights}
 
-    def prepare(self, picture: Any) -> Floats:
+    def prepare_image(self, picture: Any) -> Floats:
         """The network's input (3, 224, 224) float32 of a path or PIL picture."""
         return self._pixels(opened(picture))
 
@@ -56,7 +56,7 @@ class Classic:
         found = []
         for start in range(0, len(images), self.batch_size):
             batch = [images[row] for row in range(start, min(start + self.batch_size, len(images)))]
-            ready = [item if isinstance(item, np.ndarray) else self.prepare(item) for item in batch]
+            ready = [item if isinstance(item, np.ndarray) else self.prepare_image(item) for item in batch]
             with torch.inference_mode():
                 found.append(self.net(torch.from_numpy(np.stack(ready)).to(self.device)).cpu().numpy())
         return np.concatenate(found) if found else np.zeros((0, self.dim), np.float32)

@@ -58,7 +58,7 @@ class Standard:
 
     def __getattr__(self, name: str) -> Any:
         # What the decoder and the chain ask of an extractor is the inner one's matter.
-        if name in {"image_size", "prepare", "batch_size", "side", "similarity"}:
+        if name in {"image_size", "prepare_image", "batch_size", "side", "similarity"}:
             return getattr(self.__dict__["inner"], name)
         raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
 

@@ -105,7 +105,7 @@ def _write(path: Path, content: Sequence[Any], side: str, extractor: Any, progre
 
 def _ahead(content: Sequence[Any], extractor: Any) -> Iterator[list[Any]]:
     """Batches; while one is encoded, the next is read and prepared in another thread."""
-    prepare = getattr(extractor, "prepare", None)
+    prepare = getattr(extractor, "prepare_image", None)
 
     def batch(start: int) -> list[Any]:
         rows = range(start, min(start + _BATCH, len(content)))

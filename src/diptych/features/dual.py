@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 from weakref import WeakValueDictionary
 
 from diptych import catalogue
-from diptych.core import Floats
+from diptych.core import Floats, Side
 from diptych.errors import UsageError
 
 __all__ = ["Dual"]
@@ -35,7 +35,7 @@ class Dual:
 
     similarity = "cosine"
 
-    def __init__(self, *, name: str, side: Literal["image", "text"]) -> None:
+    def __init__(self, *, name: str, side: Side) -> None:
         parts = catalogue.parse(name)
         if parts.weights and Path(parts.weights).expanduser().is_dir():
             # A run may be loaded from another folder.
@@ -73,7 +73,7 @@ class Dual:
 
     def __getattr__(self, name: str) -> Any:
         # What the decoder asks for, where the encoder has it.
-        if name in {"image_size", "prepare"}:
+        if name in {"image_size", "prepare_image"}:
             return getattr(self.encoder, name)
         raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
 

@@ -55,7 +55,7 @@ class Pixels:
         """Lets the decoder draft."""
         return self.size
 
-    def prepare(self, picture: Any) -> NDArray[np.uint8]:
+    def prepare_image(self, picture: Any) -> NDArray[np.uint8]:
         """The array (3, size, size) uint8 of a path or PIL picture."""
         from PIL import ImageOps
         from PIL.Image import Resampling
@@ -64,7 +64,9 @@ class Pixels:
         return np.ascontiguousarray(np.asarray(fitted, np.uint8).transpose(2, 0, 1))
 
     def encode_image(self, images: Sequence[Any]) -> NDArray[np.uint8]:
-        """Arrays (n, 3, size, size) uint8 of paths, PIL pictures or results of `prepare`."""
+        """Arrays (n, 3, size, size) uint8 of paths, PIL pictures or results of `prepare_image`."""
         if len(images) == 0:
             return np.zeros((0, 3, self.size, self.size), np.uint8)
-        return np.stack([item if isinstance(item, np.ndarray) else self.prepare(item) for item in images])
+        return np.stack(
+            [item if isinstance(item, np.ndarray) else self.prepare_image(item) for item in images]
+        )

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from diptych.core import DIRECTIONS
 from diptych.data.base import Dataset, Split
 from diptych.errors import DiptychError
-from diptych.evaluation import DIRECTIONS, Evaluation, Fold
+from diptych.evaluation import Evaluation, Fold
 from diptych.report import page as html
 
 if TYPE_CHECKING:

@@ -29,9 +29,9 @@ from diptych import catalogue, similarity
 from diptych.core import Run
 from diptych.data.base import Split
 from diptych.errors import BadParameter
-from diptych.learner import Learner, dimensions
 from diptych.testing.materials import Spy, Stopped, chance, drawn, mean_average_precision, planted, unchanged
-from diptych.trainer import Trainer
+from diptych.training.learner import Learner, dimensions
+from diptych.training.trainer import Trainer
 
 __all__ = ["Check", "check_system"]
 

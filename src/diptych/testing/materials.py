@@ -15,9 +15,9 @@ from torch import Tensor
 
 from diptych import similarity
 from diptych.data.base import Split, multi_hot, paired_in_order
-from diptych.data.planted import Planted
-from diptych.learner import Learner
-from diptych.trainer import Trainer
+from diptych.data.sets.planted import Planted
+from diptych.training.learner import Learner
+from diptych.training.trainer import Trainer
 
 __all__ = [
     "Spy",

@@ -12,9 +12,9 @@ import torch
 from diptych import catalogue
 from diptych.data import open_data
 from diptych.data.base import Dataset, Split
-from diptych.data.planted import Syn
+from diptych.data.sets.planted import Syn
 from diptych.evaluation import evaluate
-from diptych.trainer import Trainer
+from diptych.training.trainer import Trainer
 
 FITTED = ("cca", "pls", "ridge", "sm", "lsh", "cca_itq")
 

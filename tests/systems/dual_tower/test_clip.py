@@ -151,7 +151,7 @@ def test_any_dual_encoder_loads_from_a_folder_by_name(folder: Path, tmp_path: Pa
     path = tmp_path / "a.png"
     pictures()[0].save(path)
     np.testing.assert_allclose(system.encode_image([path, str(path)]), image[[0, 0]], atol=1e-5)
-    ready = [system.prepare(picture) for picture in pictures()]
+    ready = [system.prepare_image(picture) for picture in pictures()]
     assert all(isinstance(one, np.ndarray) and one.dtype == np.float32 for one in ready)
     np.testing.assert_allclose(system.encode_image(ready), image, atol=1e-5)
     for row in range(3):  # one at a time: padding and batching change nothing

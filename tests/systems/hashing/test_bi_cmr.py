@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from diptych import catalogue
-from diptych.data.planted import Syn
+from diptych.data.sets.planted import Syn
 from diptych.evaluation import evaluate
 from diptych.systems.hashing import bi_cmr
-from diptych.trainer import Trainer
+from diptych.training.trainer import Trainer
 
 LABELS = torch.tensor([[1.0, 1, 0], [1, 0, 0], [0, 1, 1]])
 LABEL = torch.tensor([[0.8, -0.6], [0.5, 0.4], [-0.7, 0.9]])

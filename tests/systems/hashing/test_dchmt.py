@@ -16,7 +16,7 @@ from diptych.features import extract, named
 from diptych.systems.hashing.dchmt import DCHMT
 from diptych.testing.checks import check_system
 from diptych.testing.materials import drawn
-from diptych.training import train
+from diptych.training.run import train
 
 L = torch.tensor([[1.0, 0], [1, 1], [0, 1]])
 IMAGE = torch.tensor([[[2.0, 0], [0, 1]], [[-1, 1], [3, 0]], [[0, 0], [1, -1]]])

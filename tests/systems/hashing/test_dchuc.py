@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from diptych import catalogue, metrics
-from diptych.data.planted import Syn
+from diptych.data.sets.planted import Syn
 from diptych.evaluation import evaluate
 from diptych.nets.pairwise import share_a_label
 from diptych.systems.hashing.dchuc import DCHUC, _State, asymmetric
-from diptych.trainer import Trainer
+from diptych.training.trainer import Trainer
 
 LABELS = torch.tensor([[1.0, 0], [1, 1], [0, 1]])
 COLUMNS = torch.tensor([0, 2])

@@ -11,7 +11,7 @@ from diptych import catalogue
 from diptych.features import extract, named
 from diptych.systems.hashing.dsph import DSPH, threshold
 from diptych.testing.materials import Spy, Stopped, chance, drawn, mean_average_precision
-from diptych.trainer import Trainer
+from diptych.training.trainer import Trainer
 
 X = torch.tensor([[0.9, 0.1], [-0.2, 0.8], [0.5, -0.7]])
 Y = torch.tensor([[0.6, 0.4], [0.1, 0.9], [0.3, -0.2]])

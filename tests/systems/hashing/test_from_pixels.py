@@ -16,11 +16,11 @@ from diptych import catalogue  # noqa: E402
 from diptych.data.base import Split  # noqa: E402
 from diptych.errors import BadParameter, UsageError  # noqa: E402
 from diptych.features import extract, named  # noqa: E402
-from diptych.learner import Learner, dimensions  # noqa: E402
 from diptych.nets.image_towers import PixelTower  # noqa: E402
 from diptych.systems.hashing.udcmh import UDCMH, standardised  # noqa: E402
 from diptych.testing.materials import drawn  # noqa: E402
-from diptych.trainer import Trainer  # noqa: E402
+from diptych.training.learner import Learner, dimensions  # noqa: E402
+from diptych.training.trainer import Trainer  # noqa: E402
 from original_files import matconvnet_file, torchvision_file  # noqa: E402
 
 # Small where size matters, and as few steps as show every kind of step.

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from diptych import catalogue, metrics
-from diptych.data.planted import Syn
+from diptych.data.sets.planted import Syn
 from diptych.errors import BadParameter
 from diptych.evaluation import evaluate
 from diptych.systems.hashing import hmah
-from diptych.trainer import Trainer
+from diptych.training.trainer import Trainer
 
 LABELS = torch.tensor([[1.0, 0], [1, 1], [0, 1]])
 CODE = torch.tensor([[0.5, -0.2, 0.1, 0.9], [0.4, 0.3, -0.6, 0.2], [-0.1, 0.7, 0.2, -0.3]])

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from diptych import catalogue, metrics
-from diptych.data.planted import Syn
+from diptych.data.sets.planted import Syn
 from diptych.evaluation import evaluate
 from diptych.nets.pairwise import likelihood
 from diptych.systems.hashing import ssah
-from diptych.trainer import Trainer
+from diptych.training.trainer import Trainer
 
 LABEL_CODES = torch.tanh(torch.tensor([[1.0, 0.5], [-0.5, 1], [0, -1]]))
 CODES = torch.tanh(torch.tensor([[0.5, 1.0], [-1, 0.5], [1, -0.5]]))

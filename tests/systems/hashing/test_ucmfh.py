@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from diptych import catalogue
-from diptych.data.planted import Syn
+from diptych.data.sets.planted import Syn
 from diptych.evaluation import evaluate
 from diptych.systems.hashing.ucmfh import contrast
-from diptych.trainer import Trainer
+from diptych.training.trainer import Trainer
 
 
 def test_the_contrastive_loss() -> None:

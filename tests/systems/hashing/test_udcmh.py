@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from diptych import catalogue
-from diptych.data.planted import Syn
+from diptych.data.sets.planted import Syn
 from diptych.evaluation import evaluate
 from diptych.systems.hashing import udcmh
-from diptych.trainer import Trainer
+from diptych.training.trainer import Trainer
 
 FEATURES = np.array([[1, -2, 0.5], [0, 1, -1]])
 CODES = np.array([[1.0, -1, 1]])

@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch.nn import functional
 
-from diptych.data.planted import Planted
+from diptych.data.sets.planted import Planted
 from diptych.errors import BadParameter
 from diptych.nets.reversal import reverse, schedule
 from diptych.systems.real_valued.acmr import ACMR, demo_triplet, hardest, triplet_loss
-from diptych.trainer import Batch, Trainer
+from diptych.training.trainer import Batch, Trainer
 
 U = torch.tensor([[0.0, 0], [1, 0], [0, 3]])
 V = torch.tensor([[0.0, 1], [2, 0], [0, 0]])

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch.nn import functional
 
-from diptych.data.planted import Planted
+from diptych.data.sets.planted import Planted
 from diptych.errors import BadParameter, TrainingError, UsageError
 from diptych.systems.real_valued.agcn import AGCN, GraphGenerator, distance_loss, star
-from diptych.trainer import Trainer
+from diptych.training.trainer import Trainer
 
 
 def small(**parameters: Any) -> AGCN:
@@ -82,7 +82,7 @@ def test_distances_worked_out_by_hand() -> None:
 
 def test_generators_and_judge_want_opposites() -> None:
     split, system = Planted(train=20).split("train"), small(adversarial_weight=1.0)
-    system.prepare(split)
+    system.study(split)
     (batch,) = Trainer(quiet=True).batches(split, 20)
     weight = system.image_net.last.weight
     z_image, z_text = system._generated(batch)
@@ -99,7 +99,7 @@ def test_errors_say_what_to_do() -> None:
     with pytest.raises(BadParameter, match="must not be negative, but is -1"):
         small(neighbours=-1)
     with pytest.raises(TrainingError, match="set neighbours lower"):
-        small(neighbours=5).prepare(Planted(train=5).split("train"))
+        small(neighbours=5).study(Planted(train=5).split("train"))
     (batch,) = Trainer(quiet=True).batches(Planted(train=4).split("train"), 4)
-    with pytest.raises(UsageError, match=r"call prepare\(split\) first"):
+    with pytest.raises(UsageError, match=r"call study\(split\) first"):
         small().objective(batch)

@@ -10,14 +10,14 @@ import pytest
 import torch
 
 from diptych import catalogue
-from diptych.data.planted import Planted
+from diptych.data.sets.planted import Planted
 from diptych.evaluation import evaluate
 from diptych.features import extract, named
 from diptych.nets.clip_towers import CLIP_MEAN
 from diptych.nets.optimizers import WarmedAdamW
 from diptych.systems.real_valued import agree
 from diptych.testing.materials import Spy, Stopped, chance, drawn, mean_average_precision
-from diptych.trainer import Trainer
+from diptych.training.trainer import Trainer
 
 
 def test_the_mask_ranking_loss() -> None:

@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch.nn import functional
 
-from diptych.data.planted import Planted
+from diptych.data.sets.planted import Planted
 from diptych.errors import BadParameter
 from diptych.systems.real_valued import clip4cmr
 from diptych.systems.real_valued.clip4cmr import CLIP4CMR, LOSSES
 from diptych.testing.materials import chance, mean_average_precision
-from diptych.trainer import Trainer
+from diptych.training.trainer import Trainer
 
 F = torch.tensor([[1.0, 0], [0.6, 0.8]])
 IMAGES, TEXTS = torch.eye(2), torch.tensor([[0.6, 0.8], [0, 1.0]])

@@ -10,11 +10,11 @@ import torch
 from torch import nn
 
 from diptych.data.base import Split
-from diptych.data.planted import Planted
+from diptych.data.sets.planted import Planted
 from diptych.errors import BadParameter, UsageError
 from diptych.nets.adversary import call_fake, call_real
 from diptych.systems.real_valued.cm_gans import CMGANs, judge_loss, of_another_class, pair_judge_loss
-from diptych.trainer import Batch, Trainer
+from diptych.training.trainer import Batch, Trainer
 
 
 def small(**parameters: Any) -> CMGANs:

@@ -10,7 +10,7 @@ import torch
 
 from diptych import catalogue
 from diptych.data.base import Split
-from diptych.data.planted import Planted
+from diptych.data.sets.planted import Planted
 from diptych.errors import BadParameter
 from diptych.features import extract, named
 from diptych.nets.tokens import Words
@@ -25,7 +25,7 @@ from diptych.systems.real_valued.cots import (
     trusted,
 )
 from diptych.testing.materials import drawn
-from diptych.trainer import Trainer
+from diptych.training.trainer import Trainer
 
 TINY: dict[str, Any] = {
     "image_dim": 32,
@@ -210,7 +210,7 @@ def test_the_token_of_a_patch_is_the_nearest_training_patch() -> None:
 def test_training_patches_are_taken() -> None:
     learn, _ = raw(32, train=8, test=1)
     system = catalogue.load("cots:raw-tiny")
-    system.prepare(learn)
+    system.study(learn)
     pieces = system.image_net.reader.pieces(torch.from_numpy(np.array(learn.image)))
     codebook = system.image_net.codes.codebook
     assert torch.equal(codebook[0], pieces[0, 0])

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from diptych.data.planted import Planted
+from diptych.data.sets.planted import Planted
 from diptych.errors import BadParameter, UsageError
 from diptych.nets.classes import class_loss, shares
 from diptych.systems.real_valued.dscmr import DSCMR, label_loss, pairwise_loss
-from diptych.trainer import Trainer
+from diptych.training.trainer import Trainer
 
 EYE = torch.eye(2)
 U = torch.tensor([[3.0, 0], [0, 1], [1, 1]])

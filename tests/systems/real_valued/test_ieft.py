@@ -11,12 +11,12 @@ import torch
 from diptych import catalogue
 from diptych.core import Encoder, Scorer
 from diptych.data.base import Split
-from diptych.data.planted import Planted
+from diptych.data.sets.planted import Planted
 from diptych.errors import BadParameter
 from diptych.features import extract, named
 from diptych.systems.real_valued import ieft
 from diptych.testing.materials import drawn
-from diptych.trainer import Batch, Trainer
+from diptych.training.trainer import Batch, Trainer
 
 
 def test_the_rank_loss() -> None:

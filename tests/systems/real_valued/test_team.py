@@ -10,13 +10,13 @@ import torch
 
 from diptych import catalogue
 from diptych.data.base import Split
-from diptych.data.planted import Planted
+from diptych.data.sets.planted import Planted
 from diptych.errors import BadParameter
 from diptych.evaluation import evaluate
 from diptych.features import extract, named
 from diptych.systems.real_valued import team
 from diptych.testing.materials import drawn
-from diptych.trainer import Batch, Trainer
+from diptych.training.trainer import Batch, Trainer
 
 
 def test_word_score_leaves_padding_out() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from diptych.data import open_data
-from diptych.training import train
+from diptych.training.run import train
 
 
 @pytest.mark.slow

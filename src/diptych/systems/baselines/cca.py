@@ -20,9 +20,9 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from diptych.data.base import Split
-from diptych.learner import Learner
 from diptych.nets.affine import Affine, correlated
-from diptych.trainer import Trainer
+from diptych.training.learner import Learner
+from diptych.training.trainer import Trainer
 
 __all__ = ["CCA"]
 

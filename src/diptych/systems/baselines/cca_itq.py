@@ -22,9 +22,9 @@ import torch
 from torch import Tensor
 
 from diptych.data.base import Split
-from diptych.learner import Learner
 from diptych.nets.affine import Affine, correlated, paired
-from diptych.trainer import Trainer
+from diptych.training.learner import Learner
+from diptych.training.trainer import Trainer
 
 __all__ = ["CCAITQ"]
 

@@ -21,9 +21,9 @@ from typing import Any, Self
 import torch
 
 from diptych.data.base import Split
-from diptych.learner import Learner
 from diptych.nets.affine import Affine, correlated
-from diptych.trainer import Trainer
+from diptych.training.learner import Learner
+from diptych.training.trainer import Trainer
 
 __all__ = ["LSH"]
 

@@ -21,10 +21,10 @@ from typing import Any, Self
 import torch
 
 from diptych.data.base import Split
-from diptych.learner import Learner
 from diptych.nets.affine import Affine, paired
 from diptych.nets.pairwise import pair_labels
-from diptych.trainer import Trainer
+from diptych.training.learner import Learner
+from diptych.training.trainer import Trainer
 
 __all__ = ["Ridge"]
 

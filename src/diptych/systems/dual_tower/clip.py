@@ -188,7 +188,7 @@ class CLIP:
         digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
         return f"clip:{self.kind}:{digest.hexdigest()[:24]}"
 
-    def prepare(self, picture: Any) -> Floats:
+    def prepare_image(self, picture: Any) -> Floats:
         """What the image tower takes of one picture (path or PIL): float32, (3, h, w) for most towers.
 
         For SigLIP 2 of flexible resolution (patches + 1, d): the patches, then a row that begins with the
@@ -206,7 +206,7 @@ class CLIP:
         return pixels
 
     def encode_image(self, images: Sequence[Any]) -> Floats:
-        """Unit vectors (n, d) float32 of pictures: paths, PIL pictures, or results of `prepare`.
+        """Unit vectors (n, d) float32 of pictures: paths, PIL pictures, or results of `prepare_image`.
 
         Raises:
             ImageError: a picture cannot be read.
@@ -231,7 +231,7 @@ class CLIP:
         return int(getattr(config, "projection_dim", None) or config.vision_config.hidden_size)
 
     def _image_inputs(self, batch: Sequence[Any]) -> dict[str, torch.Tensor]:
-        ready = [item if isinstance(item, np.ndarray) else self.prepare(item) for item in batch]
+        ready = [item if isinstance(item, np.ndarray) else self.prepare_image(item) for item in batch]
         pixels = torch.from_numpy(np.stack(ready).astype(np.float32, copy=False))
         if pixels.ndim == 4:
             return {"pixel_values": pixels}

@@ -28,9 +28,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from diptych.data.base import InputKind, Split
-from diptych.learner import Learner
 from diptych.nets.image_towers import PixelTower, image_tower, reads_of
-from diptych.trainer import Trainer
+from diptych.training.learner import Learner
+from diptych.training.trainer import Trainer
 
 __all__ = ["BiCMR"]
 

@@ -34,11 +34,11 @@ from torch import Tensor, nn
 
 from diptych.core import Floats
 from diptych.data.base import InputKind, Split
-from diptych.learner import Learner
 from diptych.nets.clip_towers import clip_towers, rates, reads_of
 from diptych.nets.optimizers import BertAdam
 from diptych.nets.pairwise import share_a_label
-from diptych.trainer import Batch
+from diptych.training.learner import Learner
+from diptych.training.trainer import Batch
 
 __all__ = ["DCHMT"]
 
@@ -100,7 +100,7 @@ class DCHMT(Learner):
         """Pixels and word pieces where there are towers."""
         return reads_of(self.clip_config)
 
-    def prepare(self, split: Split) -> None:
+    def study(self, split: Split) -> None:
         """Count the steps, which the optimiser's schedule needs."""
         self.total_steps = self.epochs * ceil(len(split.pairs) / self.batch_size)
 

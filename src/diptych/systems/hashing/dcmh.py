@@ -27,10 +27,10 @@ import torch
 from torch import Tensor, nn
 
 from diptych.data.base import InputKind, Split
-from diptych.learner import Learner
 from diptych.nets.image_towers import image_tower, reads_of
 from diptych.nets.pairwise import likelihood, pair_labels, share_a_label, sign
-from diptych.trainer import Trainer
+from diptych.training.learner import Learner
+from diptych.training.trainer import Trainer
 
 __all__ = ["DCMH"]
 

@@ -32,10 +32,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from diptych.data.base import InputKind, Split
-from diptych.learner import Learner
 from diptych.nets.clip_towers import clip_towers, rates, reads_of
 from diptych.nets.optimizers import BertAdam, Together
-from diptych.trainer import Batch
+from diptych.training.learner import Learner
+from diptych.training.trainer import Batch
 
 __all__ = ["DSPH"]
 
@@ -111,7 +111,7 @@ class DSPH(Learner):
         """Pixels and word pieces where there are towers."""
         return reads_of(self.clip_config)
 
-    def prepare(self, split: Split) -> None:
+    def study(self, split: Split) -> None:
         """Count the steps, which the optimiser's schedule needs."""
         self.total_steps = self.epochs * ceil(len(split.pairs) / self.batch_size)
 

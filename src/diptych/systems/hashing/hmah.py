@@ -28,9 +28,9 @@ from torch.nn import functional
 from diptych.core import Floats
 from diptych.data.base import Split
 from diptych.errors import BadParameter
-from diptych.learner import Learner
 from diptych.nets.pairwise import pair_labels, sign
-from diptych.trainer import Batch, Trainer
+from diptych.training.learner import Learner
+from diptych.training.trainer import Batch, Trainer
 
 __all__ = ["HMAH"]
 

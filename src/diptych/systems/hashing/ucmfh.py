@@ -27,8 +27,8 @@ from torch.nn import functional
 
 from diptych.core import Floats
 from diptych.data.base import Split
-from diptych.learner import Learner
-from diptych.trainer import Batch, Trainer
+from diptych.training.learner import Learner
+from diptych.training.trainer import Batch, Trainer
 
 __all__ = ["UCMFH"]
 

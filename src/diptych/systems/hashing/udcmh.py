@@ -30,9 +30,9 @@ from torch import nn
 
 from diptych import similarity
 from diptych.data.base import InputKind, Split, input_kind
-from diptych.learner import Learner
 from diptych.nets.image_towers import image_tower, reads_of
-from diptych.trainer import Trainer
+from diptych.training.learner import Learner
+from diptych.training.trainer import Trainer
 
 __all__ = ["UDCMH"]
 

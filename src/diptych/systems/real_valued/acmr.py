@@ -31,12 +31,12 @@ from torch.nn import functional
 
 from diptych.data.base import Split
 from diptych.errors import BadParameter
-from diptych.learner import Learner
 from diptych.nets.classes import class_loss
 from diptych.nets.pairwise import share_a_label
 from diptych.nets.reversal import reverse, schedule
 from diptych.nets.scaling import Scaling, fit_scaling
-from diptych.trainer import Batch, Trainer
+from diptych.training.learner import Learner
+from diptych.training.trainer import Batch, Trainer
 
 __all__ = ["ACMR"]
 
@@ -130,7 +130,7 @@ class ACMR(Learner):
             nn.Linear(dim, self.classifier_size), nn.ReLU(), nn.Linear(self.classifier_size, 2)
         )
 
-    def prepare(self, split: Split) -> None:
+    def study(self, split: Split) -> None:
         """Take the statistics of the training features."""
         fit_scaling(self.image_net, self.features(split.image, "image"))
         fit_scaling(self.text_net, self.features(split.text, "text"))
@@ -138,7 +138,7 @@ class ACMR(Learner):
     def fit(self, split: Split, trainer: Trainer) -> Self:
         """The paper's algorithm 1: k steps of the projectors, one of the modality classifier."""
         self.check(split)
-        self.prepare(split)
+        self.study(split)
         projectors = self._adam("image_net", "text_net", "label_net")
         classifier = self._adam("modality_net")
         keep = (*self.networks.values(), projectors, classifier)

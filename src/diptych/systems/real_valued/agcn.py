@@ -30,12 +30,12 @@ from torch.nn import functional
 from diptych.core import Floats
 from diptych.data.base import Split
 from diptych.errors import BadParameter, TrainingError, UsageError
-from diptych.learner import Learner
 from diptych.nets.adversary import call_fake, call_real
 from diptych.nets.classes import class_loss
 from diptych.nets.pairwise import share_a_label
 from diptych.nets.scaling import Scaling, fit_scaling
-from diptych.trainer import Batch, Trainer
+from diptych.training.learner import Learner
+from diptych.training.trainer import Batch, Trainer
 
 __all__ = ["AGCN"]
 
@@ -104,7 +104,7 @@ class AGCN(Learner):
         )
         self._around: dict[str, Tensor] = {}
 
-    def prepare(self, split: Split) -> None:
+    def study(self, split: Split) -> None:
         """Take the statistics of the training features, and the training items as everyone's neighbours."""
         for side in ("image", "text"):
             net, features = getattr(self, f"{side}_net"), self.features(getattr(split, side), side)
@@ -119,7 +119,7 @@ class AGCN(Learner):
     def fit(self, split: Split, trainer: Trainer) -> Self:
         """One step of the discriminator and one of the generators on every batch."""
         self.check(split)
-        self.prepare(split)
+        self.study(split)
         judge = torch.optim.Adam(self.trainable("judge"), lr=self.lr, betas=(0.5, 0.999))
         generators = torch.optim.Adam(
             self.trainable("image_net", "text_net", "label_net"), lr=self.lr, betas=(0.5, 0.999)
@@ -171,7 +171,7 @@ class AGCN(Learner):
             ("text", batch.text, batch.text_row),
         ):
             if side not in self._around:
-                raise UsageError("AGCN has no neighbours yet: call prepare(split) first, as fit does")
+                raise UsageError("AGCN has no neighbours yet: call study(split) first, as fit does")
             net = getattr(self, f"{side}_net")
             around = net.pool[self._around[side].to(rows.device)[rows]]  # (b, k, d)
             made.append(net(torch.cat([inputs[:, None], around], dim=1)))

@@ -42,11 +42,11 @@ from torch.nn import functional
 
 from diptych.core import Rows
 from diptych.data.base import InputKind, Split
-from diptych.learner import Learner
 from diptych.nets.clip_towers import CLIP_MEAN, ClipTexts, clip_towers, reads_of
 from diptych.nets.optimizers import WarmedAdamW
 from diptych.nets.scaling import Scaling, fit_scaling
-from diptych.trainer import Batch
+from diptych.training.learner import Learner
+from diptych.training.trainer import Batch
 
 __all__ = ["AGREE"]
 
@@ -127,7 +127,7 @@ class AGREE(Learner):
         """Pixels and word pieces where CLIP itself is trained."""
         return reads_of(self.clip_config)
 
-    def prepare(self, split: Split) -> None:
+    def study(self, split: Split) -> None:
         """Take the statistics of the training features, or count the steps for CLIP's schedule."""
         self.total_steps = self.epochs * ceil(len(split.pairs) / self.batch_size)
         if not self.clip_config:

@@ -32,11 +32,11 @@ from torch.nn import functional
 
 from diptych.data.base import Split
 from diptych.errors import BadParameter
-from diptych.learner import Learner
 from diptych.nets.classes import class_loss, shares
 from diptych.nets.pairwise import share_a_label
 from diptych.nets.scaling import Scaling, fit_scaling
-from diptych.trainer import Batch
+from diptych.training.learner import Learner
+from diptych.training.trainer import Batch
 
 __all__ = ["CLIP4CMR"]
 
@@ -108,7 +108,7 @@ class CLIP4CMR(Learner):
         if self.loss in ("lrl", "cel"):
             self.label_net = UnitRows(self.dim, self.classes)
 
-    def prepare(self, split: Split) -> None:
+    def study(self, split: Split) -> None:
         """Take the statistics of the training features."""
         fit_scaling(self.image_net, self.features(split.image, "image"))
         fit_scaling(self.text_net, self.features(split.text, "text"))

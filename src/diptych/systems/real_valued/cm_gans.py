@@ -30,12 +30,12 @@ from torch import Tensor, nn
 
 from diptych.data.base import Split
 from diptych.errors import BadParameter, UsageError
-from diptych.learner import Learner
 from diptych.nets.adversary import call_fake, call_real
 from diptych.nets.classes import class_loss
 from diptych.nets.pairwise import share_a_label
 from diptych.nets.scaling import Scaling, fit_scaling
-from diptych.trainer import Batch, Trainer
+from diptych.training.learner import Learner
+from diptych.training.trainer import Batch, Trainer
 
 __all__ = ["CMGANs"]
 
@@ -110,7 +110,7 @@ class CMGANs(Learner):
         self.image_pair_judge = PairJudge(self.dim + self.image_dim, self.judge_dim)  # CD_I
         self.text_pair_judge = PairJudge(self.dim + self.text_dim, self.judge_dim)  # CD_T
 
-    def prepare(self, split: Split) -> None:
+    def study(self, split: Split) -> None:
         """Take the statistics of the training features."""
         fit_scaling(self.image_net, self.features(split.image, "image"))
         fit_scaling(self.text_net, self.features(split.text, "text"))
@@ -124,7 +124,7 @@ class CMGANs(Learner):
         self.check(split)
         if split.label is None or len(set(map(bytes, split.label))) < 2:
             raise UsageError("CM-GANs needs labels of at least two classes: it learns from wrong pairs too")
-        self.prepare(split)
+        self.study(split)
         judges = {
             "D_T": self._adam("text_judge"),
             "D_I": self._adam("image_judge"),

@@ -40,11 +40,11 @@ from torch.nn import functional
 
 from diptych.data.base import InputKind, Split
 from diptych.errors import BadParameter
-from diptych.learner import Learner
 from diptych.nets.scaling import Scaling, fit_scaling
 from diptych.nets.tokens import Patches, Words
 from diptych.nets.transformer import Transformer
-from diptych.trainer import Batch, Trainer
+from diptych.training.learner import Learner
+from diptych.training.trainer import Batch, Trainer
 
 __all__ = ["COTS"]
 
@@ -209,7 +209,7 @@ class COTS(Learner):
             PieceCodes(self.tokens, self.codes, pieces.size),
         )
 
-    def prepare(self, split: Split) -> None:
+    def study(self, split: Split) -> None:
         """Take the statistics and the discrete tokens of the training data."""
         for side, net, key in (
             ("image", self.image_net, self.image_key),
@@ -225,7 +225,7 @@ class COTS(Learner):
     def fit(self, split: Split, trainer: Trainer) -> Self:
         """Learn from pairs: losses, step, momentum update, queues, in this order."""
         self.check(split)
-        self.prepare(split)
+        self.study(split)
         optimizer = self.optimizer()
         for epoch in trainer.epochs(self.epochs, keep=(*self.networks.values(), optimizer)):
             for batch in trainer.batches(split, self.batch_size):

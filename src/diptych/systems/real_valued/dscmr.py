@@ -30,10 +30,10 @@ from torch.nn import functional
 from diptych.core import Floats
 from diptych.data.base import Split
 from diptych.errors import BadParameter
-from diptych.learner import Learner
 from diptych.nets.pairwise import share_a_label
 from diptych.nets.scaling import Scaling, fit_scaling
-from diptych.trainer import Batch
+from diptych.training.learner import Learner
+from diptych.training.trainer import Batch
 
 __all__ = ["DSCMR"]
 
@@ -116,7 +116,7 @@ class DSCMR(Learner):
             "J3": self.invariance_weight * _lengths(u - v).mean(),
         }
 
-    def prepare(self, split: Split) -> None:
+    def study(self, split: Split) -> None:
         """Take the statistics of the training features."""
         fit_scaling(self.image_net, self.features(split.image, "image"))
         fit_scaling(self.text_net, self.features(split.text, "text"))

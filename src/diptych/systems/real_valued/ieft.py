@@ -43,10 +43,10 @@ from torch.nn import functional
 from diptych.core import Floats
 from diptych.data.base import InputKind, Split
 from diptych.errors import BadParameter
-from diptych.learner import Learner
 from diptych.nets.scaling import fit_scaling
 from diptych.nets.tokens import FeatureTokens, Patches, Words
-from diptych.trainer import Batch, Trainer
+from diptych.training.learner import Learner
+from diptych.training.trainer import Batch, Trainer
 
 __all__ = ["IEFT"]
 
@@ -173,7 +173,7 @@ class IEFT(Learner):
             return {"image": "pixels", "text": "tokens"}
         return {"image": "features", "text": "features"}
 
-    def prepare(self, split: Split) -> None:
+    def study(self, split: Split) -> None:
         """Take the statistics of the training features."""
         if self.inputs == "features":
             fit_scaling(self.image_net, self.features(split.image, "image"))
@@ -189,7 +189,7 @@ class IEFT(Learner):
     def fit(self, split: Split, trainer: Trainer) -> Self:
         """Minimise the objective at a `rate` that rises in a tenth of the steps and then falls to 0."""
         self.check(split)
-        self.prepare(split)
+        self.study(split)
         optimizer = self.optimizer()
         steps = self.epochs * ceil(len(split.pairs) / self.batch_size)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda done: rate(done, steps))

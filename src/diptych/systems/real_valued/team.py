@@ -38,11 +38,11 @@ from torch.nn import functional
 from diptych.core import Floats, Rows
 from diptych.data.base import InputKind, Split
 from diptych.errors import BadParameter
-from diptych.learner import Learner
 from diptych.nets.scaling import fit_scaling
 from diptych.nets.tokens import FeatureTokens, Patches, Words
 from diptych.nets.transformer import Transformer
-from diptych.trainer import Batch
+from diptych.training.learner import Learner
+from diptych.training.trainer import Batch
 
 __all__ = ["TEAM"]
 
@@ -176,7 +176,7 @@ class TEAM(Learner):
         encoder = nn.TransformerEncoder(layer, self.layers, norm, enable_nested_tensor=False)
         return _Tower(tokens, encoder, self.width, self.dim)
 
-    def prepare(self, split: Split) -> None:
+    def study(self, split: Split) -> None:
         """Take the statistics of the training features."""
         if self.inputs == "features":
             fit_scaling(self.image_net, self.features(split.image, "image"))

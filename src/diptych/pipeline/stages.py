@@ -8,12 +8,12 @@ the gallery that is searched: "image" (text query, image results: TqI) or "text"
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from diptych import similarity
-from diptych.core import Encoder, Floats, Hits, Index, Item, Retriever, Rows, Run, Scorer, Stage
+from diptych.core import Encoder, Floats, Hits, Index, Item, Retriever, Rows, Run, Scorer, Side, Stage
 from diptych.errors import UsageError
 
 __all__ = [
@@ -25,12 +25,9 @@ __all__ = [
     "Rewrite",
     "Search",
     "Select",
-    "Side",
     "encode",
     "over",
 ]
-
-Side = Literal["image", "text"]
 
 
 @runtime_checkable

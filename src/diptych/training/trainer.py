@@ -18,11 +18,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from diptych import _checkpoint
-from diptych._processes import Precision, Processes
-from diptych._training_view import Log, Progress, TensorBoard, draw_curves
 from diptych.data.base import Split
 from diptych.errors import BadParameter, TrainingError
+from diptych.training import checkpoint
+from diptych.training.processes import Precision, Processes
+from diptych.training.view import Log, Progress, TensorBoard, draw_curves
 
 __all__ = ["Batch", "Precision", "Trainer"]
 
@@ -81,7 +81,7 @@ class Trainer:
 
     Example:
         >>> import torch
-        >>> from diptych.data.planted import Planted
+        >>> from diptych.data.sets.planted import Planted
         >>> net, split = torch.nn.Linear(32, 24), Planted().split("train")
         >>> optimizer, trainer = torch.optim.SGD(net.parameters(), lr=0.1), Trainer(quiet=True)
         >>> for _ in trainer.epochs(2, keep=(net, optimizer)):
@@ -190,7 +190,7 @@ class Trainer:
             progress.close()
             self._progress = None
         if stage.best_state is not None:
-            _checkpoint.restore(self._kept, stage.best_state)
+            checkpoint.restore(self._kept, stage.best_state)
             stage.best_state = None
             self.best = stage.best
         stage.over = True
@@ -324,7 +324,7 @@ class Trainer:
             raise TrainingError(f"the validation gave {value} after epoch {stage.done - 1}")
         if stage.best is None or value > stage.best:
             stage.best, stage.since = value, 0
-            stage.best_state = _checkpoint.capture(self._kept)
+            stage.best_state = checkpoint.capture(self._kept)
         else:
             stage.since += 1
         stage.over = self.patience is not None and stage.since >= self.patience
@@ -348,7 +348,7 @@ class Trainer:
             return
         random = self._processes.all_of({**self._random_state(), "own": self.generator.get_state()})
         if self._processes.main:
-            _checkpoint.write(
+            checkpoint.write(
                 path,
                 {
                     "seed": self.seed,
@@ -356,7 +356,7 @@ class Trainer:
                     "steps": self.steps,
                     "log_bytes": self._record_log.bytes,
                     "random": random,
-                    "kept": _checkpoint.capture(self._kept),
+                    "kept": checkpoint.capture(self._kept),
                     **vars(stage),
                 },
             )
@@ -369,7 +369,7 @@ class Trainer:
             if self._stage == 0 and self._processes.main:
                 self._record_log.cut(0)
             return None
-        saved = _checkpoint.read(path)
+        saved = checkpoint.read(path)
         if (saved["seed"], saved["identity"]) != (self.seed, self.identity):
             theirs, ours = saved["identity"] or "unnamed", self.identity or "unnamed"
             raise TrainingError(
@@ -382,7 +382,7 @@ class Trainer:
                 f"{self.run} was trained by {len(random)} processes, not {self._processes.count}; "
                 "go on with as many"
             )
-        _checkpoint.restore(self._kept, saved["kept"])
+        checkpoint.restore(self._kept, saved["kept"])
         mine = random[self._processes.rank]
         self._set_random_state(mine)
         self.generator.set_state(mine["own"])

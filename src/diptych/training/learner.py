@@ -32,11 +32,11 @@ import torch
 from torch import Tensor, nn
 
 from diptych import similarity
-from diptych._provenance import commit, versions
 from diptych.core import Floats
 from diptych.data.base import InputKind, Split, input_kind
 from diptych.errors import BadData, MissingData, UsageError
-from diptych.trainer import Batch, Trainer
+from diptych.provenance import commit, versions
+from diptych.training.trainer import Batch, Trainer
 
 __all__ = ["Learner", "dimensions"]
 
@@ -125,7 +125,7 @@ class Learner:
         found = [p for net in nets for p in net.parameters() if p.requires_grad]
         return list(dict.fromkeys(found))
 
-    def prepare(self, split: Split) -> None:
+    def study(self, split: Split) -> None:
         """Take from the training split what needs no gradients (means, neighbours); by default nothing.
 
         `fit` calls it first.
@@ -139,7 +139,7 @@ class Learner:
             TrainingError: training cannot go on.
         """
         self.check(split)
-        self.prepare(split)
+        self.study(split)
         optimizer = self.optimizer()
         for _ in trainer.epochs(self.epochs, keep=(*self.networks.values(), optimizer)):
             for batch in trainer.batches(split, self.batch_size):

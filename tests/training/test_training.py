@@ -9,10 +9,10 @@ import pytest
 
 from diptych import catalogue
 from diptych.data.base import HeldOut, Loaded, Protocol, Split, multi_hot, paired_in_order
-from diptych.data.planted import Planted
+from diptych.data.sets.planted import Planted
 from diptych.errors import BadData, BadParameter, TrainingError, UnknownName, UsageError
 from diptych.evaluation import evaluate, score
-from diptych.training import choose_parameters, learning_parts, parse_settings, train
+from diptych.training.run import choose_parameters, learning_parts, parse_settings, train
 
 DATA = Planted(train=80, val=20, test=40)
 QUICK: dict[str, Any] = {"hidden_dim": 16, "dim": 8, "epochs": 2, "lr": 1e-3}
@@ -95,7 +95,7 @@ def test_a_finished_run_is_not_overwritten(tmp_path: Path) -> None:
 def test_an_interrupted_run_goes_on_and_another_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from diptych.learner import Learner
+    from diptych.training.learner import Learner
 
     def cut(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
@@ -230,7 +230,7 @@ def test_raw_pictures_for_a_head_say_what_is_missing(tmp_path: Path) -> None:
 
 
 def test_data_without_classes_make_each_image_its_own(tmp_path: Path) -> None:
-    from diptych import training
+    from diptych.training import run as training
 
     whole = Planted(train=30, captions=2).split("train")
     bare = Split(whole.image, whole.text, None, whole.pairs)
@@ -249,7 +249,7 @@ def test_data_without_classes_make_each_image_its_own(tmp_path: Path) -> None:
 
 
 def test_too_many_images_without_classes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    from diptych import training
+    from diptych.training import run as training
 
     monkeypatch.setattr(training, "_MOST_CLASSES", 10)
     whole = Planted(train=11).split("train")

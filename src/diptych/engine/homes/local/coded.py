@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 
 from diptych import catalogue, similarity
 from diptych.core import Hits, Rows
-from diptych.engine.record import Record
-from diptych.engine.search_files import SearchFiles
+from diptych.engine.homes.local.record import Record
+from diptych.engine.homes.local.search_files import SearchFiles
 from diptych.errors import DiptychError, UsageError
 from diptych.index.codes import Codes, Packed
 from diptych.index.two_stage import TwoStage, calibrate

@@ -20,9 +20,9 @@ import re
 from collections.abc import Mapping
 
 from diptych.data.base import Protocol, Split, captioned
-from diptych.data.hashing import hashing_protocol, matlab_layout
 from diptych.data.originals import Files, Layout, Originals, permuted
 from diptych.data.pictures import pictures_in
+from diptych.data.readers.hashing import hashing_protocol, matlab_layout
 from diptych.errors import BadData
 
 __all__ = ["IAPRTC12"]

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from diptych.engine.captions import embedded
 from diptych.errors import ImageError
+from diptych.media.captions import embedded
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -25,7 +25,7 @@ from diptych.evaluation import Evaluation, evaluate, measure_of, score
 from diptych.features import Extractors, Featured, Scale, Standardised, named, save
 
 if TYPE_CHECKING:
-    from diptych.learner import Learner
+    from diptych.training.learner import Learner
 
 __all__ = [
     "Trained",
@@ -107,7 +107,7 @@ def choose_parameters(
         UsageError: the system is not trained by `fit`.
         BadParameter: a setting that the system does not have, or of the wrong type.
     """
-    from diptych.learner import dimensions
+    from diptych.training.learner import dimensions
 
     parts = catalogue.parse(name)
     module, system = _system(parts.system)
@@ -188,14 +188,14 @@ def train(
         standardise: Give each extracted feature the mean 0 and the deviation 1 over the training items.
         protocol, validation: See `learning_parts`.
         command: What the user typed, for the card.
-        options: Of `diptych.trainer.Trainer`.
+        options: Of `diptych.training.trainer.Trainer`.
 
     Raises:
         UsageError: the folder holds a finished training, the data are not of the system's kind, or there are
             no extracted features to standardise.
         BadParameter, UnknownName, TrainingError: see `choose_parameters` and `Trainer`.
     """
-    from diptych.trainer import Trainer
+    from diptych.training.trainer import Trainer
 
     if (run / "card.json").exists():
         raise UsageError(f"{run} holds a finished training; choose another --out or remove it")
@@ -358,7 +358,7 @@ def train_builtin(
 
 def _system(name: str) -> tuple[Any, Any]:
     """Module and class of a system that is trained by `fit`."""
-    from diptych.learner import Learner
+    from diptych.training.learner import Learner
 
     module = importlib.import_module(catalogue.card("system", name).module)
     system = getattr(module, module.__all__[0])

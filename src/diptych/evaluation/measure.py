@@ -19,14 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diptych import metrics
-from diptych._provenance import commit, versions
-from diptych.core import Hits, Retriever, Run
-from diptych.data.base import Dataset, Relevance, Side, Split
+from diptych.core import DIRECTIONS, Hits, Retriever, Run, Side
+from diptych.data.base import Dataset, Relevance, Split
 from diptych.data.readers.positives import matches
 from diptych.errors import BadData, MissingData, UsageError
+from diptych.provenance import commit, versions
 
 __all__ = [
-    "DIRECTIONS",
     "Evaluation",
     "Fold",
     "definitions",
@@ -36,9 +35,6 @@ __all__ = [
     "score",
     "scores",
 ]
-
-DIRECTIONS = {"image to text": "IqT", "text to image": "TqI"}
-"""The two directions and the survey's names for them."""
 
 _SIDES: dict[str, tuple[Side, Side]] = {
     "image to text": ("image", "text"),

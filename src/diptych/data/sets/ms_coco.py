@@ -24,9 +24,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from diptych.data.base import Protocol, Split, concat
-from diptych.data.hashing import hashing_protocol
 from diptych.data.originals import Files, Layout, Originals, permuted
 from diptych.data.readers import coco, karpathy
+from diptych.data.readers.hashing import hashing_protocol
 from diptych.errors import BadData
 
 __all__ = ["MSCOCO"]

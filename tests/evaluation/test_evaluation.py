@@ -11,7 +11,7 @@ import pytest
 
 from diptych.core import Hits, Run, Stage
 from diptych.data.base import Loaded, Protocol, Split
-from diptych.data.planted import Planted
+from diptych.data.sets.planted import Planted
 from diptych.errors import BadData, MissingData, UsageError
 from diptych.evaluation import evaluate, matched, rescore, score
 

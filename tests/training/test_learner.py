@@ -11,12 +11,12 @@ import torch
 
 from diptych import catalogue
 from diptych.data.base import Split, paired_in_order
-from diptych.data.planted import Planted
+from diptych.data.sets.planted import Planted
 from diptych.errors import BadData, MissingData, UsageError
-from diptych.learner import Learner, dimensions
 from diptych.systems.real_valued.acmr import ACMR
 from diptych.systems.real_valued.dscmr import DSCMR
-from diptych.trainer import Trainer
+from diptych.training.learner import Learner, dimensions
+from diptych.training.trainer import Trainer
 
 SPLIT = Planted(train=60).split("train")
 
@@ -167,8 +167,8 @@ def test_another_process_trains_the_same_weights() -> None:
     code = (
         "import torch; torch.set_num_threads(1)\n"
         "from diptych import catalogue\n"
-        "from diptych.data.planted import Planted\n"
-        "from diptych.trainer import Trainer\n"
+        "from diptych.data.sets.planted import Planted\n"
+        "from diptych.training.trainer import Trainer\n"
         "system = catalogue.load('dscmr:tiny', epochs=2)\n"
         "system.fit(Planted(train=60).split('train'), Trainer(quiet=True, device='cpu'))\n"
         "print(system.fingerprint)"

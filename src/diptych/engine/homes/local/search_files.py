@@ -22,8 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diptych import similarity
-from diptych.core import Floats, Hits, Rows
-from diptych.engine.record import Record, Side
+from diptych.core import Floats, Hits, Rows, Side
+from diptych.engine.homes.local.record import Record
 from diptych.errors import UsageError
 from diptych.index.flat import best
 

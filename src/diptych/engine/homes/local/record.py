@@ -16,18 +16,16 @@ import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from diptych.core import Side
 from diptych.errors import CollectionError, TooNew
 
 __all__ = ["SCHEMA_VERSION", "Caption", "Known", "Record", "Stored"]
 
 SCHEMA_VERSION = 1
-
-Side = Literal["image", "text"]
 
 _SCHEMA = (
     "CREATE TABLE setting (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",

@@ -29,9 +29,9 @@ from typing import Any
 import numpy as np
 
 from diptych.data.base import Absent, Pictures, Protocol, Split, multi_hot, paired_in_order
-from diptych.data.hashing import hashing_protocol, matlab_layout
 from diptych.data.originals import Files, Layout, Originals, permuted
 from diptych.data.readers import arrays, tables
+from diptych.data.readers.hashing import hashing_protocol, matlab_layout
 from diptych.errors import BadData
 
 __all__ = ["NUSWide"]

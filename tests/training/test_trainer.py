@@ -14,12 +14,12 @@ import pytest
 import torch
 from torch import nn
 
-from diptych import _checkpoint
-from diptych._training_view import Progress
 from diptych.data.base import Split, paired_in_order
-from diptych.data.planted import Planted
+from diptych.data.sets.planted import Planted
 from diptych.errors import BadData, BadParameter, MissingExtra, TrainingError
-from diptych.trainer import Trainer
+from diptych.training import checkpoint
+from diptych.training.trainer import Trainer
+from diptych.training.view import Progress
 
 SPLIT = Planted(train=60, captions=2).split("train")  # 60 images, 120 pairs
 
@@ -73,7 +73,7 @@ class Job:
         return self
 
     def state(self) -> list[Any]:
-        return _checkpoint.capture(self.keep())
+        return checkpoint.capture(self.keep())
 
 
 def same(first: Any, second: Any) -> bool:
@@ -351,15 +351,15 @@ def test_a_crash_while_writing_leaves_the_old_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "stage0.pt"
-    _checkpoint.write(path, {"epoch": 1})
+    checkpoint.write(path, {"epoch": 1})
 
     def fails(*_: object) -> None:
         raise PowerCut
 
-    monkeypatch.setattr(_checkpoint.os, "replace", fails)
+    monkeypatch.setattr(checkpoint.os, "replace", fails)
     with pytest.raises(PowerCut):
-        _checkpoint.write(path, {"epoch": 2})
-    assert _checkpoint.read(path) == {"epoch": 1}
+        checkpoint.write(path, {"epoch": 2})
+    assert checkpoint.read(path) == {"epoch": 1}
 
 
 def test_what_cannot_be_kept_is_named(tmp_path: Path) -> None:
@@ -410,7 +410,7 @@ def test_there_is_no_bar_without_a_terminal(capsys: pytest.CaptureFixture[str]) 
 
 
 def test_epochs_are_logged(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO, logger="diptych.trainer"):
+    with caplog.at_level(logging.INFO, logger="diptych.training.trainer"):
         Job().run(trainer(), epochs=1)
     assert "stage 0 epoch 0: {'fit':" in caplog.text
 
@@ -450,8 +450,8 @@ def test_mixed_precision_computes_in_half_and_keeps_weights_whole() -> None:
 _TWO = """
 import json, sys, pathlib, torch
 import torch.nn as nn
-from diptych.trainer import Trainer
-from diptych.data.planted import Planted
+from diptych.training.trainer import Trainer
+from diptych.data.sets.planted import Planted
 torch.set_num_threads(1)
 split = Planted(train=61).split("train")
 processes, run = int(sys.argv[1]), pathlib.Path(sys.argv[2])

@@ -1,6 +1,6 @@
 """Where a training runs: one process in full precision, or mixed precision and several processes.
 
-What `diptych.trainer` needs of Accelerate and torch.distributed is here, so that no system has a line of it.
+What the trainer needs of Accelerate and torch.distributed is here, so that no system has a line of it.
 """
 
 from __future__ import annotations
@@ -28,6 +28,12 @@ class Processes:
 
     @staticmethod
     def of(precision: Precision, devices: int, device: str | torch.device | None) -> Processes:
+        """The processes that fit; see `Trainer` for the arguments.
+
+        Raises:
+            BadParameter: fewer than one, or more than were started.
+            MissingExtra: Accelerate is not installed.
+        """
         if devices < 1:
             raise BadParameter(f"devices must be at least 1, not {devices}")
         started = int(os.environ.get("WORLD_SIZE", "1"))
@@ -104,22 +110,26 @@ class Accelerated(Processes):
         self._optimizers: dict[int, Any] = {}
 
     def agree(self, modules: Sequence[nn.Module]) -> None:
+        """Give every process the weights of the first."""
         if self.count > 1:
             for module in modules:
                 for tensor in module.state_dict().values():
                     torch.distributed.broadcast(tensor, 0)
 
     def part(self, rows: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], float]:
+        """This process's rows of a batch, and what its mean counts in the mean of all."""
         if len(rows) < self.count:
             return rows, 1.0
         mine = rows[self.rank :: self.count]
         return mine, len(mine) * self.count / len(rows)
 
     def autocast(self) -> AbstractContextManager[Any]:
+        """Where the forward pass runs, in the precision asked for."""
         context: AbstractContextManager[Any] = self._accelerator.autocast()
         return context
 
     def rows_shared(self, tensors: Sequence[Tensor]) -> AbstractContextManager[Any]:
+        """Where rows of tensors are written by whoever had them in its batch."""
         return _RowsShared(tensors) if self.count > 1 else nullcontext()
 
     def descend(
@@ -131,6 +141,7 @@ class Accelerated(Processes):
         share: float,
         clip: float | None,
     ) -> None:
+        """Backward, the mean of all processes' gradients, clip, step."""
         wrapped = self._optimizers.get(id(optimizer))
         if wrapped is None:
             wrapped = self._optimizers[id(optimizer)] = self._accelerator.prepare_optimizer(optimizer)
@@ -148,9 +159,11 @@ class Accelerated(Processes):
             wrapped.step()
 
     def told(self, value: float) -> float:
+        """The first process's value."""
         return float(self.all_of(value)[0])
 
     def all_of(self, value: Any) -> list[Any]:
+        """Every process's value, by rank."""
         if self.count == 1:
             return [value]
         values: list[Any] = [None] * self.count
@@ -158,6 +171,7 @@ class Accelerated(Processes):
         return values
 
     def wait(self) -> None:
+        """Until all are here."""
         self._accelerator.wait_for_everyone()
 
 

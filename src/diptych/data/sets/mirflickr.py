@@ -32,10 +32,10 @@ from dataclasses import replace
 import numpy as np
 
 from diptych.data.base import Absent, Protocol, Split, captioned, multi_hot, paired_in_order
-from diptych.data.hashing import hashing_protocol, matlab_layout
 from diptych.data.originals import Files, Layout, Originals, permuted
 from diptych.data.pictures import pictures_in
 from diptych.data.readers import tables
+from diptych.data.readers.hashing import hashing_protocol, matlab_layout
 from diptych.errors import BadData
 
 __all__ = ["MIRFlickr"]

@@ -1,0 +1,1 @@
+"""The data sets that Diptych knows by name, one file each."""
