@@ -186,7 +186,7 @@ def test_nus_wide_10k(tmp_path: Path) -> None:
 
 
 def test_iapr_original(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from diptych.data import iapr_tc12
+    from diptych.data.sets import iapr_tc12
 
     small_split(monkeypatch, iapr_tc12)
     home = tmp_path / "annotations_complete_eng" / "00"

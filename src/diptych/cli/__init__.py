@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 from typing import Annotated, Any
 
 import typer
@@ -12,7 +11,18 @@ import typer.main
 
 __all__ = ["app"]
 
-_COMMANDS = ("index", "search", "train", "evaluate", "bench", "data", "list", "info", "doctor")
+# What `diptych --help` says of each, so that it imports none of them.
+_COMMANDS = {
+    "index": "Take pictures and texts into a collection, or bring it up to date.",
+    "search": "Find pictures with words or pictures, and words with pictures (--to text).",
+    "train": "Train a system and evaluate it in both directions.",
+    "evaluate": "Measure a system in both directions, and save numbers and rankings.",
+    "bench": "Fill a result table and write it as Markdown, JSON and HTML.",
+    "data": "List data sets, say where to get them, record where their files are, and check them.",
+    "list": "List systems, feature extractors or data sets.",
+    "info": "Say what a collection holds, which model made it, and which files could not be read.",
+    "doctor": "Say what is installed, which models are there, where things are, and what is wrong.",
+}
 _MODULES = {"list": "list_"}
 
 
@@ -20,10 +30,10 @@ class _Lazy(typer.core.TyperGroup):
     """Finds a command by importing the module of its name."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        return [name for name in _COMMANDS if _present(name)]
+        return list(_COMMANDS)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        if cmd_name not in self.list_commands(ctx):
+        if cmd_name not in _COMMANDS:
             return None
         module = importlib.import_module(f"diptych.cli.{_MODULES.get(cmd_name, cmd_name)}")
         if hasattr(module, "app"):
@@ -34,9 +44,9 @@ class _Lazy(typer.core.TyperGroup):
         single.command(cmd_name)(module.command)
         return typer.main.get_command(single)
 
-
-def _present(name: str) -> bool:
-    return importlib.util.find_spec(f"diptych.cli.{_MODULES.get(name, name)}") is not None
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
 
 
 app = typer.Typer(cls=_Lazy, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)

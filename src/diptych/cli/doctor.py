@@ -29,7 +29,7 @@ def command(
     place: Annotated[Path, typer.Argument(metavar="[FOLDER]", help="Also examine its collection.")] = Path(),
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Say what is installed, which device and models are there, where things are, and what is wrong."""
+    """Say what is installed, which models are there, where things are, and what is wrong."""
     from diptych.cli._models import hub_answers
 
     facts: dict[str, Any] = {
