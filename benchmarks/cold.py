@@ -4,9 +4,9 @@
 
 Prints medians over the rounds: seconds and CPU seconds of a whole process that searches once (target: under
 1.5 s), the warm search as a ratio to encoding the query plus a bare exact scan of the same vectors in single
-precision (target: under 2), and the CPU time of ``diptych --help`` as a ratio to that of ``import typer``, in
-fresh processes in turn (limit: 2). The vectors are random; what they cost to scan does not depend on what they
-mean.
+precision (target: under 2), and the CPU time of ``diptych --help`` as a ratio to that of ``import typer``,
+each in a fresh process (limit: 2). The vectors are random; what they cost to scan does not depend on what
+they mean.
 """
 
 from __future__ import annotations
