@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from diptych.core import Floats, Item, Rows, Side
+from diptych.data.contents import contents_sha256
 from diptych.data.pictures import Absent, Pictures
 from diptych.errors import BadData, UsageError
 
@@ -97,7 +99,10 @@ class Split:
         return f"<Split: {len(self.image)} images, {len(self.text)} texts, {len(self.pairs)} pairs{classes}>"
 
     def sha256(self) -> str:
-        """Fingerprint over ids, labels and pairs: the same split has the same one, whatever its features."""
+        """Fingerprint over ids, labels and pairs: the same split has the same one, whatever its features.
+
+        It says which part of which data set this is; `fingerprint` says all that is in it.
+        """
         digest = hashlib.sha256()
         for ids in (self.image_id, self.text_id):
             joined = "\0".join(ids or ())
@@ -109,6 +114,20 @@ class Split:
             digest.update(f"{part.shape}{part.dtype.str[1:]};".encode())
             digest.update(np.ascontiguousarray(part, part.dtype.newbyteorder("<")).data)
         return digest.hexdigest()
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256, in hex digits, over all of it: ids, labels, pairs, positives, what both sides hold.
+
+        Two splits have the same one only if nothing tells them apart: not one feature, pixel, token or
+        letter (see `contents_sha256`). It costs reading all of that, once an object, at the speed of memory
+        for arrays and of the disk for pictures; so an array must not be changed in place afterwards.
+
+        Raises:
+            ImageError: a picture's file cannot be read.
+        """
+        parts = [self.sha256(), contents_sha256(self.image, "image"), contents_sha256(self.text, "text")]
+        return hashlib.sha256(";".join(parts).encode()).hexdigest()
 
     def select(self, images: ArrayLike, texts: ArrayLike) -> Split:
         """The rows given of each side, in that order, and the pairs whose both ends are among them."""

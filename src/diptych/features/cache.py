@@ -18,9 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from diptych.core import Floats
-from diptych.data.base import Absent, Pictures, Split
-from diptych.errors import ImageError, UsageError
+from diptych.core import Floats, Side
+from diptych.data.base import Absent, Split
+from diptych.data.contents import contents_sha256
+from diptych.errors import UsageError
 
 __all__ = ["extract", "folder"]
 
@@ -52,22 +53,23 @@ def extract(split: Split, *, image: Any = None, text: Any = None, progress: Prog
         MissingData: the pictures or texts are absent.
         ImageError: a picture cannot be read.
     """
-    new: dict[str, Any] = {
-        side: _features(getattr(split, side), side, extractor, progress)
-        for side, extractor in (("image", image), ("text", text))
-        if extractor is not None
-    }
+    new: dict[str, Any] = {}
+    if image is not None:
+        new["image"] = _features(split.image, "image", image, progress)
+    if text is not None:
+        new["text"] = _features(split.text, "text", text, progress)
     return replace(split, **new)
 
 
 def _features(
-    content: Sequence[Any] | Floats, side: str, extractor: Any, progress: Progress | None
+    content: Sequence[Any] | Floats, side: Side, extractor: Any, progress: Progress | None
 ) -> Floats:
     if isinstance(content, np.ndarray):
         raise UsageError(f"these {side}s are features {content.shape} already; give no extractor for them")
     if isinstance(content, Absent):
         content[0]  # says what is absent
-    key = hashlib.sha256(f"{side}|{extractor.fingerprint}|{_digest(content, side)}".encode()).hexdigest()
+    said = f"{side}|{extractor.fingerprint}|{contents_sha256(content, side)}"
+    key = hashlib.sha256(said.encode()).hexdigest()
     path = folder() / f"{key}.npy"
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -119,23 +121,3 @@ def _ahead(content: Sequence[Any], extractor: Any) -> Iterator[list[Any]]:
             if start + _BATCH < len(content):
                 waiting.append(pool.submit(batch, start + _BATCH))
             yield ready
-
-
-def _digest(content: Sequence[Any], side: str) -> str:
-    digest = hashlib.sha256()
-    for row in range(len(content)):
-        data = content.read(row) if isinstance(content, Pictures) else _bytes(content[row], side)
-        digest.update(len(data).to_bytes(8, "little"))
-        digest.update(data)
-    return digest.hexdigest()
-
-
-def _bytes(item: Any, side: str) -> bytes:
-    if side == "text":
-        return str(item).encode("utf-8", "surrogatepass")
-    if isinstance(item, str | os.PathLike):
-        try:
-            return Path(item).read_bytes()
-        except OSError as error:
-            raise ImageError(str(item), f"cannot be read ({error.strerror})") from error
-    return f"{item.mode}{item.size}".encode() + bytes(item.tobytes())

@@ -1,0 +1,70 @@
+"""Fingerprint of what one side of a split shows: array bytes, texts, or the files of pictures."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diptych.core import Side
+from diptych.data.pictures import Absent, Pictures
+from diptych.errors import ImageError
+
+__all__ = ["contents_sha256"]
+
+
+def contents_sha256(contents: Sequence[Any] | NDArray[Any], side: Side) -> str:
+    """SHA-256, in hex digits, over everything that a side holds, in its order.
+
+    Pictures count by the bytes of their files, undecoded, and not by their names; PIL pictures by mode, size
+    and pixels; texts by their UTF-8. An array counts by shape, type and bytes, so that it is the same on a
+    machine of another byte order. Nothing is known of `Absent` items but their number.
+
+    Args:
+        contents: What `Split.image` or `Split.text` holds.
+        side: Which of them; a `str` is the path of a picture or a text.
+
+    Raises:
+        ImageError: a picture's file cannot be read.
+    """
+    digest = hashlib.sha256()
+    if isinstance(contents, Absent):
+        digest.update(f"absent {len(contents)}".encode())
+    elif isinstance(contents, np.ndarray):
+        digest.update(_array_head(contents))
+        digest.update(_array_bytes(contents))
+    else:
+        for row in range(len(contents)):
+            data = contents.read(row) if isinstance(contents, Pictures) else _bytes(contents[row], side)
+            digest.update(len(data).to_bytes(8, "little"))
+            digest.update(data)
+    return digest.hexdigest()
+
+
+def _bytes(item: Any, side: Side) -> bytes:
+    if side == "text":
+        return str(item).encode("utf-8", "surrogatepass")
+    if isinstance(item, bytes):
+        return item
+    if isinstance(item, str | os.PathLike):
+        try:
+            return Path(item).read_bytes()
+        except OSError as error:
+            raise ImageError(str(item), f"cannot be read ({error.strerror})") from error
+    if isinstance(item, np.ndarray):
+        return _array_head(item) + bytes(_array_bytes(item))
+    return f"{item.mode}{item.size}".encode() + bytes(item.tobytes())
+
+
+def _array_head(array: NDArray[Any]) -> bytes:
+    return f"{array.shape}{array.dtype.str[1:]};".encode()
+
+
+def _array_bytes(array: NDArray[Any]) -> memoryview:
+    ordered = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+    return ordered.reshape(-1).view(np.uint8).data
