@@ -22,10 +22,12 @@ from fake_encoder import Colours
         "diptych.chain",
         "diptych.data.sets.planted",
         "diptych.engine.collection",
+        "diptych.files",
         "diptych.index.flat",
         "diptych.metrics",
         "diptych.metrics.gain",
         "diptych.metrics.precision",
+        "diptych.optional",
         "diptych.training.trainer",
     ],
 )

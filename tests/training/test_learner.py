@@ -152,7 +152,7 @@ def test_an_unfinished_save_is_not_taken_for_a_run(tmp_path: Path, monkeypatch: 
     def cut(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Path, "write_text", cut)
+    monkeypatch.setattr("diptych.training.learner.write", cut)
     with pytest.raises(KeyboardInterrupt):
         tiny().save(tmp_path)
     assert not (tmp_path / "card.json").exists()

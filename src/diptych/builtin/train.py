@@ -20,7 +20,9 @@ from diptych.builtin.encoder import FITTED_AMONG, HEADS, Builtin, compact, conce
 from diptych.builtin.towers import prepare_image
 from diptych.core import Floats
 from diptych.data.base import Split
-from diptych.errors import MissingExtra, UsageError
+from diptych.errors import UsageError
+from diptych.files import replacing, write
+from diptych.optional import optional
 
 __all__ = ["Features", "extract", "fit", "train"]
 
@@ -76,8 +78,7 @@ def train(
     features = extract(split, on_progress)
     arrays, measured = fit(features, seed=seed, epochs=epochs, batch_size=batch_size, on_progress=on_progress)
     folder = Path(out)
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / HEADS).open("wb") as file:
+    with replacing(folder / HEADS) as part, part.open("wb") as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # names are ours
     encoder = Builtin.from_weights(str(folder))
     card = {
@@ -91,7 +92,7 @@ def train(
         "fingerprint": encoder.fingerprint,
         **(facts or {}),
     }
-    (folder / "card.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+    write(folder / "card.json", json.dumps(card, indent=2) + "\n")
     return folder
 
 
@@ -178,11 +179,8 @@ def _head(
     features: Features, learned: NDArray[np.int64], member: int, *, seed: int, epochs: int, batch_size: int
 ) -> dict[str, NDArray[Any]]:
     """Train one head of each side with the symmetric contrastive loss of CLIP (Radford et al., fig. 3)."""
-    try:
-        import torch
-        from torch.nn import functional
-    except ImportError as error:
-        raise MissingExtra("training the built-in model", "train") from error
+    torch = optional("torch", "training the built-in model", "train")
+    functional = optional("torch.nn.functional", "training the built-in model", "train")
     from diptych.builtin._heads import Head
 
     random = np.random.default_rng(seed)
@@ -214,7 +212,7 @@ def _head(
             target = torch.arange(len(batch))
             loss = (functional.cross_entropy(logits, target) + functional.cross_entropy(logits.T, target)) / 2
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimizer.step()
             schedule.step()
     return image_head.arrays(f"image{member}") | text_head.arrays(f"text{member}")

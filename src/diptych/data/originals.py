@@ -23,6 +23,7 @@ from diptych.core import Rows
 from diptych.data.base import Dataset, Protocol, Split
 from diptych.data.readers import arrays
 from diptych.errors import BadData, MissingData, UnknownName
+from diptych.files import write
 
 __all__ = ["Check", "Files", "Layout", "Originals", "data_home", "describe", "listed", "permuted"]
 
@@ -350,8 +351,7 @@ class Originals(Dataset):
         }
         manifest = {"format": 1, "dataset": self.name, "variants": {**self._manifest(), self.variant: entry}}
         path = self.root / _MANIFEST
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        write(path, json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
         self._loaded.clear()
         return path
 

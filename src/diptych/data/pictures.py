@@ -6,7 +6,6 @@ memory); reading one costs one seek. It can be pickled and used from several thr
 
 from __future__ import annotations
 
-import importlib
 import os
 import tarfile
 import threading
@@ -19,7 +18,8 @@ from typing import TYPE_CHECKING, Any, Protocol, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from diptych.errors import BadData, ImageError, MissingData, MissingExtra
+from diptych.errors import BadData, ImageError, MissingData
+from diptych.optional import optional
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -139,13 +139,6 @@ class _Memory:
         return key
 
 
-def _h5py() -> Any:
-    try:
-        return importlib.import_module("h5py")
-    except ModuleNotFoundError:
-        raise MissingExtra("reading pictures from HDF5 files", "data") from None
-
-
 def open_zip(archive: Path) -> zipfile.ZipFile:
     """The archive, open for reading.
 
@@ -180,7 +173,10 @@ class _Hdf5:
 
     def array(self) -> Any:
         if self._open is None or self._owner != os.getpid():
-            self._open, self._owner = _h5py().File(self.path), os.getpid()
+            self._open, self._owner = (
+                optional("h5py", "reading pictures from HDF5 files", "data").File(self.path),
+                os.getpid(),
+            )
         return self._open[self.dataset]
 
     def read(self, key: str) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from diptych.errors import MissingExtra
+from diptych.optional import optional
 
 __all__ = ["changes"]
 
@@ -20,10 +20,7 @@ def changes(paths: Sequence[Path], *, ignore: Path) -> Iterator[None]:
     Raises:
         MissingExtra: watchfiles is not installed.
     """
-    try:
-        from watchfiles import watch
-    except ImportError as error:
-        raise MissingExtra("watching a folder", "watch") from error
-    for changed in watch(*paths, watch_filter=lambda _, name: ignore not in Path(name).parents):
+    watchfiles = optional("watchfiles", "watching a folder", "watch")
+    for changed in watchfiles.watch(*paths, watch_filter=lambda _, name: ignore not in Path(name).parents):
         if changed:
             yield None

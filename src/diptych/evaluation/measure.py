@@ -23,6 +23,7 @@ from diptych.core import DIRECTIONS, Hits, Retriever, Run, Side
 from diptych.data.base import Dataset, Relevance, Split
 from diptych.data.readers.positives import matches
 from diptych.errors import BadData, MissingData, UsageError
+from diptych.files import replacing, write
 from diptych.provenance import commit, versions
 
 __all__ = [
@@ -121,19 +122,14 @@ class Evaluation:
 
     def save(self, folder: Path) -> None:
         """Write `evaluation.json` and `ranking.npz`."""
-        folder.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(self.as_json(), indent=2)
-        (folder / "evaluation.json").write_text(text + "\n", encoding="utf-8")
+        write(folder / "evaluation.json", json.dumps(self.as_json(), indent=2) + "\n")
         arrays: dict[str, NDArray[Any]] = {"facts": np.array(json.dumps(dict(self.facts)))}
         for direction, folds in self.folds.items():
             for number, fold in enumerate(folds):
                 for name, value in _arrays(fold).items():
                     arrays[f"{direction}/{number}/{name}"] = value
-        # Written beside and renamed: a ranking is never half there.
-        part = folder / "ranking.npz.part"
-        with part.open("wb") as file:
+        with replacing(folder / "ranking.npz") as part, part.open("wb") as file:
             np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # stubs mistake it for a flag
-        part.replace(folder / "ranking.npz")
 
 
 def evaluate(

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -22,6 +21,7 @@ from diptych.core import Floats, Side
 from diptych.data.base import Absent, Split
 from diptych.data.contents import contents_sha256
 from diptych.errors import UsageError
+from diptych.files import replacing
 
 __all__ = ["extract", "folder"]
 
@@ -72,18 +72,14 @@ def _features(
     key = hashlib.sha256(said.encode()).hexdigest()
     path = folder() / f"{key}.npy"
     if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
         _write(path, content, side, extractor, progress)
     found: Floats = np.load(path, mmap_mode="r")
     return found
 
 
 def _write(path: Path, content: Sequence[Any], side: str, extractor: Any, progress: Progress | None) -> None:
-    """Extract into a file beside the target, which takes its name only when it is whole."""
-    handle, name = tempfile.mkstemp(suffix=".part", dir=path.parent)
-    os.close(handle)
-    part = Path(name)
-    try:
+    """Extract into a file that is there only when it is whole."""
+    with replacing(path) as part:
         file: Any = None
         row = 0
         for batch in _ahead(content, extractor if side == "image" else None):
@@ -99,10 +95,7 @@ def _write(path: Path, content: Sequence[Any], side: str, extractor: Any, progre
         if file is None:
             raise UsageError(f"there are no {side}s to extract features of")
         file.flush()
-        del file
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+        del file  # lets go of the mapping before the file gets its name
 
 
 def _ahead(content: Sequence[Any], extractor: Any) -> Iterator[list[Any]]:

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from diptych.data.base import InputKind
-from diptych.errors import BadData, BadParameter, MissingExtra
+from diptych.errors import BadData, BadParameter
 from diptych.nets.hub import folder_of
+from diptych.optional import optional
 
 __all__ = ["CLIP_MEAN", "ClipImages", "ClipTexts", "ClipTowers", "clip_towers", "rates", "reads_of"]
 
@@ -160,12 +161,7 @@ def clip_towers(clip: str, config: str) -> ClipTowers | None:
     """
     if not (clip or config):
         return None
-    try:
-        import transformers
-    except ModuleNotFoundError as error:
-        if error.name != "transformers":
-            raise
-        raise MissingExtra("fine-tuning CLIP", "hub") from None
+    transformers = optional("transformers", "fine-tuning CLIP", "hub")
     if clip:
         # What the library draws on the way must not decide what the heads start from.
         with torch.random.fork_rng(devices=[]):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from diptych.errors import MissingData, MissingExtra
+from diptych.errors import MissingData
+from diptych.optional import optional
 
 __all__ = ["folder_of", "is_repository"]
 
@@ -34,12 +35,8 @@ def folder_of(name: str, patterns: Sequence[str]) -> Path:
         return path
     if not is_repository(name):
         raise MissingData(f"there is no folder {path}; give one, or OWNER/NAME of a repository of the hub")
-    try:
-        import huggingface_hub
-    except ModuleNotFoundError as error:
-        if error.name != "huggingface_hub":
-            raise
-        raise MissingExtra(f"{name} is no folder here, and fetching it from the hub", "hub") from None
+    purpose = f"{name} is no folder here, and fetching it from the hub"
+    huggingface_hub = optional("huggingface_hub", purpose, "hub")
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     def snapshot(revision: str | None = None) -> Path:

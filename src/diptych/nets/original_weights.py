@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from diptych.core import Floats
-from diptych.data.readers.extra import optional
 from diptych.errors import BadData, MissingData
+from diptych.optional import optional
 
 __all__ = ["Weights", "existing", "fill", "fill_torchvision", "matconvnet", "torchvision"]
 
@@ -50,7 +50,7 @@ def matconvnet(path: Path) -> tuple[Weights, Floats]:
         MissingExtra: scipy is not installed.
         BadData: the file is something else.
     """
-    scipy = optional("scipy.io", "reading MatConvNet weights")
+    scipy = optional("scipy.io", "reading MatConvNet weights", "data")
     try:
         file = scipy.loadmat(path)
         found: Weights = {}

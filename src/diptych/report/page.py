@@ -9,7 +9,7 @@ import io
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from diptych.errors import MissingExtra
+from diptych.optional import optional
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -103,11 +103,8 @@ def chart(draw: Callable[[Axes], None], *, alt: str, width: float = 5.2, height:
     Raises:
         MissingExtra: matplotlib is not installed.
     """
-    try:
-        import matplotlib
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtra("drawing charts", "plots") from error
+    matplotlib = optional("matplotlib", "drawing charts", "plots")
+    figures = optional("matplotlib.figure", "drawing charts", "plots")
     style: Any = {
         "text.color": _SOFT,
         "axes.labelcolor": _SOFT,
@@ -125,7 +122,7 @@ def chart(draw: Callable[[Axes], None], *, alt: str, width: float = 5.2, height:
         "font.family": "sans-serif",
     }
     with matplotlib.rc_context(style):
-        figure = Figure(figsize=(width, height), layout="constrained")
+        figure = figures.Figure(figsize=(width, height), layout="constrained")
         axes = figure.subplots()
         axes.set_prop_cycle(color=COLOURS)
         draw(axes)

@@ -8,7 +8,6 @@ and strings only; reading one runs no code.
 from __future__ import annotations
 
 import json
-import os
 import pickle
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,7 @@ import numpy as np
 import torch
 
 from diptych.errors import TrainingError
+from diptych.files import replacing
 
 __all__ = ["capture", "read", "restore", "write"]
 
@@ -54,13 +54,8 @@ def restore(kept: Sequence[Any], states: Sequence[Any]) -> None:
 
 def write(path: Path, content: Mapping[str, Any]) -> None:
     """Write a checkpoint; whenever the machine stops, the file is either the old or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
-        torch.save(dict(content), file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    with replacing(path) as part:
+        torch.save(dict(content), part)
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -35,6 +35,7 @@ from diptych import similarity
 from diptych.core import Floats
 from diptych.data.base import InputKind, Split, input_kind
 from diptych.errors import BadData, MissingData, UsageError
+from diptych.files import write
 from diptych.provenance import commit, versions
 from diptych.training.trainer import Batch, Trainer
 
@@ -284,10 +285,9 @@ class Learner:
         from safetensors.torch import save
 
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
         # Copies, because networks may share layers and the format stores no sharing.
         weights = save({key: tensor.clone() for key, tensor in self.state().items()})
-        (folder / "weights.safetensors").write_bytes(weights)
+        write(folder / "weights.safetensors", weights)
         card = {
             "name": self.name,
             "parameters": self.parameters,
@@ -297,7 +297,7 @@ class Learner:
             **facts,
         }
         # Last, because a folder with a card counts as whole.
-        (folder / "card.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+        write(folder / "card.json", json.dumps(card, indent=2) + "\n")
 
     @classmethod
     def from_weights(cls, weights: str, **parameters: Any) -> Self:

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from diptych.errors import BadParameter, MissingExtra
+from diptych.errors import BadParameter
+from diptych.optional import optional
 
 __all__ = ["Accelerated", "Precision", "Processes"]
 
@@ -97,13 +98,10 @@ class Accelerated(Processes):
     """Mixed precision and several processes, through Accelerate."""
 
     def __init__(self, precision: Precision, device: str | torch.device | None) -> None:
-        try:
-            from accelerate import Accelerator  # type: ignore[import-untyped]
-        except ImportError as error:
-            raise MissingExtra("mixed precision or training on several devices", "train") from error
+        accelerate = optional("accelerate", "mixed precision or training on several devices", "train")
         on_cpu = str(device or _fastest()) == "cpu"
         mode = "no" if precision == "fp32" else precision
-        self._accelerator = Accelerator(mixed_precision=mode, cpu=on_cpu)
+        self._accelerator = accelerate.Accelerator(mixed_precision=mode, cpu=on_cpu)
         super().__init__(self._accelerator.device)
         self.rank, self.count = self._accelerator.process_index, self._accelerator.num_processes
         self.main = self._accelerator.is_main_process

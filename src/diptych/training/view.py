@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from diptych.errors import BadData, MissingExtra
+from diptych.errors import BadData
+from diptych.optional import optional
 
 __all__ = ["Log", "Progress", "TensorBoard", "draw_curves"]
 
@@ -118,10 +119,9 @@ class TensorBoard:
     """
 
     def __init__(self, folder: Path) -> None:
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError as error:
-            raise MissingExtra("TensorBoard logging", "tensorboard") from error
+        optional("tensorboard", "TensorBoard logging", "tensorboard")
+        from torch.utils.tensorboard import SummaryWriter
+
         self._writer: Any = SummaryWriter(str(folder))
 
     def add(self, entry: Mapping[str, Any]) -> None:
@@ -143,13 +143,10 @@ def draw_curves(entries: Sequence[Mapping[str, Any]], path: Path) -> None:
     Raises:
         MissingExtra: if matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtra("drawing training curves", "plots") from error
+    figures = optional("matplotlib.figure", "drawing training curves", "plots")
     names = list(dict.fromkeys(name for entry in entries for name in entry["terms"]))
     validated = [(at, entry["validation"]) for at, entry in enumerate(entries, 1) if "validation" in entry]
-    figure = Figure(figsize=(8, 6 if validated else 3.5), layout="constrained")
+    figure = figures.Figure(figsize=(8, 6 if validated else 3.5), layout="constrained")
     axes = figure.subplots(2 if validated else 1, squeeze=False)[:, 0]
     for name in names:
         points = [(at, entry["terms"][name]) for at, entry in enumerate(entries, 1) if name in entry["terms"]]

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diptych.data.base import Dataset, Labels, Loaded, Split, multi_hot, paired_in_order
-from diptych.data.readers.extra import optional
 from diptych.errors import BadData, MissingData
+from diptych.optional import optional
 
 __all__ = ["FORM", "SUFFIXES", "class_labels", "load", "names", "read", "recognises"]
 
@@ -70,9 +70,11 @@ def names(path: Path) -> list[str]:
         if kind == ".npy":
             return [path.stem]
         if kind == ".mat" and not _is_hdf5(path):
-            return [str(name) for name, _, _ in optional("scipy.io", "reading MATLAB files").whosmat(path)]
+            return [
+                str(name) for name, _, _ in optional("scipy.io", "reading MATLAB files", "data").whosmat(path)
+            ]
         if kind in SUFFIXES:
-            with optional("h5py", "reading HDF5 files").File(path) as file:
+            with optional("h5py", "reading HDF5 files", "data").File(path) as file:
                 return [name for name in file if not name.startswith("#")]
     except _DAMAGED as error:
         raise BadData(f"{path} cannot be read ({error})") from error
@@ -102,9 +104,11 @@ def load(path: Path, *keys: str) -> dict[str, NDArray[Any]]:
         if kind == ".npy":
             return {path.stem: np.load(path, allow_pickle=False)}
         if kind == ".mat" and not _is_hdf5(path):
-            found = optional("scipy.io", "reading MATLAB files").loadmat(path, variable_names=list(wanted))
+            found = optional("scipy.io", "reading MATLAB files", "data").loadmat(
+                path, variable_names=list(wanted)
+            )
             return {key: _dense(found[key]) for key in wanted}
-        with optional("h5py", "reading HDF5 files").File(path) as file:
+        with optional("h5py", "reading HDF5 files", "data").File(path) as file:
             # MATLAB stores columns first, so its HDF5 files look transposed from here.
             return {
                 key: np.asarray(file[key]).T if kind == ".mat" else np.asarray(file[key]) for key in wanted

@@ -14,8 +14,8 @@ import numpy as np
 
 from diptych.core import Floats
 from diptych.data.base import Absent, Dataset, Loaded, Split, paired_in_order
-from diptych.data.readers.extra import optional
 from diptych.errors import BadData
+from diptych.optional import optional
 
 __all__ = ["FORM", "read", "recognises"]
 
@@ -90,7 +90,7 @@ def _metadata(folder: Path) -> dict[str, list[Any]]:
     shards = _shards(folder, ".parquet")
     if not shards:
         return {}
-    parquet = optional("pyarrow.parquet", "reading the metadata of clip-retrieval")
+    parquet = optional("pyarrow.parquet", "reading the metadata of clip-retrieval", "data")
     found: dict[str, list[Any]] = {}
     try:
         for shard in shards:

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from diptych.data.base import Dataset, Loaded, Pictures
-from diptych.data.readers.extra import optional
 from diptych.data.readers.tables import assemble, row_labels
 from diptych.errors import BadData
+from diptych.optional import optional
 
 __all__ = ["FORM", "from_datasets", "read", "recognises"]
 
@@ -34,7 +34,7 @@ def read(path: Path, **columns: Any) -> Dataset:
         BadData: if it is damaged, or a column is missing.
         MissingExtra: ``datasets`` is not installed.
     """
-    datasets = optional("datasets", "reading Hugging Face data sets")
+    datasets = optional("datasets", "reading Hugging Face data sets", "data")
     try:
         found = datasets.load_from_disk(str(path))
     except (OSError, ValueError) as error:
@@ -60,7 +60,7 @@ def from_datasets(
     Raises:
         BadData: if a column is missing.
     """
-    datasets = optional("datasets", "reading Hugging Face data sets")
+    datasets = optional("datasets", "reading Hugging Face data sets", "data")
     by_split = dict(found) if isinstance(found, datasets.DatasetDict) else {"all": found}
     columns = {"image": image, "text": text, "label": label}
     place = Path(name)

@@ -18,8 +18,8 @@ from typing import Any
 
 from diptych.data.base import Absent, Dataset, Loaded, Pictures, Split, captioned
 from diptych.data.pictures import pictures_in
-from diptych.data.readers.extra import optional
 from diptych.errors import BadData, MissingData
+from diptych.optional import optional
 
 __all__ = ["COLUMNS", "FORM", "assemble", "lines", "place_of", "read", "recognises", "rows"]
 
@@ -347,7 +347,7 @@ def _strings(value: Any) -> list[str]:
 
 
 def _parquet(path: Path) -> list[dict[str, Any]]:
-    parquet = optional("pyarrow.parquet", "reading Parquet files")
+    parquet = optional("pyarrow.parquet", "reading Parquet files", "data")
     try:
         found: list[dict[str, Any]] = parquet.read_table(path).to_pylist()
     except (OSError, ValueError) as error:  # pyarrow's own errors derive from these

@@ -38,10 +38,10 @@ from diptych.errors import (
     BadParameter,
     ImageError,
     MissingData,
-    MissingExtra,
     UnknownName,
     UsageError,
 )
+from diptych.optional import optional
 
 __all__ = ["CLIP"]
 
@@ -304,13 +304,7 @@ def _meaning(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _transformers() -> Any:
-    try:
-        import transformers
-    except ModuleNotFoundError as error:
-        if error.name != "transformers":
-            raise
-        raise MissingExtra("running a pretrained dual encoder", "hub") from None
-    return transformers
+    return optional("transformers", "running a pretrained dual encoder", "hub")
 
 
 def _repository(architecture: str, tag: str | None) -> str:

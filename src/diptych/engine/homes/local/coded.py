@@ -14,7 +14,6 @@ import functools
 import hashlib
 import json
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from diptych.core import Hits, Rows
 from diptych.engine.homes.local.record import Record
 from diptych.engine.homes.local.search_files import SearchFiles
 from diptych.errors import DiptychError, UsageError
+from diptych.files import replacing
 from diptych.index.codes import Codes, Packed
 from diptych.index.two_stage import TwoStage, calibrate
 
@@ -303,18 +303,10 @@ def _stamp(facts: dict[str, Any]) -> str:
 
 def _keep(path: Path, codes: Packed, rows: Rows, stamp: str) -> None:
     """Write codes (n, bits / 8), their rows (n,) and a stamp to a file, which is replaced as a whole."""
-    part = path.with_suffix(f".{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as file:
-            for array in (codes, rows, np.array(stamp)):
-                np.save(file, array)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except OSError:  # a folder that cannot be written to; the codes in memory serve as well
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
+    # In a folder that cannot be written to, the codes in memory serve as well.
+    with contextlib.suppress(OSError), replacing(path) as part, part.open("wb") as file:
+        for array in (codes, rows, np.array(stamp)):
+            np.save(file, array)
 
 
 def _kept(path: Path, width: int, stamp: str) -> tuple[Rows, Packed]:

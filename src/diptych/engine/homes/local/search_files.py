@@ -25,6 +25,7 @@ from diptych import similarity
 from diptych.core import Floats, Hits, Rows, Side
 from diptych.engine.homes.local.record import Record
 from diptych.errors import UsageError
+from diptych.files import write
 from diptych.index.flat import best
 
 __all__ = ["SearchFiles"]
@@ -246,9 +247,7 @@ class SearchFiles:
                 to_vectors.write(data)
                 to_rows.write(rows.tobytes())
         made = _Stamp(_FORMAT, self._record.get("id") or "", generation, self._kind, width, count, *sums)
-        unfinished = self._path(f"{os.getpid()}.part")
-        unfinished.write_text(json.dumps(asdict(made)), encoding="utf-8")
-        unfinished.replace(self._path("json"))
+        write(self._path("json"), json.dumps(asdict(made)))
         if not count:
             return self._in_memory()
         shape = (count, width // self._type.itemsize)
