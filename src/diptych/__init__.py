@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from diptych.core import Item as Item
     from diptych.core import Run as Run
     from diptych.engine.collection import Collection as Collection
-    from diptych.engine.collection import open as open
+    from diptych.engine.collection import open_collection as open
     from diptych.errors import DiptychError as DiptychError
     from diptych.pipeline import over as over
 

@@ -1,7 +1,7 @@
 """Collections: pictures and texts of a folder, kept current and searched.
 
 Example:
-    >>> with open(pictures, model=model) as collection:
+    >>> with open_collection(pictures, model=model) as collection:
     ...     summary = collection.add(pictures)
     ...     [result.path.name for result in collection.search("green", k=1)]
     ['green.png']
@@ -10,10 +10,8 @@ Example:
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
-import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -26,8 +24,9 @@ from diptych.core import Hits, Index, Item, Rows, Side
 from diptych.engine import calibration as words
 from diptych.engine.homes.local.record import Record, Stored
 from diptych.engine.homes.local.search_files import SearchFiles
+from diptych.engine.place import DATABASE, absolute, default_home, discard, find, place_of, writing
 from diptych.engine.results import Progress, Result, Results, Skipped, Summary
-from diptych.errors import CollectionBusy, CollectionError, MissingData, UsageError, WrongModel
+from diptych.errors import MissingData, UsageError, WrongModel
 from diptych.pipeline import Search
 
 if TYPE_CHECKING:
@@ -42,39 +41,16 @@ __all__ = [
     "Skipped",
     "Summary",
     "default_home",
+    "discard",
     "find",
-    "open",
+    "open_collection",
 ]
 
-FOLDER = ".diptych"
 DEFAULT_MODEL = "builtin"
 _SAMPLE = 2000  # entries a query is compared with to tell how far a score stands out
 
 
-def default_home() -> Path:
-    """Where collections live that cannot be kept in their own folder; DIPTYCH_HOME changes it."""
-    if os.environ.get("DIPTYCH_HOME"):
-        return Path(os.environ["DIPTYCH_HOME"])
-    from platformdirs import user_data_path
-
-    return user_data_path("diptych", appauthor=False)
-
-
-def _home_of(folder: Path) -> Path:
-    name = hashlib.blake2b(os.fsencode(folder), digest_size=8).hexdigest()
-    return default_home() / "collections" / name
-
-
-def find(path: str | Path) -> Path | None:
-    """The folder whose collection covers `path`: itself or the nearest above it; None if there is none."""
-    start = Path(os.path.abspath(Path(path).expanduser()))
-    for folder in (start, *start.parents):
-        if any((place / "collection.sqlite").is_file() for place in (folder / FOLDER, _home_of(folder))):
-            return folder
-    return None
-
-
-def open(path: str | Path, *, model: Any = None, create: bool = True) -> Collection:
+def open_collection(path: str | Path, *, model: Any = None, create: bool = True) -> Collection:
     """The collection of a folder, or of the nearest folder above it that has one.
 
     Args:
@@ -90,7 +66,7 @@ def open(path: str | Path, *, model: Any = None, create: bool = True) -> Collect
         CollectionError: its file is damaged.
     """
     folder = find(path)
-    start = Path(os.path.abspath(Path(path).expanduser()))
+    start = absolute(path)
     if folder is None:
         if not start.is_dir():
             raise MissingData(f"{path} is not a folder; give the folder whose pictures are meant")
@@ -113,8 +89,8 @@ class Collection:
 
     def __init__(self, folder: Path, *, model: Any = None, below: Path | None = None) -> None:
         self.folder, self.below = folder, below
-        self.place = _writable_place(folder)
-        self.record = Record(self.place / "collection.sqlite", folder)
+        self.place = place_of(folder)
+        self.record = Record(self.place / DATABASE, folder)
         self._encoder: Any = None
         self._indexes: dict[Side, SearchFiles] = {}
         self._coded: Coded | None = None
@@ -212,7 +188,7 @@ class Collection:
     def remove(self, *paths: str | Path) -> int:
         """Forget files, and all files of folders; returns how many. The files themselves stay."""
         with self.writing():
-            places = [Path(os.path.abspath(Path(path).expanduser())) for path in paths]
+            places = [absolute(path) for path in paths]
             gone = [
                 file.id
                 for key, file in self.record.files().items()
@@ -230,17 +206,8 @@ class Collection:
         Raises:
             CollectionBusy: another process holds it; says which.
         """
-        from filelock import FileLock, Timeout
-
-        holder = self.place / "writer.json"
-        try:
-            with FileLock(self.place / "writer.lock", timeout=0):
-                holder.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
-                yield
-        except Timeout:
-            raise CollectionBusy(
-                f"{self.folder} is being indexed by another process{_named(holder)}; wait for it or stop it"
-            ) from None
+        with writing(self.place, self.folder):
+            yield
 
     def watch(self, *paths: str | Path, **how: Any) -> Iterator[Summary]:
         """Keep current for ever: yields the summary of the first run, and of each run after a change.
@@ -625,24 +592,6 @@ class _Below:
         return self._index.search(vectors, k, rows)
 
 
-def _writable_place(folder: Path) -> Path:
-    """The folder's own `.diptych`, or one under the user's home where it cannot be written."""
-    own, away = folder / FOLDER, _home_of(folder)
-    for place in (own, away):
-        if (place / "collection.sqlite").is_file():
-            return place
-    for place in (own, away):
-        try:
-            place.mkdir(parents=True, exist_ok=True)
-        except OSError:
-            continue
-        if os.access(place, os.W_OK):
-            return place
-    raise CollectionError(
-        f"neither {own} nor {away} can be written; set DIPTYCH_HOME to a folder that can be"
-    )
-
-
 def _side(query: Item) -> Side | None:
     """What a query is; None for one of several parts."""
     if query.terms or (query.image is not None and query.text is not None):
@@ -660,27 +609,4 @@ def _is_folder(name: str) -> bool:
     return "@" not in name and (Path(name) / "card.json").is_file()
 
 
-def _named(holder: Path) -> str:
-    try:
-        who = json.loads(holder.read_text())
-        return f" (process {who['pid']} on {who['host']})"
-    except (OSError, ValueError, KeyError):
-        return ""
-
-
-def discard(path: str | Path) -> None:
-    """Forget a folder's own collection altogether; the pictures stay. Nothing happens where there is none.
-
-    Raises:
-        CollectionBusy: a process is writing to it.
-    """
-    folder = Path(os.path.abspath(Path(path).expanduser()))
-    for place in (folder / FOLDER, _home_of(folder)):
-        if not (place / "collection.sqlite").is_file():
-            continue
-        with Collection(folder) as collection, collection.writing():
-            pass
-        for name in ("collection.sqlite", "collection.sqlite-wal", "collection.sqlite-shm"):
-            (place / name).unlink(missing_ok=True)
-        for file in (place / "search").glob("*"):
-            file.unlink(missing_ok=True)
+open = open_collection  # as `diptych.open`; it shadows the builtin, so nothing here calls it
