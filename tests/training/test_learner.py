@@ -33,10 +33,10 @@ def trained() -> DSCMR:
 
 def test_hyper_parameters_are_readable_and_rebuild_the_system() -> None:
     system = tiny()
-    assert system.parameters["hidden_dim"] == 64
-    assert system.parameters["lr"] == 2e-3
-    assert "image_net" not in system.parameters
-    assert DSCMR(**system.parameters).parameters == system.parameters
+    assert system.hyperparameters["hidden_dim"] == 64
+    assert system.hyperparameters["lr"] == 2e-3
+    assert "image_net" not in system.hyperparameters
+    assert DSCMR(**system.hyperparameters).hyperparameters == system.hyperparameters
 
 
 def test_the_seed_decides_the_weights() -> None:
@@ -108,7 +108,7 @@ def test_a_folder_holds_card_and_weights_and_loads_again(tmp_path: Path) -> None
     system.save(tmp_path / "run", variant="tiny", seed=0)
     card = json.loads((tmp_path / "run" / "card.json").read_text())
     assert card["name"] == "dscmr"
-    assert card["parameters"] == system.parameters
+    assert card["parameters"] == system.hyperparameters
     assert card["fingerprint"] == system.fingerprint
     assert (card["variant"], card["seed"]) == ("tiny", 0)
     assert set(card["versions"]) == {"diptych", "python", "torch", "numpy"}

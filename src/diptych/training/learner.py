@@ -77,7 +77,7 @@ class Learner:
         return type(self).__module__.rpartition(".")[2]
 
     @property
-    def parameters(self) -> dict[str, Any]:
+    def hyperparameters(self) -> dict[str, Any]:
         """The hyper-parameters by name; constructing with them gives the same architecture."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.init}
 
@@ -101,7 +101,7 @@ class Learner:
     @property
     def fingerprint(self) -> str:
         """Equal only if name, hyper-parameters and weights are equal."""
-        shape = {key: value for key, value in self.parameters.items() if key not in self.start_files}
+        shape = {key: value for key, value in self.hyperparameters.items() if key not in self.start_files}
         digest = hashlib.sha256(json.dumps(shape, sort_keys=True, default=list).encode())
         for key, tensor in self.state().items():
             digest.update(f"{key}{tuple(tensor.shape)}{tensor.dtype}".encode())
@@ -157,14 +157,14 @@ class Learner:
             value = getattr(split, side)
             given = input_kind(value) if isinstance(value, np.ndarray) else f"{side}s"
             # A system without a dimension for features may read pictures or texts by itself.
-            if given != wanted and (wanted != "features" or f"{side}_dim" in self.parameters):
+            if given != wanted and (wanted != "features" or f"{side}_dim" in self.hyperparameters):
                 name = {"features": "ENCODER"}.get(wanted, f"{side}={wanted}")
                 raise UsageError(
                     f"{self.name} learns from {side} {wanted}, but the training data have {given}; "
                     f"extract {wanted} first, with --features {name}"
                 )
         found = dimensions(split)
-        for key, value in self.parameters.items():
+        for key, value in self.hyperparameters.items():
             if (key in found or key == "classes") and found.get(key) != value:
                 raise UsageError(
                     f"{self.name} was built with {key}={value}, but the training data have "
@@ -177,7 +177,7 @@ class Learner:
         Raises:
             UsageError: the features have another dimension.
         """
-        return self.encoded(self.image_net, self.features(images, "image"))
+        return self.encoded(self.image_net, self.checked_inputs(images, "image"))
 
     def encode_text(self, texts: Sequence[Any]) -> Floats:
         """Vectors (n, d) float32 of text features (n, text_dim).
@@ -185,16 +185,16 @@ class Learner:
         Raises:
             UsageError: the features have another dimension.
         """
-        return self.encoded(self.text_net, self.features(texts, "text"))
+        return self.encoded(self.text_net, self.checked_inputs(texts, "text"))
 
-    def features(self, values: Any, side: str) -> Any:
+    def checked_inputs(self, values: Any, side: str) -> Any:
         """What is to be encoded, after a check: features (n, d) float32, pixels (n, 3, h, w) uint8 or tokens
         (n, length) int64.
         """
         kind = self.reads[side]
         if kind != "features":
             return self._integers(values, side, kind)
-        wanted = self.parameters.get(f"{side}_dim")
+        wanted = self.hyperparameters.get(f"{side}_dim")
         try:
             rows = np.asarray(values, dtype=np.float32)
         except (TypeError, ValueError) as error:
@@ -217,7 +217,10 @@ class Learner:
         except ValueError:  # pictures of different sizes
             fits = False
         if len(values) == 0:
-            size, length = self.parameters.get("image_size", 224), self.parameters.get("text_length", 1)
+            size, length = (
+                self.hyperparameters.get("image_size", 224),
+                self.hyperparameters.get("text_length", 1),
+            )
             return (
                 np.zeros((0, 3, size, size), np.uint8)
                 if kind == "pixels"
@@ -290,7 +293,7 @@ class Learner:
         write(folder / "weights.safetensors", weights)
         card = {
             "name": self.name,
-            "parameters": self.parameters,
+            "parameters": self.hyperparameters,
             "fingerprint": self.fingerprint,
             "versions": versions(),
             "commit": commit(),

@@ -222,7 +222,7 @@ def train(
     parameters = choose_parameters(name, dataset.name, learn, settings or {}, facts=facts)
     learner: Learner = catalogue.load(name, seed=seed, **parameters)
     learner.check(learn)
-    identity = json.dumps([name, learner.parameters, dataset.name, names, learn.sha256()], default=str)
+    identity = json.dumps([name, learner.hyperparameters, dataset.name, names, learn.sha256()], default=str)
     trainer = Trainer(
         run,
         seed=seed,

@@ -101,7 +101,7 @@ def test_it_starts_from_the_published_weights(name: str, splits: tuple[Split, Sp
     path = tmp_path / "original"
     expected = (torchvision_file if name.endswith("alexnet") else matconvnet_file)(path)
     learner = system(name, splits[0], image_file=str(path))
-    assert learner.parameters["tower_units"] == 8  # the file's
+    assert learner.hyperparameters["tower_units"] == 8  # the file's
     layers = [layer for layer in tower_of(learner).net if hasattr(layer, "weight")]
     names = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7")
     for layer, key in zip(layers, names, strict=True):

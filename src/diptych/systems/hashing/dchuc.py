@@ -242,7 +242,7 @@ class DCHUC(Learner):
     def encode_pair(self, images: Any, texts: Any) -> Floats:
         """Unified codes (n, bits) of new pairs: the sign of the mean of both outputs."""
         halves = [
-            self.outputs(net, self.features(value, side))
+            self.outputs(net, self.checked_inputs(value, side))
             for net, value, side in ((self.image_net, images, "image"), (self.text_net, texts, "text"))
         ]
         return self.as_vectors(halves[0] + halves[1])

@@ -212,7 +212,7 @@ class HMAH(Learner):
             texts: (n, text_dim), row by row of the same pairs.
         """
         outputs = [
-            torch.from_numpy(self.outputs(net, self.features(value, side)))
+            torch.from_numpy(self.outputs(net, self.checked_inputs(value, side)))
             for net, value, side in ((self.image_net, images, "image"), (self.text_net, texts, "text"))
         ]
         with torch.no_grad():

@@ -130,7 +130,7 @@ class UCMFH(Learner):
         depends on the very item that is to be found.
         """
         rows = [
-            torch.from_numpy(np.asarray(self.features(value, side)))
+            torch.from_numpy(np.asarray(self.checked_inputs(value, side)))
             for value, side in ((images, "image"), (texts, "text"))
         ]
         self.image_net.eval()

@@ -132,8 +132,8 @@ class ACMR(Learner):
 
     def study(self, split: Split) -> None:
         """Take the statistics of the training features."""
-        fit_scaling(self.image_net, self.features(split.image, "image"))
-        fit_scaling(self.text_net, self.features(split.text, "text"))
+        fit_scaling(self.image_net, self.checked_inputs(split.image, "image"))
+        fit_scaling(self.text_net, self.checked_inputs(split.text, "text"))
 
     def fit(self, split: Split, trainer: Trainer) -> Self:
         """The paper's algorithm 1: k steps of the projectors, one of the modality classifier."""

@@ -107,7 +107,7 @@ class AGCN(Learner):
     def study(self, split: Split) -> None:
         """Take the statistics of the training features, and the training items as everyone's neighbours."""
         for side in ("image", "text"):
-            net, features = getattr(self, f"{side}_net"), self.features(getattr(split, side), side)
+            net, features = getattr(self, f"{side}_net"), self.checked_inputs(getattr(split, side), side)
             if len(features) <= self.neighbours:
                 raise TrainingError(
                     f"AGCN wants {self.neighbours} neighbours of each {side}, "
@@ -156,7 +156,7 @@ class AGCN(Learner):
         return self._encoded("text", texts)
 
     def _encoded(self, side: str, values: Any) -> Floats:
-        net, features = getattr(self, f"{side}_net"), self.features(values, side)
+        net, features = getattr(self, f"{side}_net"), self.checked_inputs(values, side)
         if self.neighbours and not len(net.pool):
             # Before training nobody has neighbours: an item then stands among copies of itself.
             around = np.repeat(features[:, None], self.neighbours, axis=1)

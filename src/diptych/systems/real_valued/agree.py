@@ -131,8 +131,8 @@ class AGREE(Learner):
         """Take the statistics of the training features, or count the steps for CLIP's schedule."""
         self.total_steps = self.epochs * ceil(len(split.pairs) / self.batch_size)
         if not self.clip_config:
-            fit_scaling(self.image_net, self.features(split.image, "image"))
-            fit_scaling(self.text_net, self.features(split.text, "text"))
+            fit_scaling(self.image_net, self.checked_inputs(split.image, "image"))
+            fit_scaling(self.text_net, self.checked_inputs(split.text, "text"))
 
     def optimizer(self) -> torch.optim.Optimizer:
         """Adam over the heads; for CLIP itself AdamW, with decay of its weights only."""

@@ -110,8 +110,8 @@ class CLIP4CMR(Learner):
 
     def study(self, split: Split) -> None:
         """Take the statistics of the training features."""
-        fit_scaling(self.image_net, self.features(split.image, "image"))
-        fit_scaling(self.text_net, self.features(split.text, "text"))
+        fit_scaling(self.image_net, self.checked_inputs(split.image, "image"))
+        fit_scaling(self.text_net, self.checked_inputs(split.text, "text"))
 
     def optimizer(self) -> torch.optim.Optimizer:
         """Adam with the code's betas."""

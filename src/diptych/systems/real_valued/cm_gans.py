@@ -112,8 +112,8 @@ class CMGANs(Learner):
 
     def study(self, split: Split) -> None:
         """Take the statistics of the training features."""
-        fit_scaling(self.image_net, self.features(split.image, "image"))
-        fit_scaling(self.text_net, self.features(split.text, "text"))
+        fit_scaling(self.image_net, self.checked_inputs(split.image, "image"))
+        fit_scaling(self.text_net, self.checked_inputs(split.text, "text"))
 
     def fit(self, split: Split, trainer: Trainer) -> Self:
         """One step of each discriminator, then several of the two generators, on every batch.

@@ -217,7 +217,7 @@ class COTS(Learner):
         ):
             rows = getattr(split, side)
             if self.inputs == "features":
-                rows = self.features(rows, side)
+                rows = self.checked_inputs(rows, side)
                 fit_scaling(net, rows)
             net.codes.take(rows, net.reader.pieces)
             key.load_state_dict(net.state_dict())

@@ -118,8 +118,8 @@ class DSCMR(Learner):
 
     def study(self, split: Split) -> None:
         """Take the statistics of the training features."""
-        fit_scaling(self.image_net, self.features(split.image, "image"))
-        fit_scaling(self.text_net, self.features(split.text, "text"))
+        fit_scaling(self.image_net, self.checked_inputs(split.image, "image"))
+        fit_scaling(self.text_net, self.checked_inputs(split.text, "text"))
 
     def optimizer(self) -> torch.optim.Optimizer:
         """Adam with the code's betas, over all three networks."""
@@ -127,11 +127,11 @@ class DSCMR(Learner):
 
     def encode_image(self, images: Sequence[Any]) -> Floats:
         """Vectors (n, dim) of image features (n, image_dim); (n, classes) in the label space."""
-        return self.encoded(self._into_space(self.image_net), self.features(images, "image"))
+        return self.encoded(self._into_space(self.image_net), self.checked_inputs(images, "image"))
 
     def encode_text(self, texts: Sequence[Any]) -> Floats:
         """Vectors (n, dim) of text features (n, text_dim); (n, classes) in the label space."""
-        return self.encoded(self._into_space(self.text_net), self.features(texts, "text"))
+        return self.encoded(self._into_space(self.text_net), self.checked_inputs(texts, "text"))
 
     def _into_space(self, net: nn.Module) -> nn.Module:
         return net if self.space == "common" else nn.Sequential(net, self.label_net)

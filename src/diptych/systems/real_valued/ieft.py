@@ -176,8 +176,8 @@ class IEFT(Learner):
     def study(self, split: Split) -> None:
         """Take the statistics of the training features."""
         if self.inputs == "features":
-            fit_scaling(self.image_net, self.features(split.image, "image"))
-            fit_scaling(self.text_net, self.features(split.text, "text"))
+            fit_scaling(self.image_net, self.checked_inputs(split.image, "image"))
+            fit_scaling(self.text_net, self.checked_inputs(split.text, "text"))
 
     def optimizer(self) -> torch.optim.Optimizer:
         """AdamW, without decay of biases and normalisation."""
@@ -237,9 +237,9 @@ class IEFT(Learner):
 
     def score_pairs(self, images: Sequence[Any], texts: Sequence[Any], pairs: Any) -> Floats:
         """Scores (p,) of the pairs (p, 2), image row and text row."""
-        texts = self.features(texts, "text")
+        texts = self.checked_inputs(texts, "text")
         padding = self.text_net.padding(torch.from_numpy(texts))
-        patches = self.outputs(self.image_net, self.features(images, "image"))
+        patches = self.outputs(self.image_net, self.checked_inputs(images, "image"))
         words = self.outputs(self.text_net, texts)
         mode = self.joint.training
         self.joint.eval()

@@ -179,8 +179,8 @@ class TEAM(Learner):
     def study(self, split: Split) -> None:
         """Take the statistics of the training features."""
         if self.inputs == "features":
-            fit_scaling(self.image_net, self.features(split.image, "image"))
-            fit_scaling(self.text_net, self.features(split.text, "text"))
+            fit_scaling(self.image_net, self.checked_inputs(split.image, "image"))
+            fit_scaling(self.text_net, self.checked_inputs(split.text, "text"))
 
     def objective(self, batch: Batch) -> dict[str, Tensor]:
         """L_global and L_token."""
@@ -226,7 +226,7 @@ class TEAM(Learner):
     def score_pairs(self, images: Sequence[Any], texts: Sequence[Any], pairs: Any) -> Floats:
         """Sum of the blocks' scores (p,) of the pairs (p, 2), image row and text row."""
         pairs = np.asarray(pairs, np.int64)
-        pictures, texts = self.features(images, "image"), self.features(texts, "text")
+        pictures, texts = self.checked_inputs(images, "image"), self.checked_inputs(texts, "text")
         words = self.outputs(_States(self.text_net), texts)
         padding = self.text_net.padding(torch.from_numpy(texts))
         found = np.zeros(len(pairs), np.float32)
