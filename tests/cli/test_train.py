@@ -115,7 +115,6 @@ def test_importing_the_command_loads_no_torch() -> None:
 
 @pytest.mark.slow
 def test_several_devices_are_processes_of_one_command(tmp_path: Path) -> None:
-    pytest.importorskip("diptych.__main__", reason="the program's entry is not there yet")
     environment = {key: value for key, value in os.environ.items() if key not in ("WORLD_SIZE", "RANK")}
     arguments = [
         "train",

@@ -13,13 +13,13 @@ from diptych.core import Hits
 from diptych.data.base import Loaded, Protocol, Split
 from diptych.data.sets.planted import Planted, Syn
 from diptych.index.flat import Flat
-from diptych.testing import check_dataset, check_index, check_metric
+from diptych.testing import dataset_checks, index_checks, metric_checks
 from diptych.testing.materials import literal_map
 
 
 @pytest.mark.parametrize("similarity", ["cosine", "dot", "hamming"])
 def test_the_flat_index_passes(similarity: str) -> None:
-    for _, check in check_index(lambda: Flat(32, similarity), similarity=similarity):
+    for _, check in index_checks(lambda: Flat(32, similarity), similarity=similarity):
         check()
 
 
@@ -72,18 +72,29 @@ def faulty(fault: str) -> Callable[[], Flat]:
     return lambda: kind(32)
 
 
-@pytest.mark.parametrize("label", [label for label, _ in check_index(lambda: Flat(32))])
+BROKEN_INDEXES = {
+    "finds_the_best": "the scores differ from brute force",
+    "fills_what_is_short": "rows that do not exist must be -1",
+    "replaces": "added again is not found by its new vector",
+    "forgets_and_relearns": "a row that was removed is found",
+    "keeps_within": "rows outside `within` are found",
+    "reopens": "an index that was saved finds other rows",
+    "refuses_half_a_file": "half a file is opened as if it were whole",
+}
+
+
+@pytest.mark.parametrize("label", [label for label, _ in index_checks(lambda: Flat(32))])
 def test_a_broken_index_is_found_out(label: str) -> None:
-    dict(check_index(faulty("")))[label]()
-    with pytest.raises(AssertionError):
-        dict(check_index(faulty(label)))[label]()
+    dict(index_checks(faulty("")))[label]()
+    with pytest.raises(AssertionError, match=BROKEN_INDEXES[label]):
+        dict(index_checks(faulty(label)))[label]()
 
 
 def test_recall_is_asked_for_where_an_index_is_not_exact() -> None:
-    found = dict(check_index(faulty("finds_the_best"), recall=0.9))["finds_the_best"]
+    found = dict(index_checks(faulty("finds_the_best"), recall=0.9))["finds_the_best"]
     with pytest.raises(AssertionError, match=r"recall is 0\.\d+; 0\.9 is required"):
         found()
-    dict(check_index(lambda: Flat(32), recall=0.9))["finds_the_best"]()
+    dict(index_checks(lambda: Flat(32), recall=0.9))["finds_the_best"]()
 
 
 COUNTS = {"train": (200, 200), "val": (50, 50), "test": (100, 100)}
@@ -91,10 +102,10 @@ COUNTS = {"train": (200, 200), "val": (50, 50), "test": (100, 100)}
 
 def test_planted_data_pass() -> None:
     records = {"train": {0: ("0", "0"), 9: ("9", "9"), -1: ("199", "199")}}
-    for _, check in check_dataset(Planted(), counts=COUNTS, records=records):
+    for _, check in dataset_checks(Planted(), counts=COUNTS, records=records):
         check()
     syn = {"train": (800, 800), "query": (200, 200), "database": (1000, 1000)}
-    for _, check in check_dataset(Syn(), counts=syn):
+    for _, check in dataset_checks(Syn(), counts=syn):
         check()
 
 
@@ -125,12 +136,27 @@ GOOD: Mapping[str, Any] = {
     "records": {"test": {0: ("p20.jpg", "caption of p20"), 9: ("p29.jpg", "caption of p29")}},
 }
 BROKEN_DATA = [
-    ("has_its_counts", own(), {**GOOD, "counts": {"train": (20, 20), "test": (10, 11)}}),
-    ("has_its_counts", own(), {**GOOD, "counts": {"train": (20, 20)}}),
-    ("has_its_records", own(), {**GOOD, "records": {"test": {0: ("p21.jpg", "caption of p20")}}}),
-    ("has_its_records", own(), {**GOOD, "records": {"test": {0: ("p20.jpg", "caption of p21")}}}),
-    ("labels_have_names", own(class_names=["one", "two"]), GOOD),
-    ("protocols_exist", own(protocols={"more": Protocol("dev", "test", "pair")}), GOOD),
+    ("has_its_counts", own(), {**GOOD, "counts": {"train": (20, 20), "test": (10, 11)}}, r"not \(10, 11\)"),
+    ("has_its_counts", own(), {**GOOD, "counts": {"train": (20, 20)}}, "counts of .* for splits"),
+    (
+        "has_its_records",
+        own(),
+        {**GOOD, "records": {"test": {0: ("p21.jpg", "caption of p20")}}},
+        "has image 'p20.jpg', not 'p21.jpg'",
+    ),
+    (
+        "has_its_records",
+        own(),
+        {**GOOD, "records": {"test": {0: ("p20.jpg", "caption of p21")}}},
+        "says 'caption of p20.jpg'",
+    ),
+    ("labels_have_names", own(class_names=["one", "two"]), GOOD, "5 classes, but 2 names"),
+    (
+        "protocols_exist",
+        own(protocols={"more": Protocol("dev", "test", "pair")}),
+        GOOD,
+        "names no split 'dev'",
+    ),
     (
         "protocols_exist",
         own(
@@ -138,21 +164,27 @@ BROKEN_DATA = [
             protocols={"more": Protocol("test", "test", "label")},
         ),
         GOOD,
+        "needs labels, and its splits have none",
     ),
-    ("training_is_not_tested", own(test=named(10, 15)), GOOD),
-    ("reads_the_same_twice", Changing("own", {"train": named(20, 0), "test": named(10, 20)}), GOOD),
+    ("training_is_not_tested", own(test=named(10, 15)), GOOD, "tests 5 training images"),
+    (
+        "reads_the_same_twice",
+        Changing("own", {"train": named(20, 0), "test": named(10, 20)}),
+        GOOD,
+        "another when it is read again",
+    ),
 ]
 
 
 def test_healthy_data_pass() -> None:
-    for _, check in check_dataset(own(), **GOOD):
+    for _, check in dataset_checks(own(), **GOOD):
         check()
 
 
-@pytest.mark.parametrize(("label", "data", "facts"), BROKEN_DATA)
-def test_broken_data_are_found_out(label: str, data: Loaded, facts: Mapping[str, Any]) -> None:
-    with pytest.raises(AssertionError):
-        dict(check_dataset(data, **facts))[label]()
+@pytest.mark.parametrize(("label", "data", "facts", "said"), BROKEN_DATA)
+def test_broken_data_are_found_out(label: str, data: Loaded, facts: Mapping[str, Any], said: str) -> None:
+    with pytest.raises(AssertionError, match=said):
+        dict(dataset_checks(data, **facts))[label]()
 
 
 def skips_empty(scores: Any, relevant: Any) -> float:
@@ -165,20 +197,28 @@ def positive_only(scores: Any, relevant: Any) -> float:
 
 
 BROKEN_METRICS = [
-    ("equals_the_definition", lambda scores, relevant: literal_map(-scores, relevant)),
-    ("takes_negative_scores", positive_only),
-    ("ties_go_by_row", lambda scores, relevant: literal_map(scores[:, ::-1], relevant[:, ::-1])),
-    ("perfect_is_one", lambda scores, relevant: 0.99 * literal_map(scores, relevant)),
-    ("nothing_relevant_is_zero", skips_empty),
+    (
+        "equals_the_definition",
+        lambda scores, relevant: literal_map(-scores, relevant),
+        "3 queries of 7 entries give",
+    ),
+    ("takes_negative_scores", positive_only, "negative scores change"),
+    ("ties_go_by_row", lambda scores, relevant: literal_map(scores[:, ::-1], relevant[:, ::-1]), "ties give"),
+    (
+        "perfect_is_one",
+        lambda scores, relevant: 0.99 * literal_map(scores, relevant),
+        "a perfect ranking gives 0.99",
+    ),
+    ("nothing_relevant_is_zero", skips_empty, "without relevant entry give 1.0"),
 ]
 
 
 def test_the_literal_metric_passes() -> None:
-    labels = [label for label, check in check_metric(literal_map) if check() is None]
-    assert labels == [label for label, _ in BROKEN_METRICS]
+    labels = [label for label, check in metric_checks(literal_map) if check() is None]
+    assert labels == [label for label, *_ in BROKEN_METRICS]
 
 
-@pytest.mark.parametrize(("label", "measure"), BROKEN_METRICS)
-def test_a_broken_metric_is_found_out(label: str, measure: Any) -> None:
-    with pytest.raises(AssertionError):
-        dict(check_metric(measure))[label]()
+@pytest.mark.parametrize(("label", "measure", "said"), BROKEN_METRICS)
+def test_a_broken_metric_is_found_out(label: str, measure: Any, said: str) -> None:
+    with pytest.raises(AssertionError, match=said):
+        dict(metric_checks(measure))[label]()

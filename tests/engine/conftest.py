@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_encoder import Colours
 from PIL import Image
+
+from diptych.testing import Colours
 
 Paint = Callable[..., Path]
 

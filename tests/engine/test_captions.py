@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 from engine_helpers import content
-from fake_encoder import Colours
 from PIL import Image, PngImagePlugin
 
 from conftest import Paint
 from diptych.engine.collection import Collection, open
 from diptych.media.captions import embedded
+from diptych.testing import Colours
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 from engine_helpers import content
-from fake_encoder import Colours
 from PIL import Image
 from test_decode import bomb, truncations
 
@@ -19,6 +18,7 @@ from diptych.engine import ingest as ingesting
 from diptych.engine import scan
 from diptych.engine.collection import Collection, open
 from diptych.errors import UsageError
+from diptych.testing import Colours
 
 
 @pytest.fixture

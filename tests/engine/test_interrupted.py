@@ -13,15 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from engine_helpers import content
-from fake_encoder import Colours
 from PIL import Image
 
 from diptych.engine.collection import open
+from diptych.testing import Colours
 
 _PROGRAM = """
 import sys, time
-sys.path[:0] = {paths!r}
-from fake_encoder import Colours
+from diptych.testing import Colours
 from diptych.engine.collection import open
 
 class Slow(Colours):
@@ -36,9 +35,8 @@ with open(sys.argv[1], model=Slow()) as collection:
 
 
 def start(folder: Path) -> subprocess.Popen[str]:
-    program = _PROGRAM.format(paths=[str(Path(__file__).parent)])
     return subprocess.Popen(
-        [sys.executable, "-c", program, str(folder)], stdout=subprocess.PIPE, text=True, env=dict(os.environ)
+        [sys.executable, "-c", _PROGRAM, str(folder)], stdout=subprocess.PIPE, text=True, env=dict(os.environ)
     )
 
 

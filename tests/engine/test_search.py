@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 from engine_helpers import names
-from fake_encoder import Colours
 
 from conftest import Paint
 from diptych import similarity
@@ -19,6 +18,7 @@ from diptych.engine import calibration as words
 from diptych.engine.collection import Collection, open
 from diptych.errors import ImageError, MissingExtra, UsageError
 from diptych.pipeline import over
+from diptych.testing import Colours
 
 
 @pytest.fixture

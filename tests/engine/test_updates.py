@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 from engine_helpers import content, names
-from fake_encoder import Colours
 from PIL import Image
 
 from conftest import Paint
@@ -28,6 +27,7 @@ from diptych.errors import (
     WrongModel,
 )
 from diptych.media import pictures as decode
+from diptych.testing import Colours
 
 
 @pytest.fixture

@@ -255,12 +255,9 @@ def test_every_extractor_has_a_card() -> None:
         assert card.idea
 
 
-def test_both_sides_of_a_dual_tower_by_name(tmp_path: Path) -> None:
+def test_both_sides_of_a_dual_tower_by_name(tmp_path: Path, tiny_clip: Path) -> None:
     pytest.importorskip("transformers")
-    clip = pytest.importorskip("diptych.systems.dual_tower.clip")
-    for part in clip._tiny():
-        part.save_pretrained(tmp_path / "towers")
-    name = f"clip@{tmp_path / 'towers'}"
+    name = f"clip@{tiny_clip}"
     extractors = named(name)
     assert extractors == {"image": name, "text": name}
     seen = Featured(data(), extractors).split("test")

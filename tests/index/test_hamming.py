@@ -14,10 +14,10 @@ from diptych.errors import BadData, UnknownName, UsageError
 from diptych.index.codes import Codes
 from diptych.index.hamming import Hamming
 from diptych.index.two_stage import TwoStage, calibrate, exact_rows
-from diptych.testing import check_index
+from diptych.testing import index_checks
 
 
-@pytest.mark.parametrize(("name", "check"), list(check_index(lambda: Hamming(32), similarity="hamming")))
+@pytest.mark.parametrize(("name", "check"), list(index_checks(lambda: Hamming(32), similarity="hamming")))
 def test_exact_conformance(name: str, check: Callable[[], None]) -> None:
     check()
 
@@ -25,7 +25,7 @@ def test_exact_conformance(name: str, check: Callable[[], None]) -> None:
 @pytest.mark.parametrize("kind", ["inverted", "graph"])
 def test_others_find_most(kind: Any) -> None:
     made = lambda: Hamming(32, kind=kind, lists=4, probes=3)  # noqa: E731
-    for _, check in check_index(made, similarity="hamming", recall=0.7):
+    for _, check in index_checks(made, similarity="hamming", recall=0.7):
         check()
 
 

@@ -1,26 +1,13 @@
-"""Checks that every system must pass, chosen by what it can do.
-
-`check_system(name)` yields (name of the check, function); a function raises AssertionError with one sentence
-if the system fails it. Which checks there are follows from the protocols the class has. Third parties run
-them on their own systems as we do::
-
-    @pytest.mark.parametrize(("name", "check"), check_system("mine"))
-    def test_conformance(name, check):
-        check()
-"""
+"""The checks of a system, each a function of a `Subject` that raises AssertionError with one sentence."""
 
 from __future__ import annotations
 
-import importlib
-import inspect
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property, partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -29,164 +16,42 @@ from diptych import catalogue, similarity
 from diptych.core import Run
 from diptych.data.base import Split
 from diptych.errors import BadParameter
-from diptych.testing.materials import Spy, Stopped, chance, drawn, mean_average_precision, planted, unchanged
-from diptych.training.learner import Learner, dimensions
+from diptych.testing.materials import Spy, Stopped, chance, mean_average_precision, unchanged
+from diptych.testing.subject import Subject
+from diptych.training.learner import Learner
 from diptych.training.trainer import Trainer
 
-__all__ = ["Check", "check_system"]
-
-Check = tuple[str, Callable[[], None]]
+__all__ = [
+    "builds_in_seconds",
+    "card",
+    "class_and_name",
+    "encoding_leaves_no_trace",
+    "goes_through_the_trainer",
+    "gradients",
+    "index_equals_brute_force",
+    "input_unchanged",
+    "learns",
+    "listed_without_torch",
+    "loss_falls",
+    "number_of_bits",
+    "one_by_one_equals_batch",
+    "order_does_not_matter",
+    "pair_equals_matrix_entry",
+    "permuting_permutes_scores",
+    "poisoned_labels_change_nothing",
+    "ranks_the_gallery",
+    "ranks_the_same_twice",
+    "repeats",
+    "resumes",
+    "same_seed_same_system",
+    "saved_and_loaded",
+    "scores",
+    "sides_share_a_space",
+    "variants",
+    "vectors",
+]
 
 _FIELDS = ("Paper", "Code", "Inputs", "Learns from")
-
-
-def check_system(
-    name: str,
-    *,
-    parameters: Mapping[str, Any] | None = None,
-    data: Callable[[], tuple[Split, Split]] | None = None,
-    margin: float = 0.15,
-    seconds: float = 60.0,
-    reaches: Mapping[str, set[str]] | None = None,
-) -> Iterator[Check]:
-    """Every check that applies to a system, in the order in which failures are best understood.
-
-    Args:
-        name: As in `diptych.catalogue.load`, without weights; the variant is `tiny` if none is given.
-        parameters: Over those of the variant.
-        data: Makes the split to learn from and the one to retrieve in; by default planted features for
-            systems with an `image_dim`, and drawn pictures with captions for the others.
-        margin: How far MAP must exceed chance in both directions after training.
-        seconds: Processor time that training may take.
-        reaches: For each loss term, the networks that it must train; it may train no other. Terms that are
-            not named must train some network of their own optimiser.
-
-    Yields:
-        Name of the check, and a function without arguments that raises AssertionError if it fails.
-    """
-    subject = Subject(name, dict(parameters or {}), data)
-    chosen: list[Callable[..., None]] = [card, class_and_name, variants, listed_without_torch]
-    kind = subject.type
-    if kind is None:
-        yield from ((check.__name__, partial(check, subject)) for check in chosen)
-        return
-    chosen += [builds_in_seconds, same_seed_same_system]
-    # A scorer of pairs may hide what its base class would encode.
-    encodes = [name for name in ("encode_image", "encode_text") if callable(getattr(kind, name, None))]
-    if encodes:
-        chosen += [vectors, one_by_one_equals_batch, order_does_not_matter, encoding_leaves_no_trace]
-        if "bits" in subject.signature:
-            chosen.append(number_of_bits)
-        if len(encodes) == 2:
-            chosen += [sides_share_a_space, index_equals_brute_force]
-    if hasattr(kind, "score"):
-        chosen += [scores, permuting_permutes_scores, pair_equals_matrix_entry]
-    if hasattr(kind, "over"):
-        chosen += [ranks_the_gallery, ranks_the_same_twice]
-    if issubclass(kind, Learner):
-        chosen += [
-            saved_and_loaded,
-            partial(learns, margin=margin, seconds=seconds),
-            partial(gradients, reaches=reaches or {}),
-            goes_through_the_trainer,
-            input_unchanged,
-            repeats,
-            resumes,
-        ]
-        if kind.fit is Learner.fit:
-            chosen.append(loss_falls)
-        if not _learns_from_labels(subject):
-            chosen.append(poisoned_labels_change_nothing)
-    for check in chosen:
-        label = check.func.__name__ if isinstance(check, partial) else check.__name__
-        yield label, partial(check, subject)
-
-
-class Subject:
-    """One system under test: builds it, and keeps what several checks need."""
-
-    def __init__(
-        self,
-        name: str,
-        parameters: Mapping[str, Any],
-        data: Callable[[], tuple[Split, Split]] | None = None,
-    ) -> None:
-        parts = catalogue.parse(name)
-        self.name, self.parameters = parts.system, dict(parameters)
-        self._asked, self._data = parts.variant, data
-
-    @property
-    def variant(self) -> str:
-        """The variant asked for, or `tiny`, or the first."""
-        known = list(self.module.VARIANTS)
-        return self._asked or ("tiny" if "tiny" in known else known[0])
-
-    @cached_property
-    def card(self) -> catalogue.Card:
-        """Its card."""
-        return catalogue.card("system", self.name)
-
-    @cached_property
-    def module(self) -> Any:
-        """Its module."""
-        return importlib.import_module(self.card.module)
-
-    @cached_property
-    def type(self) -> type | None:
-        """Its class; None where `__all__` names none, which a check of its own reports."""
-        names: Sequence[str] = getattr(self.module, "__all__", ())
-        found = getattr(self.module, names[0], None) if len(names) == 1 else None
-        return found if inspect.isclass(found) else None
-
-    @cached_property
-    def signature(self) -> Mapping[str, inspect.Parameter]:
-        """The parameters of its constructor."""
-        assert self.type is not None
-        return inspect.signature(self.type).parameters
-
-    @cached_property
-    def data(self) -> tuple[Split, Split]:
-        """What it learns from and what it is tried on."""
-        if self._data is not None:
-            return self._data()
-        return planted() if "image_dim" in self.signature else drawn()
-
-    @cached_property
-    def shape(self) -> Mapping[str, int]:
-        """The dimensions that the data decide."""
-        return {key: value for key, value in dimensions(self.data[0]).items() if key in self.signature}
-
-    def build(self, seed: int = 0, **parameters: Any) -> Any:
-        """A new one."""
-        name = f"{self.name}:{self.variant}"
-        return catalogue.load(name, seed=seed, **{**self.shape, **self.parameters, **parameters})
-
-    @cached_property
-    def system(self) -> Any:
-        """One that was not trained."""
-        return self.build()
-
-    @cached_property
-    def trained(self) -> tuple[Any, Spy, float]:
-        """One that was trained to the end, its trainer, and the processor seconds it took."""
-        learner, spy = self.build(), Spy(seed=0, quiet=True, device="cpu")
-        started = time.process_time()
-        learner.fit(self.data[0], spy.watching(learner))
-        return learner, spy, time.process_time() - started
-
-    def trained_briefly(self, split: Split, trainer: Trainer | None = None) -> tuple[Any, Trainer]:
-        """One that was trained for two epochs."""
-        learner = self.build(**({"epochs": 2} if "epochs" in self.signature else {}))
-        trainer = trainer or Trainer(seed=0, quiet=True, device="cpu")
-        learner.fit(split, trainer)
-        return learner, trainer
-
-    def sides(self) -> Iterator[tuple[Callable[[Any], Any], Any]]:
-        """Encoding method and a few inputs, for each side the system encodes."""
-        for side in ("image", "text"):
-            method = getattr(self.system, f"encode_{side}", None)
-            if method is not None:
-                yield method, getattr(self.data[1], side)[:7]
 
 
 def card(subject: Subject) -> None:
@@ -542,10 +407,6 @@ def poisoned_labels_change_nothing(subject: Subject) -> None:
         clean.fingerprint == poisoned.fingerprint,
         f"{subject.name} says that it learns from {subject.card.fields['Learns from']}, but labels change it",
     )
-
-
-def _learns_from_labels(subject: Subject) -> bool:
-    return "label" in subject.card.fields.get("Learns from", "").lower()
 
 
 def _tolerance(subject: Subject) -> float:

@@ -1,4 +1,4 @@
-"""Checks of indexes, data sets and metrics; each yields (name, function) as `check_system` does."""
+"""Checks of indexes, data sets and metrics, to be run all at once or each as a test of its own."""
 
 from __future__ import annotations
 
@@ -16,14 +16,31 @@ from diptych.core import Floats, Index
 from diptych.data.base import Dataset
 from diptych.errors import DiptychError
 from diptych.testing.materials import literal_map
+from diptych.testing.running import Check, run_checks
 
-__all__ = ["check_dataset", "check_index", "check_metric"]
+__all__ = [
+    "check_dataset",
+    "check_index",
+    "check_metric",
+    "dataset_checks",
+    "index_checks",
+    "metric_checks",
+]
 
-Check = tuple[str, Callable[[], None]]
 _DIM = 32
+_Measure = Callable[[Floats, NDArray[np.bool_]], float]
 
 
-def check_index(
+def check_index(make: Callable[[], Index], **options: Any) -> None:
+    """Run every check of an index and print a line for each; the arguments are those of `index_checks`.
+
+    Raises:
+        AssertionError: naming every check that failed, and why.
+    """
+    run_checks("the index", index_checks(make, **options))
+
+
+def index_checks(
     make: Callable[[], Index], *, similarity: str = "cosine", recall: float = 1.0
 ) -> Iterator[Check]:
     """Every check of an index of 32 dimensions (or bits).
@@ -141,7 +158,16 @@ def refuses_half_a_file(make: Callable[[], Index], similarity: str, recall: floa
     raise AssertionError("half a file is opened as if it were whole")
 
 
-def check_dataset(
+def check_dataset(dataset: Dataset, **options: Any) -> None:
+    """Run every check of a data set and print a line for each; the arguments are those of `dataset_checks`.
+
+    Raises:
+        AssertionError: naming every check that failed, and why.
+    """
+    run_checks(dataset.name, dataset_checks(dataset, **options))
+
+
+def dataset_checks(
     dataset: Dataset,
     *,
     counts: Mapping[str, tuple[int, int]],
@@ -227,10 +253,19 @@ def reads_the_same_twice(dataset: Dataset) -> None:
         _must(first.sha256() == second.sha256(), f"{dataset.name} {name} is another when it is read again")
 
 
-def check_metric(
-    measure: Callable[[Floats, NDArray[np.bool_]], float],
+def check_metric(measure: _Measure, **options: Any) -> None:
+    """Run every check of a metric and print a line for each; the arguments are those of `metric_checks`.
+
+    Raises:
+        AssertionError: naming every check that failed, and why.
+    """
+    run_checks("the metric", metric_checks(measure, **options))
+
+
+def metric_checks(
+    measure: _Measure,
     *,
-    literal: Callable[[Floats, NDArray[np.bool_]], float] = literal_map,
+    literal: _Measure = literal_map,
 ) -> Iterator[Check]:
     """Every check of a ranking metric between 0 and 1.
 
@@ -245,9 +280,6 @@ def check_metric(
         yield check.__name__, partial(check, measure, literal)
     yield "perfect_is_one", partial(perfect_is_one, measure)
     yield "nothing_relevant_is_zero", partial(nothing_relevant_is_zero, measure)
-
-
-_Measure = Callable[[Floats, NDArray[np.bool_]], float]
 
 
 def equals_the_definition(measure: _Measure, literal: _Measure) -> None:

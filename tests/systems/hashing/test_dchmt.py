@@ -14,7 +14,7 @@ from diptych.data.base import Loaded, Split
 from diptych.errors import UsageError
 from diptych.features import extract, named
 from diptych.systems.hashing.dchmt import DCHMT
-from diptych.testing.checks import check_system
+from diptych.testing import system_checks
 from diptych.testing.materials import drawn
 from diptych.training.run import train
 
@@ -76,7 +76,7 @@ def test_clip_passes_every_check_of_a_system(tiny_clip: Path) -> None:
 
     # A checkpoint that has learned nothing yet needs more than the rate of fine-tuning.
     quick = {"bits": 16, "epochs": 8, "batch_size": 16, "lr": 1e-2, "tower_lr": 2e-3}
-    for _, check in check_system("dchmt:clip", parameters={"clip": str(tiny_clip), **quick}, data=data):
+    for _, check in system_checks("dchmt:clip", parameters={"clip": str(tiny_clip), **quick}, data=data):
         check()
 
 

@@ -1,0 +1,116 @@
+"""One system under test: builds it, trains it, and keeps what several checks need."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+from diptych import catalogue
+from diptych.data.base import Split
+from diptych.testing.materials import Spy, drawn, planted
+from diptych.training.learner import dimensions
+from diptych.training.trainer import Trainer
+
+__all__ = ["Subject"]
+
+
+class Subject:
+    """A system by its name.
+
+    Args:
+        name: As in `diptych.catalogue.load`, without weights.
+        parameters: Over those of the variant.
+        data: Makes the split to learn from and the one to retrieve in; see `diptych.testing.system_checks`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        parameters: Mapping[str, Any],
+        data: Callable[[], tuple[Split, Split]] | None = None,
+    ) -> None:
+        parts = catalogue.parse(name)
+        self.name, self.parameters = parts.system, dict(parameters)
+        self._asked, self._data = parts.variant, data
+
+    @property
+    def variant(self) -> str:
+        """The variant asked for, or `tiny`, or the first."""
+        known = list(self.module.VARIANTS)
+        return self._asked or ("tiny" if "tiny" in known else known[0])
+
+    @cached_property
+    def card(self) -> catalogue.Card:
+        """Its card."""
+        return catalogue.card("system", self.name)
+
+    @cached_property
+    def module(self) -> Any:
+        """Its module."""
+        return importlib.import_module(self.card.module)
+
+    @cached_property
+    def type(self) -> type | None:
+        """Its class; None where `__all__` names none, which a check of its own reports."""
+        names: Sequence[str] = getattr(self.module, "__all__", ())
+        found = getattr(self.module, names[0], None) if len(names) == 1 else None
+        return found if inspect.isclass(found) else None
+
+    @cached_property
+    def signature(self) -> Mapping[str, inspect.Parameter]:
+        """The parameters of its constructor."""
+        assert self.type is not None
+        return inspect.signature(self.type).parameters
+
+    @property
+    def learns_from_labels(self) -> bool:
+        """Whether its card says so."""
+        return "label" in self.card.fields.get("Learns from", "").lower()
+
+    @cached_property
+    def data(self) -> tuple[Split, Split]:
+        """What it learns from and what it is tried on."""
+        if self._data is not None:
+            return self._data()
+        return planted() if "image_dim" in self.signature else drawn()
+
+    @cached_property
+    def shape(self) -> Mapping[str, int]:
+        """The dimensions that the data decide."""
+        return {key: value for key, value in dimensions(self.data[0]).items() if key in self.signature}
+
+    def build(self, seed: int = 0, **parameters: Any) -> Any:
+        """A new one."""
+        name = f"{self.name}:{self.variant}"
+        return catalogue.load(name, seed=seed, **{**self.shape, **self.parameters, **parameters})
+
+    @cached_property
+    def system(self) -> Any:
+        """One that was not trained."""
+        return self.build()
+
+    @cached_property
+    def trained(self) -> tuple[Any, Spy, float]:
+        """One that was trained to the end, its trainer, and the processor seconds it took."""
+        learner, spy = self.build(), Spy(seed=0, quiet=True, device="cpu")
+        started = time.process_time()
+        learner.fit(self.data[0], spy.watching(learner))
+        return learner, spy, time.process_time() - started
+
+    def trained_briefly(self, split: Split, trainer: Trainer | None = None) -> tuple[Any, Trainer]:
+        """One that was trained for two epochs."""
+        learner = self.build(**({"epochs": 2} if "epochs" in self.signature else {}))
+        trainer = trainer or Trainer(seed=0, quiet=True, device="cpu")
+        learner.fit(split, trainer)
+        return learner, trainer
+
+    def sides(self) -> Iterator[tuple[Callable[[Any], Any], Any]]:
+        """Encoding method and a few inputs, for each side the system encodes."""
+        for side in ("image", "text"):
+            method = getattr(self.system, f"encode_{side}", None)
+            if method is not None:
+                yield method, getattr(self.data[1], side)[:7]
