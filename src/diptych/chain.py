@@ -1,15 +1,73 @@
-"""Joins fixed extractors and a learned head into one encoder, or scorer, of raw pictures and texts."""
+"""Combines systems: a standardised extractor, and an extractor and a learned head as one."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from diptych.core import Encoder, Floats
+import numpy as np
+from numpy.typing import NDArray
+
+from diptych.core import DECODING, Encoder, Floats, Forwards, offered
 from diptych.errors import UsageError
 
-__all__ = ["Chain", "ScorerChain", "join"]
+__all__ = ["Chain", "Scale", "ScorerChain", "Standard", "join"]
+
+
+class Scale:
+    """Mean and deviation of each of d features; constant ones become 0.
+
+    Args:
+        mean, deviation: (d,) float64.
+    """
+
+    def __init__(self, mean: NDArray[Any], deviation: NDArray[Any]) -> None:
+        self.mean, self.deviation = mean, deviation
+
+    @classmethod
+    def of(cls, rows: NDArray[Any]) -> Scale:
+        """That of rows (n, d)."""
+        rows = np.asarray(rows, np.float64)
+        deviation = rows.std(axis=0)
+        return cls(rows.mean(axis=0), np.where(deviation > 1e-8, deviation, 1))
+
+    def __call__(self, rows: NDArray[Any]) -> Floats:
+        """Rows (n, d), float32."""
+        found: Floats = ((np.asarray(rows) - self.mean) / self.deviation).astype(np.float32)
+        return found
+
+
+class Standard(Forwards):
+    """An extractor whose features get mean 0 and deviation 1: what many heads need before they learn at all.
+
+    Args:
+        inner: The extractor.
+        scale: Of the training items.
+    """
+
+    def __init__(self, inner: Any, scale: Scale) -> None:
+        self.inner, self.scale = inner, scale
+        self.similarity: str = inner.similarity
+
+    @property
+    def fingerprint(self) -> str:
+        """The extractor's own, and that of the scale."""
+        digest = hashlib.sha256(self.scale.mean.tobytes() + self.scale.deviation.tobytes())
+        return f"standard:{digest.hexdigest()[:16]}:{self.inner.fingerprint}"
+
+    def offering(self, capability: str) -> Any:
+        """The extractor reads the pictures; what it says of its scores does not hold for scaled features."""
+        return self.inner if capability in DECODING else None
+
+    def encode_image(self, images: Sequence[Any]) -> Floats:
+        """Features (n, d) float32 of pictures."""
+        return self.scale(self.inner.encode_image(images))
+
+    def encode_text(self, texts: Sequence[str]) -> Floats:
+        """Features (n, d) float32 of texts."""
+        return self.scale(self.inner.encode_text(texts))
 
 
 def join(head: Any, *, image: Any = None, text: Any = None) -> Chain | ScorerChain:
@@ -23,7 +81,7 @@ def join(head: Any, *, image: Any = None, text: Any = None) -> Chain | ScorerCha
     return kind(head=head, image=image, text=text)
 
 
-class _Joined:
+class _Joined(Forwards):
     """The parts, and what reaches through to them."""
 
     def __init__(self, *, head: Any, image: Any = None, text: Any = None) -> None:
@@ -33,10 +91,17 @@ class _Joined:
     def fingerprint(self) -> str:
         """Equal only if every part is the same."""
         return " > ".join(
-            f"{side}={getattr(part, 'fingerprint', type(part).__name__)}"
+            f"{side}={offered(part, 'fingerprint', type(part).__name__)}"
             for side, part in (("image", self.image), ("text", self.text), ("head", self.head))
             if part is not None
         )
+
+    def offering(self, capability: str) -> Any:
+        """What reads pictures is the image extractor's matter; the vectors and their scores are the head's.
+
+        So a head that was trained on top of a calibrated tower is not calibrated itself.
+        """
+        return (self.image or self.head) if capability in DECODING else self.head
 
     def _scored(self, name: str, images: Sequence[Any], texts: Sequence[str], *rest: Any) -> Floats:
         """What the head's method of that name gives for the features of pictures and texts."""
@@ -97,14 +162,10 @@ class Chain(_Joined):
         self.similarity: str = head.similarity
 
     def __getattr__(self, name: str) -> Any:
-        # What the decoder asks of an encoder is the image extractor's matter.
-        if name in {"image_size", "prepare_image", "batch_size"}:
-            return getattr(self.__dict__["image"] or self.__dict__["head"], name)
-        if name in {"score", "score_pairs"} and hasattr(self.__dict__["head"], name):
+        # The head scores features, so pictures and texts are encoded on the way.
+        if name in {"score", "score_pairs"} and hasattr(self.head, name):
             return partial(self._scored, name)
-        if name in {"rerank_depth", "agree", "agree_depth"}:
-            return getattr(self.__dict__["head"], name)
-        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+        return super().__getattr__(name)
 
     def encode_image(self, images: Sequence[Any]) -> Floats:
         """Vectors (n, d) float32 of pictures.

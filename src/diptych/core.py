@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 __all__ = [
     "CAPABILITIES",
+    "DECODING",
     "DIRECTIONS",
     "Capabilities",
     "Encoder",
@@ -177,6 +178,9 @@ CAPABILITIES = frozenset(
     | {"prepare_image", "calibrate", "score_pairs", "agree"}
 )
 """The names of `Capabilities`."""
+
+DECODING = frozenset({"prepare_image", "image_size", "batch_size"})
+"""Those that whoever reads pictures asks for: the matter of what encodes them first."""
 
 
 def offered(system: Any, capability: str, default: Any = None) -> Any:

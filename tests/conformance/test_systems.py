@@ -10,8 +10,9 @@ import pytest
 
 from diptych import catalogue
 from diptych.data.base import Split
+from diptych.data.extracted import extract
 from diptych.data.sets.planted import Syn
-from diptych.features import extract, named
+from diptych.features import named
 from diptych.testing import system_checks
 from diptych.testing.materials import drawn
 
@@ -86,7 +87,7 @@ RAW: Mapping[str, str] = {
 def raw(features: str) -> tuple[Split, Split]:
     """Drawn pictures with captions, as pixels and word pieces."""
     learn, ask = drawn()
-    readers = named(features).made
+    readers = named(features)
     readers["text"].fit(learn.text)
     return extract(learn, **readers), extract(ask, **readers)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -233,17 +233,16 @@ class TestCodesOfAHashingSystem:
     def run(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         """A run folder whose head learned from standardised vectors of `Colours`."""
         pytest.importorskip("torch", reason="hashing systems are trained with torch")
-        from diptych import catalogue, features
-        from diptych.features import Scale
+        from diptych import catalogue
+        from diptych.catalogue import chains
+        from diptych.chain import Scale, Standard, join
 
-        monkeypatch.setattr(features, "_restored", lambda path: Side(path.stem))
+        monkeypatch.setattr(chains, "_extractor", lambda path: Side(path.stem))
         folder = tmp_path / "run"
         head = catalogue.load("dchmt:tiny", image_dim=64, text_dim=64, bits=32, classes=5)
-        head.save(folder, features={"image": "colours", "text": "colours"})
         scale = Scale(np.full(64, 0.1), np.full(64, 0.5))
-        features.save(folder / "features", {}, {"image": scale, "text": scale})
-        for side in ("image", "text"):
-            (folder / "features" / f"{side}.json").write_text("{}", encoding="utf-8")
+        sides = {side: Standard(Side(side), scale) for side in ("image", "text")}
+        catalogue.save(join(head, **sides), folder)
         return folder
 
     def test_takes_the_place_of_the_rotation(self, run: Path, pictures: Path) -> None:
@@ -294,6 +293,9 @@ class TestCodesOfAHashingSystem:
 
 class Side(Colours):
     """One side of `Colours`, as a run's features remember it."""
+
+    name = "colours"
+    hyperparameters: ClassVar[dict[str, int]] = {}
 
     def __init__(self, side: str) -> None:
         super().__init__()

@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from diptych.features import load, named, save
+from diptych.catalogue import extractors_of, write_extractors
+from diptych.features import named
 
 pytest.importorskip("onnxruntime")
 
 
 def test_the_raw_towers_are_extractors_of_either_side(tmp_path: Path) -> None:
     extractors = named("image=builtin_image,text=builtin_text")
-    image, text = extractors.made["image"], extractors.made["text"]
+    image, text = extractors["image"], extractors["text"]
     red, noise = Image.new("RGB", (50, 40), "red"), Image.effect_noise((64, 64), 90).convert("RGB")
     noise.save(tmp_path / "noise.png")
     found = image.encode_image([red, noise])
@@ -28,8 +29,8 @@ def test_the_raw_towers_are_extractors_of_either_side(tmp_path: Path) -> None:
     dog, puppy, stocks = text.encode_text(["a dog", "a puppy", "stocks fell"])
     assert dog.shape == (384,)
     assert dog @ puppy > dog @ stocks + 0.2
-    save(tmp_path / "run", extractors)
-    assert {side: one.fingerprint for side, one in load(tmp_path / "run").items()} == {
+    write_extractors(tmp_path / "run", extractors)
+    assert {side: one.fingerprint for side, one in extractors_of(tmp_path / "run").items()} == {
         "image": image.fingerprint,
         "text": text.fingerprint,
     }

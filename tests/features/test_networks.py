@@ -118,7 +118,7 @@ def test_an_extractor_is_an_encoder(cnn_f_file: tuple[Path, dict[str, Any], Any]
     np.testing.assert_allclose(extractor.encode_image([tmp_path / "a.png"])[0], both[0], rtol=1e-4)
     assert extractor.encode_image([]).shape == (0, HIDDEN)
     assert (both >= 0).all()
-    assert CnnF(**extractor.parameters).fingerprint == extractor.fingerprint
+    assert CnnF(**extractor.hyperparameters).fingerprint == extractor.fingerprint
     with pytest.raises(ImageError, match="cannot be read"):
         extractor.encode_image([tmp_path / "gone.png"])
 

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from diptych.catalogue import extractors_of, write_extractors
 from diptych.data.base import Split, input_kind
+from diptych.data.extracted import extract
 from diptych.errors import BadData, BadParameter, MissingData, UsageError
-from diptych.features import extract, load, make, named, save
+from diptych.features import make, named
 from diptych.features.pixels import Pixels
 from diptych.features.tokens import Tokens
 
@@ -105,14 +107,14 @@ def test_they_are_cached_saved_and_loaded(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("DIPTYCH_CACHE", str(tmp_path / "cache"))
     split = Split([halves() for _ in TEXTS], TEXTS, None, np.stack([np.arange(12)] * 2, axis=1))
     extractors = named("image=pixels:16,text=tokens:8")
-    extractors.made["text"].fit(TEXTS)
+    extractors["text"].fit(TEXTS)
     for _ in range(2):  # the second time out of the cache
-        found = extract(split, **extractors.made)
+        found = extract(split, **extractors)
         assert isinstance(found.image, np.ndarray)
         assert isinstance(found.text, np.ndarray)
         assert (found.image.dtype, found.text.dtype) == (np.uint8, np.uint32)
-    save(tmp_path / "features", extractors)
-    again = load(tmp_path / "features")
+    write_extractors(tmp_path / "features", extractors)
+    again = extractors_of(tmp_path / "features")
     np.testing.assert_array_equal(again["text"].encode_text(TEXTS), found.text)
     np.testing.assert_array_equal(again["image"].encode_image([halves()])[0], found.image[0])
 

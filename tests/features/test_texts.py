@@ -93,7 +93,7 @@ def test_what_was_fitted_can_be_restored(kind: type[BoW]) -> None:
     first = kind(size=30)
     assert not first.fitted
     first.fit(texts)
-    second = kind(**first.parameters)
+    second = kind(**first.hyperparameters)
     second.restore({name: array.copy() for name, array in first.arrays().items()})
     assert second.fitted
     assert second.fingerprint == first.fingerprint

@@ -138,7 +138,7 @@ def test_a_folder_that_is_not_whole_is_named(tmp_path: Path) -> None:
     with pytest.raises(MissingData, match=r"has no card\.json"):
         DSCMR.from_weights(str(tmp_path))
     system.save(tmp_path)
-    with pytest.raises(BadData, match="do not fit DSCMR"):
+    with pytest.raises(BadData, match="does not fit the parameters of DSCMR"):
         DSCMR.from_weights(str(tmp_path), hidden_dim=8)
     (tmp_path / "weights.safetensors").write_bytes(b"no weights")
     with pytest.raises(BadData, match="is damaged"):
@@ -152,7 +152,7 @@ def test_an_unfinished_save_is_not_taken_for_a_run(tmp_path: Path, monkeypatch: 
     def cut(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("diptych.training.learner.write", cut)
+    monkeypatch.setattr("diptych.files.write", cut)
     with pytest.raises(KeyboardInterrupt):
         tiny().save(tmp_path)
     assert not (tmp_path / "card.json").exists()

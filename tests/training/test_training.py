@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from diptych import catalogue
-from diptych.data.base import HeldOut, Loaded, Protocol, Split, multi_hot, paired_in_order
+from diptych.data.base import Loaded, Protocol, Split, multi_hot, paired_in_order
 from diptych.data.sets.planted import Planted
+from diptych.data.views import HeldOut
 from diptych.errors import BadData, BadParameter, TrainingError, UnknownName, UsageError
 from diptych.evaluation import evaluate, score
 from diptych.training.run import choose_parameters, learning_parts, parse_settings, train
@@ -59,7 +60,7 @@ def test_settings_that_do_not_exist_name_the_nearest() -> None:
     learn = DATA.split("train")
     with pytest.raises(BadParameter, match="'epoch'; did you mean epochs"):
         choose_parameters("dscmr", "planted", learn, {"epoch": 3})
-    with pytest.raises(BadParameter, match="epochs of DSCMR must be a int like 500, not 'many'"):
+    with pytest.raises(BadParameter, match="epochs of DSCMR must be a whole number like 500, not 'many'"):
         choose_parameters("dscmr", "planted", learn, {"epochs": "many"})
     with pytest.raises(UnknownName, match="variant of dscmr 'papre'; did you mean paper"):
         choose_parameters("dscmr:papre", "planted", learn, {})
@@ -188,7 +189,7 @@ def test_a_head_on_extracted_features_loads_as_a_chain(
 def test_standardised_features_are_standardised_again_by_what_is_loaded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from diptych.features import Standard
+    from diptych.chain import Standard
     from diptych.testing.materials import drawn
 
     monkeypatch.setenv("DIPTYCH_CACHE", str(tmp_path / "cache"))

@@ -12,7 +12,7 @@ import importlib.util
 import json
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,8 @@ import numpy as np
 
 from diptych import catalogue
 from diptych.data import open_data
-from diptych.data.base import Dataset, Split
+from diptych.data.base import Dataset
+from diptych.data.views import Cut
 from diptych.errors import DiptychError, MissingData, UnknownName
 
 __all__ = ["Cell", "Store", "open_cell_data", "run"]
@@ -102,7 +103,7 @@ def open_cell_data(cell: Cell, root: Path | None = None) -> Dataset:
     """
     dataset: Dataset = open_data(cell.data, root)
     chosen = dataset.protocol(cell.protocol)
-    dataset = _Cut(dataset, chosen.train, cell.limit, cell.pairs) if cell.limit or cell.pairs else dataset
+    dataset = Cut(dataset, chosen.train, cell.limit, cell.pairs) if cell.limit or cell.pairs else dataset
     for name in dict.fromkeys((chosen.train, chosen.query, chosen.gallery)):
         dataset.split(name)
     return dataset
@@ -190,28 +191,6 @@ def missing(cell: Cell, root: Path | None) -> str:
     except DiptychError as error:
         return f"the data cannot be read: {error}"
     return ""
-
-
-class _Cut(Dataset):
-    """A data set whose training split is cut to some of its images, or whose labels are hidden."""
-
-    def __init__(self, inner: Dataset, train: str, limit: int, pairs: bool) -> None:
-        self.inner, self.train, self.limit, self.pairs = inner, train, limit, pairs
-        self.name, self.splits, self.class_names = inner.name, inner.splits, inner.class_names
-        self.protocols = inner.protocols
-        self._done: dict[str, Split] = {}
-
-    def split(self, name: str) -> Split:
-        """One split."""
-        if name not in self._done:
-            found = self.inner.split(name)
-            if self.limit and name == self.train and len(found) > self.limit:
-                order = np.random.default_rng(0).permutation(len(found))[: self.limit]
-                found = found.take(np.sort(order))
-            if self.pairs:
-                found = replace(found, label=None, text_label=None)
-            self._done[name] = found
-        return self._done[name]
 
 
 def _code(system: str) -> str:

@@ -122,7 +122,7 @@ def _evaluated(
 
 def _not_learned(dataset: Dataset, card: Mapping[str, Any]) -> Dataset:
     """Of data without splits of their own that were learned from, the images that were held out."""
-    from diptych.data.base import HeldOut
+    from diptych.data.views import HeldOut
 
     held = card.get("held_out")
     if not held or not HeldOut.needed(dataset):

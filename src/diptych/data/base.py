@@ -10,7 +10,7 @@ import inspect
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -34,7 +34,6 @@ from diptych.errors import BadData, UnknownName
 __all__ = [
     "Absent",
     "Dataset",
-    "HeldOut",
     "InputKind",
     "Labels",
     "Loaded",
@@ -197,39 +196,3 @@ class Loaded(Dataset):
         """One split."""
         self.check_split(name)
         return self.parts[name]
-
-
-class HeldOut(Dataset):
-    """A data set without splits of its own, as what is learned from and what is kept to measure by.
-
-    One image in ten, with its texts, is held out: whoever learned from everything would be measured on what
-    they learned.
-
-    Args:
-        inner: The data set.
-        protocol: One of its protocols that asks about the very split that it learns from; its default, if
-            None.
-    """
-
-    splits = ("learned", "held-out")
-
-    def __init__(self, inner: Dataset, protocol: str | None = None) -> None:
-        chosen = inner.protocol(protocol)
-        self.inner, self.of = inner, chosen.train
-        self.name, self.class_names = inner.name, inner.class_names
-        part = replace(
-            chosen, query="held-out", gallery="held-out", train="learned", validation="held-out", folds=1
-        )
-        self.protocols = {"held-out": part}
-        self._parts = dict(zip(self.splits, hold_out(inner.split(self.of)), strict=True))
-
-    @staticmethod
-    def needed(dataset: Dataset, protocol: str | None = None) -> bool:
-        """Whether a protocol asks about the very split that it learns from."""
-        chosen = dataset.protocol(protocol)
-        return chosen.train == chosen.query == chosen.gallery
-
-    def split(self, name: str) -> Split:
-        """One split."""
-        self.check_split(name)
-        return self._parts[name]

@@ -43,7 +43,7 @@ class Classic:
         self.net.to(self.device)
 
     @property
-    def parameters(self) -> dict[str, Any]:
+    def hyperparameters(self) -> dict[str, Any]:
         """What the constructor was given."""
         return {"weights": self.weights}
 

@@ -49,7 +49,7 @@ class Bag:
         self._texts = 0
 
     @property
-    def parameters(self) -> dict[str, Any]:
+    def hyperparameters(self) -> dict[str, Any]:
         """What the constructor was given."""
         return {"size": self.size, "min_texts": self.min_texts, "max_share": self.max_share}
 
@@ -66,7 +66,7 @@ class Bag:
     @property
     def fingerprint(self) -> str:
         """Equal only for the same parameters and the same fit."""
-        digest = hashlib.sha256(f"{sorted(self.parameters.items())}".encode())
+        digest = hashlib.sha256(f"{sorted(self.hyperparameters.items())}".encode())
         for name, array in sorted(self.arrays().items()):
             digest.update(f"{name}{array.shape}".encode() + np.ascontiguousarray(array).tobytes())
         return f"{type(self).__name__.lower()}:{digest.hexdigest()[:24]}"

@@ -34,9 +34,9 @@ class BoW(Bag):
         self.binary = binary
 
     @property
-    def parameters(self) -> dict[str, Any]:
+    def hyperparameters(self) -> dict[str, Any]:
         """What the constructor was given."""
-        return {**super().parameters, "binary": self.binary}
+        return {**super().hyperparameters, "binary": self.binary}
 
     def encode_text(self, texts: Sequence[str]) -> Floats:
         """Counts (n, words) float32."""

@@ -38,7 +38,7 @@ class BuiltinImage:
         self.batch_size = batch_size
 
     @property
-    def parameters(self) -> dict[str, Any]:
+    def hyperparameters(self) -> dict[str, Any]:
         """What the constructor was given."""
         return {"batch_size": self.batch_size}
 

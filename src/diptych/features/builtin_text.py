@@ -26,7 +26,7 @@ class BuiltinText:
     side = "text"
 
     @property
-    def parameters(self) -> dict[str, Any]:
+    def hyperparameters(self) -> dict[str, Any]:
         """What the constructor was given: nothing."""
         return {}
 

@@ -15,7 +15,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from diptych import catalogue
-from diptych.core import Floats, Side
+from diptych.core import DECODING, Floats, Forwards, Side, offered
 from diptych.errors import UsageError
 
 __all__ = ["Dual"]
@@ -25,7 +25,7 @@ __all__ = ["Dual"]
 _alive: WeakValueDictionary[str, Any] = WeakValueDictionary()
 
 
-class Dual:
+class Dual(Forwards):
     """One side of an encoder, which is loaded when first used.
 
     Args:
@@ -45,7 +45,7 @@ class Dual:
         self.name, self.side = name, side
 
     @property
-    def parameters(self) -> dict[str, Any]:
+    def hyperparameters(self) -> dict[str, Any]:
         """What the constructor was given."""
         return {"name": self.name, "side": self.side}
 
@@ -66,16 +66,14 @@ class Dual:
     @property
     def fingerprint(self) -> str:
         """The encoder's own, and the side."""
-        own = getattr(self.encoder, "fingerprint", None)
+        own = offered(self.encoder, "fingerprint")
         if own is None:
             raise UsageError(f"{self.name} has no fingerprint, so its features could not be told from others")
         return f"dual:{self.side}:{own}"
 
-    def __getattr__(self, name: str) -> Any:
-        # What the decoder asks for, where the encoder has it.
-        if name in {"image_size", "prepare_image"}:
-            return getattr(self.encoder, name)
-        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+    def offering(self, capability: str) -> Any:
+        """The encoder's vectors are handed on as they are, and with them how to read and what scores mean."""
+        return self.encoder if capability in DECODING | {"calibrate"} else None
 
     def encode_image(self, images: Sequence[Any]) -> Floats:
         """Vectors (n, d) float32 of pictures."""

@@ -41,9 +41,9 @@ class Lsa(Bag):
         self._axes = np.zeros((0, 0), np.float32)
 
     @property
-    def parameters(self) -> dict[str, Any]:
+    def hyperparameters(self) -> dict[str, Any]:
         """What the constructor was given."""
-        return {**super().parameters, "dim": self.dim}
+        return {**super().hyperparameters, "dim": self.dim}
 
     def fit(self, texts: Sequence[str]) -> None:
         """Choose the vocabulary and the axes."""

@@ -41,7 +41,7 @@ class Pixels:
         self.size = size
 
     @property
-    def parameters(self) -> dict[str, Any]:
+    def hyperparameters(self) -> dict[str, Any]:
         """What the constructor was given."""
         return {"size": self.size}
 

@@ -65,7 +65,7 @@ class Tokens:
             self._take(path.read_text(encoding="utf-8"), str(path))
 
     @property
-    def parameters(self) -> dict[str, Any]:
+    def hyperparameters(self) -> dict[str, Any]:
         """What the constructor takes; the pieces are in `arrays`, so that the file is needed no more."""
         return {"length": self.length, "size": self.size, "weights": ""}
 

@@ -48,7 +48,7 @@ class WordVectors:
         self._row, self._vectors = _npz(path) if path.suffix == ".npz" else _text(path)
 
     @property
-    def parameters(self) -> dict[str, Any]:
+    def hyperparameters(self) -> dict[str, Any]:
         """What the constructor was given."""
         return {"weights": self.weights}
 

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import inspect
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,13 +28,13 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from diptych import similarity
+from diptych import catalogue, similarity
 from diptych.core import Floats
 from diptych.data.base import InputKind, Split, input_kind
-from diptych.errors import BadData, MissingData, UsageError
-from diptych.files import write
+from diptych.errors import UsageError
 from diptych.provenance import commit, versions
 from diptych.training.trainer import Batch, Trainer
 
@@ -60,6 +59,9 @@ class Learner:
 
     similarity: ClassVar[str] = "cosine"
     """How the vectors compare: "cosine" (they have unit length), "dot" or "hamming" (they are +1 and -1)."""
+
+    arrays_file: ClassVar[str] = "weights.safetensors"
+    """Where `catalogue.write` keeps what was learned."""
 
     start_files: ClassVar[tuple[str, ...]] = ()
     """Hyper-parameters that name files with first weights; a saved learner needs them no more."""
@@ -278,6 +280,27 @@ class Learner:
             for key, tensor in net.state_dict().items()
         }
 
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """The state as arrays; what is saved."""
+        return {name: tensor.numpy() for name, tensor in self.state().items()}
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Take over what `arrays` gave; the networks are then in evaluation mode.
+
+        Raises:
+            RuntimeError: it does not fit the networks.
+        """
+        for name, net in self.networks.items():
+            head = f"{name}."
+            # Copies, because arrays out of a file may be read-only, which torch does not support.
+            own = {
+                k.removeprefix(head): torch.from_numpy(a.copy())
+                for k, a in arrays.items()
+                if k.startswith(head)
+            }
+            net.load_state_dict(own)
+            net.eval()
+
     def save(self, folder: Path | str, **facts: Any) -> None:
         """Write `card.json` and `weights.safetensors`.
 
@@ -285,22 +308,7 @@ class Learner:
             folder: Made if it is not there.
             facts: What else the card should hold and JSON can (variant, seed, data, command).
         """
-        from safetensors.torch import save
-
-        folder = Path(folder)
-        # Copies, because networks may share layers and the format stores no sharing.
-        weights = save({key: tensor.clone() for key, tensor in self.state().items()})
-        write(folder / "weights.safetensors", weights)
-        card = {
-            "name": self.name,
-            "parameters": self.hyperparameters,
-            "fingerprint": self.fingerprint,
-            "versions": versions(),
-            "commit": commit(),
-            **facts,
-        }
-        # Last, because a folder with a card counts as whole.
-        write(folder / "card.json", json.dumps(card, indent=2) + "\n")
+        catalogue.write(self, Path(folder) / "card.json", versions=versions(), commit=commit(), **facts)
 
     @classmethod
     def from_weights(cls, weights: str, **parameters: Any) -> Self:
@@ -314,31 +322,8 @@ class Learner:
             MissingData: there is no such folder, or it lacks a file.
             BadData: its files do not fit the system.
         """
-        from safetensors import SafetensorError
-        from safetensors.torch import load
-
-        folder = Path(weights).expanduser()
-        for file in ("card.json", "weights.safetensors"):
-            if not (folder / file).is_file():
-                raise MissingData(
-                    f"{weights} has no {file}; give the folder that `diptych train` wrote for this system"
-                )
-        try:
-            card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
-            saved = {key: _as_default(cls, key, value) for key, value in card["parameters"].items()}
-            saved |= dict.fromkeys(cls.start_files, "")
-            state = load((folder / "weights.safetensors").read_bytes())
-        except (ValueError, KeyError, TypeError, SafetensorError) as error:
-            raise BadData(f"{weights} is damaged ({error}); train again or restore it") from error
         with torch.random.fork_rng(devices=[]):  # the first weights drawn here are not used
-            learner = cls(**{**saved, **parameters})
-        for name, net in learner.networks.items():
-            own = {key.removeprefix(f"{name}."): t for key, t in state.items() if key.startswith(f"{name}.")}
-            try:
-                net.load_state_dict(own)
-            except RuntimeError as error:
-                raise BadData(f"the weights in {weights} do not fit {cls.__name__}: {error}") from error
-            net.eval()
+            learner: Self = catalogue.restored(cls, Path(weights).expanduser() / "card.json", **parameters)
         return learner
 
 
@@ -357,9 +342,3 @@ def dimensions(split: Split) -> dict[str, int]:
     if split.label is not None:
         found["classes"] = int(split.label.shape[1])
     return found
-
-
-def _as_default(system: type, key: str, value: Any) -> Any:
-    """A value out of JSON, where tuples became lists."""
-    parameter = inspect.signature(system).parameters.get(key)
-    return tuple(value) if parameter is not None and isinstance(parameter.default, tuple) else value

@@ -14,18 +14,17 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from diptych import catalogue
-from diptych.data.base import Dataset, HeldOut, Split, hold_out, input_kind
+from diptych.chain import Standard, join
+from diptych.data.base import Dataset, Split, hold_out, input_kind
+from diptych.data.views import Featured, HeldOut, Standardised
 from diptych.errors import BadParameter, UnknownName, UsageError
 from diptych.evaluation import Evaluation, evaluate, measure_of, score
-from diptych.features import Extractors, Featured, Scale, Standardised, named, save
-
-if TYPE_CHECKING:
-    from diptych.training.learner import Learner
+from diptych.features import named
 
 __all__ = [
     "Trained",
@@ -210,19 +209,20 @@ def train(
         )
     if names:
         dataset = Featured(dataset, names)
-    scales: Mapping[str, Scale] = {}
     if standardise:
         sides = [side for side in _of_features(dataset.split(chosen.train)) if side in names]
         dataset = standard = Standardised(dataset, chosen.train, sides)
-        scales = standard.scales
+        scaled = {side: Standard(names[side], scale) for side, scale in standard.scales.items()}
+        names = {**names, **scaled}
     learn, check, how = learning_parts(dataset, protocol, validation)
     learn, labels = labelled(name, learn)
-    words: Any = names.made.get("text")
+    words: Any = names.get("text")
     facts = {"vocabulary": words.vocabulary_size} if hasattr(words, "vocabulary_size") else {}
     parameters = choose_parameters(name, dataset.name, learn, settings or {}, facts=facts)
-    learner: Learner = catalogue.load(name, seed=seed, **parameters)
+    learner: Any = catalogue.load(name, seed=seed, **parameters)
     learner.check(learn)
-    identity = json.dumps([name, learner.hyperparameters, dataset.name, names, learn.sha256()], default=str)
+    read = {side: catalogue.name_of(one) for side, one in names.items()}
+    identity = json.dumps([name, learner.hyperparameters, dataset.name, read, learn.sha256()], default=str)
     trainer = Trainer(
         run,
         seed=seed,
@@ -234,9 +234,8 @@ def train(
     found = evaluate(learner, dataset, protocol, rank=False, facts={"seed": seed})
     if trainer.main:
         trainer.draw()
-        if names:
-            save(run / "features", names, scales)
-        learner.save(
+        catalogue.save(
+            join(learner, **names) if names else learner,
             run,
             variant=catalogue.parse(name).variant or "paper",
             seed=seed,
@@ -248,8 +247,6 @@ def train(
             metrics=found.main(),
             command=command,
             **({"held_out": held_out} if held_out else {}),
-            **({"features": names} if names else {}),
-            **({"standardised": True} if scales else {}),
         )
         # They only serve to go on, and the card says that nothing is left to do.
         shutil.rmtree(run / "checkpoints")
@@ -262,8 +259,8 @@ def train(
 
 def _readers(
     name: str, dataset: Dataset, features: str | None, settings: Mapping[str, Any], train: str
-) -> Extractors:
-    """The extractors asked for, and on the other sides those that the variant reads through by itself.
+) -> dict[str, Any]:
+    """The extractors asked for, by side, and on other sides those that the variant reads through by itself.
 
     A system's module may say in `FEATURES` through what each variant reads, such as
     ``{"cnn_f": "image=pixels,text=bow"}``; a name in braces is the value of that hyper-parameter.
@@ -271,23 +268,21 @@ def _readers(
     Raises:
         UsageError: that hyper-parameter is not set.
     """
-    asked = named(features) if features else Extractors({}, {})
+    made = named(features) if features else {}
     parts = catalogue.parse(name)
     module = _system(parts.system)[0]
     usual: str = getattr(module, "FEATURES", {}).get(parts.variant, "")
     values = {**module.VARIANTS.get(parts.variant, {}), **settings}
     learn = dataset.split(train)
-    made, names = dict(asked.made), dict(asked)
     for part in filter(None, usual.split(",")):
         side = part.partition("=")[0]
-        if side in names or isinstance(getattr(learn, side), np.ndarray):
+        if side in made or isinstance(getattr(learn, side), np.ndarray):
             continue
         try:
-            found = named(part.format_map(values))
+            made |= named(part.format_map(values))
         except KeyError as error:
             raise UsageError(f"{name} needs --set {error.args[0]}=..., see `diptych info {name}`") from None
-        made, names = {**made, **found.made}, {**names, **found}
-    return Extractors(made, names)
+    return made
 
 
 def _held_out(dataset: Dataset) -> dict[str, Any]:

@@ -11,8 +11,9 @@ import torch
 
 from diptych import catalogue
 from diptych.data.base import Loaded, Split
+from diptych.data.extracted import extract
 from diptych.errors import UsageError
-from diptych.features import extract, named
+from diptych.features import named
 from diptych.systems.hashing.dchmt import DCHMT
 from diptych.testing import system_checks
 from diptych.testing.materials import drawn
@@ -68,7 +69,7 @@ def test_encoding_gives_codes(model: DCHMT) -> None:
 
 
 def test_clip_passes_every_check_of_a_system(tiny_clip: Path) -> None:
-    extractors = named(f"image=pixels:32,text=tokens:32@{tiny_clip}").made
+    extractors = named(f"image=pixels:32,text=tokens:32@{tiny_clip}")
 
     def data() -> tuple[Split, Split]:
         learn, test = drawn()

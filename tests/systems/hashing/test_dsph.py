@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from diptych import catalogue
-from diptych.features import extract, named
+from diptych.data.extracted import extract
+from diptych.features import named
 from diptych.systems.hashing.dsph import DSPH, threshold
 from diptych.testing.materials import Spy, Stopped, chance, drawn, mean_average_precision
 from diptych.training.trainer import Trainer
@@ -85,7 +86,7 @@ def test_proxies_and_heads_step_together_at_their_own_rates() -> None:
 def test_clip_learns_from_pictures_and_captions_and_goes_on_where_it_stopped(
     tiny_clip: Path, tmp_path: Path
 ) -> None:
-    extractors = named(f"image=pixels:32,text=tokens:32@{tiny_clip}").made
+    extractors = named(f"image=pixels:32,text=tokens:32@{tiny_clip}")
     train, test = (extract(split, **extractors) for split in drawn())
     # A checkpoint that has learned nothing yet needs more than the rate of fine-tuning.
     quick = {"bits": 16, "classes": 4, "epochs": 6, "batch_size": 16, "lr": 1e-2, "tower_lr": 2e-3}

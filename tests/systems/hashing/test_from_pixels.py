@@ -14,8 +14,9 @@ pytest.importorskip("scipy.io")
 
 from diptych import catalogue  # noqa: E402
 from diptych.data.base import Split  # noqa: E402
+from diptych.data.extracted import extract  # noqa: E402
 from diptych.errors import BadParameter, UsageError  # noqa: E402
-from diptych.features import extract, named  # noqa: E402
+from diptych.features import named  # noqa: E402
 from diptych.nets.image_towers import PixelTower  # noqa: E402
 from diptych.systems.hashing.udcmh import UDCMH, standardised  # noqa: E402
 from diptych.testing.materials import drawn  # noqa: E402
@@ -52,7 +53,7 @@ SYSTEMS: Mapping[str, Mapping[str, Any]] = {
 def splits() -> tuple[Split, Split]:
     """Pixels, mapped from the cache, and bags of words to learn from and to encode."""
     learn, new = drawn(12, 4)
-    extractors = named("image=pixels,text=bow").made
+    extractors = named("image=pixels,text=bow")
     extractors["text"].fit(learn.text)
     return extract(learn, **extractors), extract(new, **extractors)
 

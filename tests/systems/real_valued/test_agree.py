@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from diptych import catalogue
+from diptych.data.extracted import extract
 from diptych.data.sets.planted import Planted
 from diptych.evaluation import evaluate
-from diptych.features import extract, named
+from diptych.features import named
 from diptych.nets.clip_towers import CLIP_MEAN
 from diptych.nets.optimizers import WarmedAdamW
 from diptych.systems.real_valued import agree
@@ -166,7 +167,7 @@ def _named(system: agree.AGREE, net: str) -> list[tuple[str, torch.nn.Parameter]
 def test_clip_learns_from_pictures_and_captions_and_goes_on_where_it_stopped(
     tiny_clip: Path, tmp_path: Path
 ) -> None:
-    extractors = named(f"image=pixels:32,text=tokens:77@{tiny_clip}").made
+    extractors = named(f"image=pixels:32,text=tokens:77@{tiny_clip}")
     train, test = (extract(split, **extractors) for split in drawn())
     # A checkpoint that has learned nothing yet needs more than the rate of fine-tuning.
     quick = {"clip": str(tiny_clip), "lr": 3e-3, "epochs": 8, "batch_size": 16}

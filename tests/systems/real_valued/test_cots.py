@@ -10,9 +10,10 @@ import torch
 
 from diptych import catalogue
 from diptych.data.base import Split
+from diptych.data.extracted import extract
 from diptych.data.sets.planted import Planted
 from diptych.errors import BadParameter
-from diptych.features import extract, named
+from diptych.features import named
 from diptych.nets.tokens import Words
 from diptych.systems.real_valued.cots import (
     COTS,
@@ -134,7 +135,7 @@ def test_filter_finds_shuffled_pairs() -> None:
 def raw(size: int, **counts: int) -> tuple[Split, Split]:
     """Drawn pictures with captions as pixels and word pieces, to learn from and to be asked."""
     learn, ask = drawn(**counts, size=48)
-    readers = named(f"image=pixels:{size},text=tokens:24").made
+    readers = named(f"image=pixels:{size},text=tokens:24")
     readers["text"].fit(learn.text)
     return extract(learn, **readers), extract(ask, **readers)
 

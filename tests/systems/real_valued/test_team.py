@@ -10,10 +10,11 @@ import torch
 
 from diptych import catalogue
 from diptych.data.base import Split
+from diptych.data.extracted import extract
 from diptych.data.sets.planted import Planted
 from diptych.errors import BadParameter
 from diptych.evaluation import evaluate
-from diptych.features import extract, named
+from diptych.features import named
 from diptych.systems.real_valued import team
 from diptych.testing.materials import drawn
 from diptych.training.trainer import Batch, Trainer
@@ -104,7 +105,7 @@ def test_it_over_fits_what_it_saw_and_reranking_keeps_the_first_hits() -> None:
 def raw(size: int, **counts: int) -> tuple[Split, Split]:
     """Drawn pictures with captions as pixels and word pieces, to learn from and to be asked."""
     learn, ask = drawn(**counts, size=48)
-    readers = named(f"image=pixels:{size},text=tokens:24").made
+    readers = named(f"image=pixels:{size},text=tokens:24")
     readers["text"].fit(learn.text)
     return extract(learn, **readers), extract(ask, **readers)
 

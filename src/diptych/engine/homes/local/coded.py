@@ -134,7 +134,7 @@ class Hashed:
     def __init__(self, path: str, fingerprint: str) -> None:
         self.path = str(Path(path).expanduser().resolve())
         loaded = catalogue.load(self.path)
-        self._head = getattr(loaded, "head", loaded)
+        self._head: Any = getattr(loaded, "head", loaded)
         name = getattr(self._head, "name", type(self._head).__name__)
         if self._head.similarity != "hamming":
             raise UsageError(

@@ -58,10 +58,10 @@ class Example:
     ("given", "sentence"),
     [
         ({"bit": 8}, "did you mean bits"),
-        ({"bits": 8.5}, "bits of Example must be a int like 32, not 8.5"),
-        ({"bits": True}, "bits of Example must be a int"),
-        ({"deep": 1}, "deep of Example must be a bool"),
-        ({"rate": "fast"}, "rate of Example must be a float"),
+        ({"bits": 8.5}, "bits of Example must be a whole number like 32, not 8.5"),
+        ({"bits": True}, "bits of Example must be a whole number"),
+        ({"deep": 1}, "deep of Example must be true or false"),
+        ({"rate": "fast"}, "rate of Example must be a number"),
     ],
 )
 def test_wrong_parameters_are_named(given: dict[str, object], sentence: str) -> None:

@@ -1,0 +1,39 @@
+"""Finds systems, feature extractors and data sets by file name, and loads what can be loaded by its one name.
+
+A name is ``system[:variant][@weights]``: ``dscmr``, ``clip:vit-b-32@openai``, ``dscmr@runs/pascal``; the path
+of a run folder is a name too. A card is a module's docstring: it is read without importing the module, so
+that listing costs milliseconds and never loads torch.
+
+`listing` reads the cards, `naming` takes names apart, `parameters` checks hyper-parameters, `saving` writes
+one part (a head, an extractor) and makes it again from its card, `chains` does so with all that a run folder
+holds, and `loading` finds any of them by its name.
+"""
+
+from __future__ import annotations
+
+from diptych.catalogue.chains import extractors_of, name_of, save, write_extractors
+from diptych.catalogue.listing import Card, Kind, card, cards, named_by, names
+from diptych.catalogue.loading import System, load
+from diptych.catalogue.naming import Name, parse
+from diptych.catalogue.parameters import checked
+from diptych.catalogue.saving import restored, write
+
+__all__ = [
+    "Card",
+    "Kind",
+    "Name",
+    "System",
+    "card",
+    "cards",
+    "checked",
+    "extractors_of",
+    "load",
+    "name_of",
+    "named_by",
+    "names",
+    "parse",
+    "restored",
+    "save",
+    "write",
+    "write_extractors",
+]

@@ -1,0 +1,130 @@
+"""Cards: what the docstrings of systems, extractors and data sets say, read without importing them."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.metadata
+import importlib.util
+import inspect
+import re
+import tokenize
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from diptych.errors import UnknownName
+
+__all__ = ["Card", "Kind", "card", "cards", "named_by", "names"]
+
+Kind = Literal["system", "feature", "dataset"]
+
+_ROOT = Path(__file__).parents[1]
+_CALLED: Mapping[str, str] = {"system": "system", "feature": "feature extractor", "dataset": "data set"}
+_FIELD = re.compile(r"([A-Z][A-Za-z -]{1,30}):(?:\s+(.*))?$")
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What a module's docstring says of it.
+
+    Args:
+        name: File name, as used everywhere.
+        title: The docstring's first line without the leading "NAME: ".
+        family: The folder of a system ("hashing"); "" for the other kinds.
+        fields: The ``Field: text`` lines that follow the title, in order, each on one line.
+        idea: The prose after the fields.
+        path: The file.
+        module: What `importlib.import_module` takes.
+    """
+
+    name: str
+    title: str
+    family: str
+    fields: Mapping[str, str]
+    idea: str
+    path: Path
+    module: str
+
+
+def names(kind: Kind) -> list[str]:
+    """Every name of that kind, sorted."""
+    return sorted(cards(kind))
+
+
+def card(kind: Kind, name: str) -> Card:
+    """The card of one system, feature extractor or data set.
+
+    Raises:
+        UnknownName: if there is none of that name; the message lists the nearest.
+    """
+    known = cards(kind)
+    key = name.replace("-", "_")
+    if key not in known:
+        raise UnknownName(_CALLED[kind], name, known)
+    return known[key]
+
+
+def cards(kind: Kind) -> dict[str, Card]:
+    """All cards of that kind by name; nothing is imported."""
+    return {found.name: found for found in _find(kind)}
+
+
+def named_by(card: Card) -> Any:
+    """What a card's module is about, imported: the class that stands first in its ``__all__``."""
+    module = importlib.import_module(card.module)
+    return getattr(module, module.__all__[0])
+
+
+def _find(kind: Kind) -> Iterator[Card]:
+    if kind == "system":
+        if (_ROOT / "builtin" / "__init__.py").is_file():
+            yield from _read("builtin", _ROOT / "builtin" / "__init__.py", "builtin", "diptych.builtin")
+        for path in sorted((_ROOT / "systems").glob("*/[!_]*.py")):
+            family = path.parent.name
+            yield from _read(path.stem, path, family, f"diptych.systems.{family}.{path.stem}")
+        yield from _third_party()
+        return
+    folder = {"feature": "features", "dataset": "data/sets"}[kind]
+    for path in sorted((_ROOT / folder).glob("[!_]*.py")):
+        yield from _read(path.stem, path, "", f"diptych.{folder.replace('/', '.')}.{path.stem}")
+
+
+def _third_party() -> Iterator[Card]:
+    for point in importlib.metadata.entry_points(group="diptych.systems"):
+        spec = importlib.util.find_spec(point.module)
+        if spec is not None and spec.origin:
+            yield from _read(point.name, Path(spec.origin), "third party", point.module)
+
+
+def _read(name: str, path: Path, family: str, module: str) -> Iterator[Card]:
+    """The card of one file; a file whose docstring has no fields (a shared part) has none."""
+    title, _, rest = _docstring(path).partition("\n")
+    fields: dict[str, str] = {}
+    lines = rest.splitlines()
+    while lines:
+        line = lines[0]
+        match = _FIELD.match(line)
+        if match and match[1] != "Differs from the paper":
+            fields[match[1]] = (match[2] or "").strip()
+        elif line.startswith((" ", "\t")) and fields:
+            last = next(reversed(fields))
+            fields[last] = f"{fields[last]} {line.strip()}".strip()
+        elif line.strip():
+            break
+        lines.pop(0)
+    if fields:
+        short = title.partition(": ")[2] or title
+        yield Card(name, short.strip(), family, fields, "\n".join(lines).strip(), path, module)
+
+
+def _docstring(path: Path) -> str:
+    """The module docstring, from the first token alone."""
+    with tokenize.open(path) as source:
+        for token in tokenize.generate_tokens(source.readline):
+            if token.type == tokenize.STRING:
+                return inspect.cleandoc(str(ast.literal_eval(token.string)))
+            if token.type not in (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE):
+                break
+    return ""

@@ -1,0 +1,46 @@
+"""Checks hyper-parameters against the signature of the class that takes them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from diptych.errors import BadParameter, UnknownName
+
+__all__ = ["checked"]
+
+_CALLED: Mapping[type, str] = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+    tuple: "a list",
+}
+
+
+def checked(kind: type, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters, after a check against the constructor: known names, and the types of the defaults.
+
+    A list given for a tuple becomes one, because JSON knows only lists.
+
+    Raises:
+        BadParameter: naming the parameter, what was given and what is allowed.
+    """
+    signature = inspect.signature(kind)
+    if any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values()):
+        return dict(parameters)
+    found = {}
+    for key, value in parameters.items():
+        if key not in signature.parameters:
+            near = str(UnknownName(f"parameter of {kind.__name__}", key, signature.parameters))
+            raise BadParameter(near)
+        default = signature.parameters[key].default
+        found[key] = tuple(value) if isinstance(default, tuple) and isinstance(value, list) else value
+        if default is inspect.Parameter.empty or default is None or value is None:
+            continue
+        allowed = (int, float) if isinstance(default, float) else type(default)
+        if isinstance(value, bool) != isinstance(default, bool) or not isinstance(found[key], allowed):
+            wanted = _CALLED.get(type(default), f"of the type {type(default).__name__}")
+            raise BadParameter(f"{key} of {kind.__name__} must be {wanted} like {default!r}, not {value!r}")
+    return found
