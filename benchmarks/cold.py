@@ -12,14 +12,12 @@ they mean.
 from __future__ import annotations
 
 import argparse
-import os
 import resource
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -45,9 +43,7 @@ def fill(collection: Collection, items: int, seed: int) -> None:
         for start in range(0, items, 10_000):
             vectors = unit(rng.standard_normal((min(10_000, items - start), dim))).astype(np.float16)
             with record.batch():
-                record.set("model", collection.model)
-                record.set("fingerprint", encoder.fingerprint)
-                record.set("similarity", encoder.similarity)
+                record.put_column("main", collection.model, encoder.fingerprint, encoder.similarity, dim)
                 for number, vector in enumerate(vectors, start=start):
                     name = f"{number // 1000}/{number}.jpg".encode()
                     file = record.put_file(name, 1, 1, number.to_bytes(16, "big"))
@@ -125,7 +121,7 @@ def main() -> None:
 def _named(collection: Collection) -> Callable[[int], Any]:
     def named(row: int) -> Any:
         stored = collection.record.items([int(row)])[0]
-        return diptych.Item(os.fsdecode(collection.record.key(Path(stored.path))))
+        return diptych.Item(stored.id)
 
     return named
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from diptych.engine.collection import Collection
@@ -15,7 +14,7 @@ def content(collection: Collection) -> list[tuple[str, str, str | None, bytes]]:
     for side in ("image", "text"):
         for row, vector in record.vectors(side):
             item = record.items([row])[0]
-            found.append((side, os.fsdecode(record.key(item.path)), item.text, vector))
+            found.append((side, item.id, item.text, vector))
     return sorted(found, key=repr)
 
 

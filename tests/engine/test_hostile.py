@@ -17,7 +17,7 @@ from conftest import Paint
 from diptych.engine import ingest as ingesting
 from diptych.engine import scan
 from diptych.engine.collection import Collection, open
-from diptych.errors import UsageError
+from diptych.errors import CollectionError, UsageError
 from diptych.testing import Colours
 
 
@@ -159,15 +159,15 @@ def test_files_that_vanish_between_walk_and_reading(
     collection.add()
     for number in range(6):
         paint(f"{number}.png", (0, number * 40, 0), size=(9, 9))
-    plan = ingesting._Update.plan
+    ahead = ingesting._ahead
 
-    def plan_then_lose(self: Any, files: Any) -> Any:
-        waiting = plan(self, files)
+    def lose_then_read(pool: Any, read: Any, waiting: Any, window: int) -> Any:
+        waiting = list(waiting)
         (photos / "2.png").unlink()
-        return waiting
+        return ahead(pool, read, waiting, window)
 
     with monkeypatch.context() as patched:
-        patched.setattr(ingesting._Update, "plan", plan_then_lose)
+        patched.setattr(ingesting, "_ahead", lose_then_read)
         summary = collection.add()
     assert [(one.path.name, one.reason) for one in summary.skipped] == [
         ("2.png", "vanished while it was being read")
@@ -188,7 +188,7 @@ def test_an_encoder_failure_names_nobody_else(
 
     with monkeypatch.context() as patched:
         patched.setattr(encoder, "encode_image", broken)
-        with pytest.raises(RuntimeError, match="out of memory"):
+        with pytest.raises(CollectionError, match=r"colours failed on 1 pictures.*out of memory"):
             collection.add()
     assert collection.add().added == 1
 

@@ -31,6 +31,7 @@ def record(tmp_path: Path) -> Any:
 def store(record: Record, vectors: np.ndarray, *, kind: str = "cosine", start: int = 0) -> None:
     packed = similarity.pack(vectors) if kind == "hamming" else vectors.astype(np.float16)
     with record.batch():
+        record.put_column("main", "drawn", "drawn:1", kind, DIM)
         for number, vector in enumerate(packed, start=start):
             file = record.put_file(f"{number}.jpg".encode(), 1, 1, b"%d" % number)
             record.put_image(file, vector.tobytes())

@@ -33,6 +33,7 @@ from diptych.testing import Colours
 @pytest.fixture
 def collection(photos: Path, encoder: Colours) -> Any:
     with open(photos, model=encoder) as opened:
+        encoder.pictures = 0  # one was encoded to try the model
         yield opened
 
 
@@ -329,8 +330,8 @@ def test_another_model_is_refused_with_the_way_out(paint: Paint, photos: Path, e
         collection.add()
     with open(photos, model=Others()) as collection, pytest.raises(WrongModel) as caught:
         collection.search("red")
-    assert all(word in str(caught.value) for word in ("colours:1", "others:1", "diptych index --rebuild"))
-    with pytest.raises(WrongModel, match=r"indexed with colours, not builtin.*--rebuild --model builtin"):
+    assert all(word in str(caught.value) for word in ("colours:1", "others:1", "rebuild the collection"))
+    with pytest.raises(WrongModel, match=r"indexed with colours, not builtin.*rebuild it with builtin"):
         open(photos, model="builtin")
 
 
@@ -338,7 +339,7 @@ def test_a_collection_from_the_future_is_refused(paint: Paint, photos: Path, enc
     paint("a.png")
     with open(photos, model=encoder) as collection:
         collection.add()
-        place = collection.record.path
+        place = collection.place / "collection.sqlite"
     database = sqlite3.connect(place)
     database.execute("UPDATE setting SET value = '99' WHERE name = 'schema'")
     database.commit()
@@ -355,8 +356,7 @@ def test_a_damaged_database_is_one_sentence(paint: Paint, photos: Path, encoder:
 
 
 def test_settings_of_the_record_are_durable(collection: Collection) -> None:
-    database = collection.record._db
-    values = [database.execute(f"PRAGMA {name}").fetchone()[0] for name in
+    values = [collection.record._db.one(f"PRAGMA {name}")[0] for name in
               ("journal_mode", "synchronous", "foreign_keys")]  # fmt: skip
     assert values == ["wal", 2, 1]
 

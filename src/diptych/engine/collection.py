@@ -11,19 +11,19 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from diptych import catalogue
-from diptych.core import Hits, Index, Item, Rows, Side
+from diptych.core import Hits, Index, Item, Rows, Side, offered
 from diptych.engine import calibration as words
-from diptych.engine.homes.local.record import Record, Stored
+from diptych.engine.homes.base import Stored
+from diptych.engine.homes.local.record import Record
 from diptych.engine.homes.local.search_files import SearchFiles
+from diptych.engine.model import DEFAULT_MODEL, Model, model_name
 from diptych.engine.place import DATABASE, absolute, default_home, discard, find, place_of, writing
 from diptych.engine.results import Progress, Result, Results, Skipped, Summary
 from diptych.errors import MissingData, UsageError, WrongModel
@@ -46,7 +46,6 @@ __all__ = [
     "open_collection",
 ]
 
-DEFAULT_MODEL = "builtin"
 _SAMPLE = 2000  # entries a query is compared with to tell how far a score stands out
 
 
@@ -89,9 +88,13 @@ class Collection:
 
     def __init__(self, folder: Path, *, model: Any = None, below: Path | None = None) -> None:
         self.folder, self.below = folder, below
+        new = find(folder) != folder
+        # A name is loaded when it is needed; what a new collection gets is tried before anything is founded.
+        self._model = Model(model) if model is not None and (new or not isinstance(model, str)) else None
+        if new and self._model is not None:
+            self._model.try_pictures()
         self.place = place_of(folder)
         self.record = Record(self.place / DATABASE, folder)
-        self._encoder: Any = None
         self._indexes: dict[Side, SearchFiles] = {}
         self._coded: Coded | None = None
         try:
@@ -113,7 +116,8 @@ class Collection:
     @property
     def model(self) -> str:
         """Name of the system that made the vectors."""
-        return self.record.get("model") or DEFAULT_MODEL
+        column = self.record.column
+        return DEFAULT_MODEL if column is None else column.model
 
     @property
     def encoder(self) -> Any:
@@ -122,16 +126,38 @@ class Collection:
         Raises:
             WrongModel: the system of that name now gives other vectors than those stored.
         """
-        if self._encoder is None:
-            self._encoder = catalogue.load(self.model)
-        fingerprint = str(getattr(self._encoder, "fingerprint", self.model))
-        stored = self.record.get("fingerprint")
-        if stored is not None and stored != fingerprint:
+        return self._loaded().encoder
+
+    def _loaded(self) -> Model:
+        column = self.record.column
+        if self._model is None:
+            self._model = Model(DEFAULT_MODEL if column is None else column.model)
+        if column is not None and column.fingerprint not in ("", self._model.fingerprint):
             raise WrongModel(
-                f"{self.folder} was indexed with {self.model} ({stored}), which now is {fingerprint}; their "
-                f"vectors do not compare. Index again: diptych index --rebuild {self.folder}"
+                f"{self.folder} was indexed with {column.model} ({column.fingerprint}), which now is "
+                f"{self._model.fingerprint}; their vectors do not compare, so rebuild the collection"
             )
-        return self._encoder
+        return self._model
+
+    def _agree(self, asked: Any) -> None:
+        """Give a new collection its model; see that an older one has the model that is asked for."""
+        column = self.record.column
+        if asked is None:
+            return
+        if column is None:
+            self._give(self._model or Model(asked))
+        elif isinstance(asked, str) and model_name(asked) != column.model:
+            raise WrongModel(
+                f"{self.folder} was indexed with {column.model}, not {asked}; search it without naming a "
+                f"model, or rebuild it with {asked}"
+            )
+
+    def _give(self, model: Model) -> None:
+        """Make a model that of the collection, which has no vectors yet."""
+        dimensions = model.try_pictures()
+        self._model = model
+        with self.record.batch(changes=False):
+            self.record.put_column("main", model.name, model.fingerprint, model.similarity, dimensions)
 
     # Filling
 
@@ -157,47 +183,33 @@ class Collection:
             UsageError: a path that does not exist.
             CollectionBusy: another process is writing.
         """
-        from diptych.engine import scan
-        from diptych.engine.ingest import ingest
+        from diptych.engine.scan import expand
+        from diptych.engine.update import update
 
-        given = scan.expand(paths or (self.folder,))
+        given = expand(paths or (self.folder,))
         started = time.perf_counter()
         with self.writing():
-            encoder = self.encoder
-            if encoder.similarity == "maxsim":
-                raise UsageError(f"{self.model} gives a vector a token, which a collection cannot hold")
-            if self.record.get("fingerprint") is None:
-                with self.record.batch(changes=False):
-                    self.record.set("model", self.model)
-                    self.record.set("fingerprint", str(getattr(encoder, "fingerprint", self.model)))
-                    self.record.set("similarity", encoder.similarity)
-            found = [f for f in scan.walk(given, recursive=recursive) if self.place not in f.path.parents]
-            summary = ingest(
-                found,
+            model, column = self._loaded(), self.record.column
+            if column is None or not column.fingerprint:
+                self._give(model)
+            summary = update(
                 self.record,
-                encoder,
-                batch_size=batch_size or int(getattr(encoder, "batch_size", 16)),
+                model,
+                given,
+                recursive=recursive,
+                batch_size=batch_size or int(offered(model.encoder, "batch_size", 16)),
                 on_progress=on_progress,
             )
-            seen = {self.record.key(f.path) for f in found if f.size >= 0}
-            summary.removed = self._forget_gone(given, seen, recursive)
             self._keep_codes(changed=bool(summary.added or summary.changed))
         summary.seconds = time.perf_counter() - started
         return summary
 
     def remove(self, *paths: str | Path) -> int:
         """Forget files, and all files of folders; returns how many. The files themselves stay."""
+        from diptych.engine.update import remove
+
         with self.writing():
-            places = [absolute(path) for path in paths]
-            gone = [
-                file.id
-                for key, file in self.record.files().items()
-                if any(p == self.record.place(key) or p in self.record.place(key).parents for p in places)
-            ]
-            if gone:
-                with self.record.batch():
-                    self.record.remove_files(gone)
-        return len(gone)
+            return remove(self.record, paths)
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
@@ -333,9 +345,11 @@ class Collection:
         """
         from diptych.engine.homes.local.coded import make_codes
 
-        kind = self.record.get("similarity")
-        if kind is not None and kind != "cosine":
-            raise UsageError(f"codes are made of vectors that compare by cosine; {self.model} has {kind}")
+        column = self.record.column
+        if column is not None and column.similarity != "cosine":
+            raise UsageError(
+                f"codes are made of vectors that compare by cosine; {self.model} has {column.similarity}"
+            )
         with self.writing():
             files = self._search_files("image")
             return make_codes(self.record, files, self.place / "search", by=by, texts=self._asked_texts())
@@ -405,7 +419,7 @@ class Collection:
     @contextlib.contextmanager
     def _getting_ready(self, to: Side) -> Iterator[None]:
         """Before the first search of a side, open its search files while the block loads the model."""
-        if to in self._indexes or self.record.get("similarity") is None:
+        if to in self._indexes or self.record.column is None:
             yield
             return
         from concurrent.futures import ThreadPoolExecutor
@@ -429,76 +443,30 @@ class Collection:
             self._indexes[to] = SearchFiles(
                 self.record,
                 to,
-                kind=self.record.get("similarity") or self.encoder.similarity,
+                kind=self._kind(),
                 folder=self.place / "search",
             )
         return self._indexes[to]
 
+    def _kind(self) -> str:
+        column = self.record.column
+        return self._loaded().similarity if column is None else column.similarity
+
     def info(self) -> Mapping[str, Any]:
         """What it holds: folder, model, counts, size in bytes, skipped files, SQLite's verdict."""
-        place = self.place
+        place, column = self.place, self.record.column
         return {
             "folder": str(self.folder),
             "place": str(place),
             "model": self.model,
-            "fingerprint": self.record.get("fingerprint"),
+            "fingerprint": None if column is None else column.fingerprint or None,
             "images": self.record.count("image"),
             "texts": self.record.count("text"),
             "bytes": sum(file.stat().st_size for file in place.rglob("*") if file.is_file()),
             "codes": json.loads(self.record.get("codes") or "null"),
-            "skipped": {str(self.record.place(k)): v[0] for k, v in self.record.skipped().items()},
+            "skipped": {str(self.record.path(key)): reason for key, reason, *_ in self.record.skipped()},
             "check": self.record.check(),
         }
-
-    def _agree(self, model: Any) -> None:
-        stored = self.record.get("model")
-        if model is None:
-            return
-        if not isinstance(model, str):
-            self._encoder = model
-            name = str(getattr(model, "name", type(model).__name__))
-        else:
-            name = model
-            if _is_folder(model):
-                name = os.path.abspath(model)
-            if stored is None:
-                self._encoder = catalogue.load(name)  # an unknown name must not found a collection
-                if not hasattr(self._encoder, "encode_image"):
-                    raise UsageError(
-                        f"{model} gives no vectors of pictures, so it cannot index them; systems that score "
-                        "pairs or read texts only can be measured, with `diptych evaluate`"
-                    )
-        if stored is None:
-            with self.record.batch(changes=False):
-                self.record.set("model", name)
-        elif isinstance(model, str) and name != stored:
-            raise WrongModel(
-                f"{self.folder} was indexed with {stored}, not {model}; search it without naming a model, or "
-                f"index again: diptych index --rebuild --model {model} {self.folder}"
-            )
-
-    def _forget_gone(self, given: Iterable[Path], seen: set[bytes], recursive: bool) -> int:
-        """Forget stored files of the given folders that are no longer there."""
-        folders = [path for path in given if path.is_dir()]
-
-        def covered(path: Path) -> bool:
-            return any(path.parent == f or (recursive and f in path.parents) for f in folders)
-
-        gone, failed = [], []
-        for key, file in self.record.files().items():
-            place = self.record.place(key)
-            # A list of texts that now has a picture beside it is that picture's, though it is still there.
-            lost = not os.path.exists(place) or (not file.image and place.suffix.lower() == ".txt")
-            if key not in seen and covered(place) and lost and not _hidden(place):
-                gone.append(file.id)
-        for key in self.record.skipped():
-            if key not in seen and not os.path.lexists(self.record.place(key)):
-                failed.append(key)
-        if gone or failed:
-            with self.record.batch(changes=bool(gone)):
-                self.record.remove_files(gone)
-                self.record.remove_skipped(failed)
-        return len(gone)
 
     def _query(
         self,
@@ -545,10 +513,9 @@ class Collection:
     def _result(self, rank: int, score: float, chance: float, item: Stored) -> Result:
         text = item.text
         if item.side == "image":
-            text = "\n".join(self.record.captions(item.path)) or None
-        name = os.fsdecode(self.record.key(item.path))
+            text = "\n".join(item.captions) or None
         meta = {"source": item.source} if item.source else {}
-        return Result(rank, score, chance, words.word(chance), item.side, name, item.path, text, meta)
+        return Result(rank, score, chance, words.word(chance), item.side, item.id, item.path, text, meta)
 
 
 class Gallery(Sequence[Item]):
@@ -597,16 +564,6 @@ def _side(query: Item) -> Side | None:
     if query.terms or (query.image is not None and query.text is not None):
         return None
     return "text" if query.image is None else "image"
-
-
-def _hidden(path: Path) -> bool:
-    """Whether a folder above that may not be entered hides the file, rather than its being gone."""
-    above = next((folder for folder in path.parents if os.path.isdir(folder)), None)
-    return above is not None and not os.access(above, os.R_OK | os.X_OK)
-
-
-def _is_folder(name: str) -> bool:
-    return "@" not in name and (Path(name) / "card.json").is_file()
 
 
 open = open_collection  # as `diptych.open`; it shadows the builtin, so nothing here calls it

@@ -73,14 +73,14 @@ class Progress:
 
     Args:
         done: Files dealt with, of those that are new or changed.
-        total: Files that are new or changed.
+        total: Files that are new or changed; None as long as the folders have not been walked to their end.
         skipped: Of those dealt with, how many could not be taken.
         path: The file dealt with last.
         seconds: Wall time since the update began.
     """
 
     done: int
-    total: int
+    total: int | None
     skipped: int
     path: Path | None
     seconds: float

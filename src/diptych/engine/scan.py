@@ -12,9 +12,10 @@ from typing import Literal
 
 from diptych.core import Side
 from diptych.errors import UsageError
+from diptych.media.captions import LIST_STEMS, LIST_SUFFIXES
 from diptych.media.pictures import SUFFIXES
 
-__all__ = ["Found", "expand", "walk"]
+__all__ = ["Found", "expand", "is_beside_picture", "may_caption", "walk", "walks"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,34 +58,66 @@ def expand(paths: Iterable[str | Path]) -> list[Path]:
 
 
 def walk(paths: Iterable[Path], *, recursive: bool = True) -> Iterator[Found]:
-    """Every file of the paths that may hold a picture or texts, each once, in a stable order.
+    """Every file of the paths that may hold a picture or texts, each once; see `walks`."""
+    for _, found in walks(paths, recursive=recursive):
+        yield from found
 
-    Hidden files and folders are passed over. Links to folders are followed after everything else, each real
-    folder once, so that loops end and a link never takes the place of what it points to. A file named on its
-    own counts as a picture whatever its ending, unless it is a ``.txt``.
+
+def walks(paths: Iterable[Path], *, recursive: bool = True) -> Iterator[tuple[Path | None, Iterator[Found]]]:
+    """The files of each folder given, of those named one by one, and of those that links lead to.
+
+    Hidden files and folders are passed over. A folder's files come in the order of their names as bytes, all
+    of the path together; nothing is held of them but one listing for each level. Links to folders are
+    followed after everything else, each real folder once, so that loops end and a link never takes the place
+    of what it points to. A file named on its own counts as a picture whatever its ending, unless it is a
+    ``.txt``.
 
     Args:
         paths: Absolute folders and files.
         recursive: Also the folders below.
+
+    Returns:
+        Pairs, each to be used up before the next is asked for: the folder walked, None for what is in no
+        such order; and its files.
     """
-    folders: set[tuple[int, int]] = set()
-    seen: set[Path] = set()
-    links: list[Path] = []
     paths = list(paths)
-    overlap = len(paths) > 1
+    folders: set[tuple[int, int]] = set()
+    links: list[Path] = []
+    named = {path: False for path in paths if not os.path.isdir(path)}  # whether it was met
+
+    def once(files: Iterable[Found]) -> Iterator[Found]:
+        for found in files:
+            if named.get(found.path):
+                continue
+            if found.path in named:
+                named[found.path] = True
+            yield found
+
     for path in paths:
         if os.path.isdir(path):
-            found = _folder(path, recursive, folders, links)
-        else:
-            found = iter([_found(path, "text" if path.suffix.lower() == ".txt" else "image")])
-        for file in found:
-            if overlap and file.path in seen:
-                continue
-            if overlap:
-                seen.add(file.path)
-            yield file
+            yield path, once(_folder(path, recursive, folders, links))
+    kinds: dict[bool, Side] = {True: "text", False: "image"}
+    yield None, once(_found(path, kinds[path.suffix.lower() == ".txt"]) for path in named)
     while links:
-        yield from _folder(links.pop(0), recursive, folders, links)
+        yield None, once(_folder(links.pop(0), recursive, folders, links))
+
+
+def is_beside_picture(path: Path) -> bool:
+    """Whether a ``.txt`` captions a picture beside it, and so is no list of texts."""
+    with os.scandir(path.parent) as listing:
+        return any(path.stem in _captioned_by(entry.name) for entry in listing)
+
+
+def may_caption(path: Path) -> bool:
+    """Whether a file may say something of the pictures beside it."""
+    stem, suffix = path.stem.lower(), path.suffix.lower()
+    return suffix == ".txt" or (stem in LIST_STEMS and suffix in LIST_SUFFIXES)
+
+
+def _captioned_by(name: str) -> tuple[str, ...]:
+    """Stems of the ``.txt`` files that caption a file of that name."""
+    stem, suffix = os.path.splitext(name)
+    return (stem, name) if suffix.lower() in SUFFIXES else ()
 
 
 def _folder(
@@ -98,15 +131,11 @@ def _folder(
             return
         folders.add(identity)
         with os.scandir(folder) as listing:
-            entries = sorted(listing, key=lambda entry: entry.name)
+            entries = sorted(listing, key=_in_order)
     except OSError as error:
         yield Found(folder, "folder", problem=f"cannot be entered ({error.strerror or error})")
         return
-    pictures: set[str] = set()
-    for entry in entries:
-        stem, suffix = os.path.splitext(entry.name)
-        if suffix.lower() in SUFFIXES:
-            pictures |= {stem, entry.name}
+    pictures = {stem for entry in entries for stem in _captioned_by(entry.name)}
     for entry in entries:
         path, (stem, suffix) = folder / entry.name, os.path.splitext(entry.name)
         if entry.name.startswith("."):
@@ -120,6 +149,11 @@ def _folder(
             yield _found(path, "image")
         elif suffix.lower() == ".txt" and stem not in pictures:
             yield _found(path, "text")
+
+
+def _in_order(entry: os.DirEntry[str]) -> bytes:
+    """What sorts a listing so that whole paths come in the order of their bytes."""
+    return os.fsencode(entry.name) + (b"/" if _is_folder(entry) else b"")
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -87,7 +87,9 @@ def make_codes(
     order = rng.permutation(len(vectors))
     count = min(_HELD_OUT, len(vectors) // 2)
     places, teach = np.sort(order[:count]), np.sort(order[count:][:_TEACH])
-    fingerprint = str(record.get("fingerprint"))
+    column = record.column
+    assert column is not None, "vectors are of a column"
+    fingerprint = column.fingerprint
     codes = (
         Codes.fit(by, vectors[teach], learn, seed=seed) if isinstance(by, int) else Hashed(by, fingerprint)
     )
@@ -255,19 +257,19 @@ class Coded:
 
     @functools.cached_property
     def _codes(self) -> Codes | Hashed | None:
-        fingerprint = self._record.get("fingerprint")
-        if not self.facts or self.facts.get("fingerprint") != fingerprint:
+        column = self._record.column
+        if not self.facts or column is None or self.facts.get("fingerprint") != column.fingerprint:
             return None
         try:
             if "system" not in self.facts:
                 return Codes.from_bytes(base64.b64decode(self._record.get("codes_rotation") or ""))
-            found = Hashed(self.facts["system"], str(fingerprint))
+            found = Hashed(self.facts["system"], column.fingerprint)
         except DiptychError:
             return None  # deleted, moved or trained anew; exact search serves as well
         return found if found.made_with == self.facts["made_with"] else None
 
     def _index(self) -> TwoStage:
-        generation = self._record.generation
+        generation = self._record.state.generation
         if self._now is None or self._now[0] != generation:
             rows, vectors = self._files.stored()
             self._now = generation, TwoStage(self._packed(rows, vectors), vectors, rows)

@@ -8,99 +8,37 @@ precision, binary codes packed. A batch is one transaction, on disk in full when
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import os
-import sqlite3
-import uuid
+import secrets
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from diptych.core import Side
+from diptych.engine.homes.base import Caption, Column, Known, State, Stored
+from diptych.engine.homes.local.database import Database
+from diptych.engine.homes.local.migrations import SCHEMA_VERSION, migrate, version_of
 from diptych.errors import CollectionError, TooNew
 
-__all__ = ["SCHEMA_VERSION", "Caption", "Known", "Record", "Stored"]
+__all__ = ["Record"]
 
-SCHEMA_VERSION = 1
+_PAGE = 1_000  # files that are read at a time, in a moment, so that no reader keeps a writer waiting
+_TWINS = 64  # files of one content that are looked at, where thousands of empty pictures may be alike
 
-_SCHEMA = (
-    "CREATE TABLE setting (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
-    """CREATE TABLE file (
-        id INTEGER PRIMARY KEY AUTOINCREMENT,
-        path BLOB NOT NULL UNIQUE,
-        size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
-        hash BLOB NOT NULL,
-        captions TEXT NOT NULL DEFAULT ''
-    )""",
-    "CREATE INDEX file_by_hash ON file (hash)",
-    # AUTOINCREMENT: a row number is never used twice, so a search file cannot mistake one item for another.
-    """CREATE TABLE item (
-        row INTEGER PRIMARY KEY AUTOINCREMENT,
-        file INTEGER NOT NULL REFERENCES file (id) ON DELETE CASCADE,
-        side TEXT NOT NULL CHECK (side IN ('image', 'text')),
-        text TEXT,
-        meta TEXT NOT NULL DEFAULT '{}',
-        vector BLOB NOT NULL
-    )""",
-    "CREATE INDEX item_by_file ON item (file)",
-    "CREATE INDEX item_by_side ON item (side, row)",
-    "CREATE INDEX item_by_text ON item (text) WHERE text IS NOT NULL",
-    """CREATE TABLE skipped (
-        path BLOB PRIMARY KEY, reason TEXT NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL
-    ) WITHOUT ROWID""",
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """What the record knows of a file: enough to see whether it changed.
-
-    Args:
-        id: Number of the file.
-        size: Bytes.
-        mtime_ns: Time of its last change, in nanoseconds since 1970.
-        hash: Of its content.
-        captions: State of the files beside it that may caption it (`captions.Sidecars.stamp`).
-        image: Whether it holds a picture.
-    """
-
-    id: int
-    size: int
-    mtime_ns: int
-    hash: bytes
-    captions: str
-    image: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Caption:
-    """A text item that is about to be stored."""
-
-    text: str
-    vector: bytes
-    source: str
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """An item as stored: its row, side, file, text and where the text came from."""
-
-    row: int
-    side: Side
-    path: Path
-    text: str | None
-    source: str
+_FILE = """SELECT path, id, size, mtime_ns, hash, captions,
+    EXISTS (SELECT 1 FROM item WHERE item.file = file.id AND side = 'image') AS image FROM file """
 
 
 class Record:
-    """One collection's SQLite file.
+    """One collection's SQLite file; every method but `close` is that of a `Home`.
 
     Args:
-        path: The file; made with its tables if absent.
+        path: The file; made with its tables if absent, brought to today's format if it is of an earlier one.
+            Where that cannot be written, a copy of it is read for as long as it is open.
         root: The folder that names are relative to.
 
     Raises:
@@ -109,88 +47,116 @@ class Record:
     """
 
     def __init__(self, path: Path, root: Path) -> None:
-        self.path, self.root = path, root
+        self.place, self.root = path.parent, root
+        self._copy = contextlib.ExitStack()
+        self._db = Database(path)
         try:
-            self._db = self._connected()
-            # Looking takes no lock, so that opening never waits for a writer.
-            if not self._db.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone():
-                with self.batch(changes=False):
-                    self._found()
-            version = int(self.get("schema") or 0)
-        except (sqlite3.Error, ValueError) as error:
-            raise CollectionError(
-                f"{path} cannot be used as a collection ({error}); "
-                "restore it from a copy, or delete it and index again"
-            ) from error
-        if version > SCHEMA_VERSION:
+            self._bring_up_to_date(path)
+        except (ValueError, TypeError) as error:
             self.close()
+            raise CollectionError(
+                f"{path} cannot be used as a collection ({error}); restore it from a copy, or delete it and "
+                "index again"
+            ) from error
+        except BaseException:
+            self.close()
+            raise
+
+    def _bring_up_to_date(self, path: Path) -> None:
+        version = self._db.with_connection(version_of)  # takes no lock, so that opening waits for no writer
+        if version > SCHEMA_VERSION:
             raise TooNew(
                 f"{path} was written by a later version of Diptych (format {version}, this one knows up to "
                 f"{SCHEMA_VERSION}); pip install --upgrade diptych"
             )
-
-    def _connected(self) -> sqlite3.Connection:
-        # Isolation level None: transactions are ours, begun by `batch`.
-        connect = functools.partial(
-            sqlite3.connect, timeout=30, isolation_level=None, check_same_thread=False
-        )
-        db: sqlite3.Connection = connect(self.path)
-        try:
-            db.execute("PRAGMA foreign_keys = ON")
-            db.execute("PRAGMA synchronous = FULL")
-            db.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError:
-            db.close()
-            writable = os.access(self.path, os.W_OK) and os.access(self.path.parent, os.W_OK)
-            if writable or not self.path.is_file():
-                raise
-            # On a read-only disk there are no writers, so no lock is needed.
-            db = connect(f"{self.path.absolute().as_uri()}?immutable=1", uri=True)
-        return db
-
-    def _found(self) -> None:
-        if self._db.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone():
-            return  # another process was faster
-        for statement in _SCHEMA:
-            self._db.execute(statement)
-        self.set("schema", str(SCHEMA_VERSION))
-        self.set("generation", "0")
-        self.set("id", uuid.uuid4().hex)
+        if version < SCHEMA_VERSION:
+            if self._db.readonly:
+                copy = Path(self._copy.enter_context(tempfile.TemporaryDirectory())) / path.name
+                self._db.copy_to(copy)
+                self._db.close()
+                self._db = Database(copy)
+            self._db.with_connection(migrate)
 
     def close(self) -> None:
         """Close the file; the object is of no use afterwards."""
         self._db.close()
+        self._copy.close()
+
+    def copy_to(self, path: Path) -> None:
+        """Write everything to another SQLite file, in one transaction of that file."""
+        self._db.copy_to(path)
+
+    # States and settings
+
+    @property
+    def state(self) -> State:
+        """What the last batch left."""
+        found = self._db.one("SELECT generation, token FROM batch ORDER BY generation DESC LIMIT 1")
+        if found is None:
+            raise CollectionError(
+                f"{self.place} has lost the list of its batches; restore it from a copy, or delete it and "
+                "index again"
+            )
+        return State(*found)
+
+    def knows(self, state: State) -> bool:
+        """Whether it was ever in that state, whatever is held on to now."""
+        with self._db.outside():
+            found = self._db.one(
+                "SELECT 1 FROM batch WHERE generation = ? AND token = ?", state.generation, state.token
+            )
+        return found is not None
 
     @contextlib.contextmanager
     def batch(self, *, changes: bool = True) -> Iterator[None]:
         """One transaction: on disk in full when the block ends, or not at all.
 
         Args:
-            changes: Whether items change, which makes search files stale.
+            changes: Whether items change, which makes a new state.
         """
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
+        with self._db.batch():
             yield
             if changes:
-                self.set("generation", str(self.generation + 1))
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
+                self._db.run(
+                    "INSERT INTO batch SELECT max(generation) + 1, ? FROM batch", secrets.token_hex(16)
+                )
 
-    @property
-    def generation(self) -> int:
-        """Grows with every batch that changes items."""
-        return int(self.get("generation") or 0)
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator[State]:
+        """A block in which this thread reads one state, whatever is written meanwhile."""
+        with self._db.snapshot():
+            yield self.state
 
     def get(self, name: str) -> str | None:
         """A setting, or None."""
-        found = self._db.execute("SELECT value FROM setting WHERE name = ?", (name,)).fetchone()
+        found = self._db.one("SELECT value FROM setting WHERE name = ?", name)
         return None if found is None else str(found[0])
 
     def set(self, name: str, value: str) -> None:
         """Keep a setting."""
-        self._db.execute("INSERT OR REPLACE INTO setting VALUES (?, ?)", (name, value))
+        self._db.run("INSERT OR REPLACE INTO setting VALUES (?, ?)", name, value)
+
+    # Columns of vectors
+
+    @property
+    def column(self) -> Column | None:
+        """The column that searches use; None in a collection that has no model yet."""
+        found = self._db.one(
+            "SELECT id, name, model, fingerprint, similarity, dimensions, type FROM vector_column "
+            "WHERE name = 'main'"
+        )
+        return None if found is None else Column(*found)
+
+    def put_column(self, name: str, model: str, fingerprint: str, similarity: str, dimensions: int) -> None:
+        """Make a column, or say anew what one holds."""
+        kind = "bits" if similarity == "hamming" else "float16"
+        self._db.run(
+            "INSERT INTO vector_column (name, model, fingerprint, similarity, dimensions, type) "
+            "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET model = excluded.model, "
+            "fingerprint = excluded.fingerprint, similarity = excluded.similarity, "
+            "dimensions = excluded.dimensions, type = excluded.type",
+            name, model, fingerprint, similarity, dimensions, kind,
+        )  # fmt: skip
 
     # Names
 
@@ -200,164 +166,221 @@ class Record:
             path = path.relative_to(self.root)
         return os.fsencode(path.as_posix())
 
-    def place(self, key: bytes) -> Path:
+    def path(self, key: bytes) -> Path:
         """The path that was stored."""
         return self.root / os.fsdecode(key)
 
     # Files
 
-    def files(self) -> dict[bytes, Known]:
-        """Every file by its stored name."""
-        rows = self._db.execute(
-            "SELECT path, id, size, mtime_ns, hash, captions, "
-            "EXISTS (SELECT 1 FROM item WHERE item.file = file.id AND side = 'image') FROM file"
+    def file(self, key: bytes) -> Known | None:
+        """The file of that name, if it is known."""
+        found = self._db.one(_FILE + "WHERE path = ?", key)
+        return None if found is None else _known(found)
+
+    def files(self, under: Path | None = None) -> Iterator[Known]:
+        """The files, or those below a folder, in the order of their names.
+
+        Read page by page: what is stored meanwhile may show.
+        """
+        every = under is None or under == self.root or under in self.root.parents
+        first = b"" if under is None or every else self.key(under).rstrip(b"/") + b"/"
+        last = (
+            first[:-1] + b"0" if first else b"\xff" * 8
+        )  # "0" comes after "/", and no name begins with the other
+        after = first
+        while page := self._db.every(
+            _FILE + "WHERE path > ? AND path < ? ORDER BY path LIMIT ?", after, last, _PAGE
+        ):
+            for line in page:
+                name = os.fsdecode(line[0])
+                if not every or under is None or not os.path.isabs(name) or under in Path(name).parents:
+                    yield _known(line)
+            after = page[-1][0]
+
+    def file_names(self, ids: Sequence[int]) -> list[tuple[int, bytes]]:
+        """Number and name of those of the files that are known, in the order of their numbers."""
+        return self._db.every(
+            "SELECT id, path FROM file WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id",
+            json.dumps(list(ids)),
         )
-        return {row[0]: Known(row[1], row[2], row[3], row[4], row[5], bool(row[6])) for row in rows}
+
+    def twins(self, digest: bytes, *, image: bool) -> list[Known]:
+        """Some of the files of that content, those with or those without a picture."""
+        found = self._db.every(
+            _FILE + "WHERE hash = ? AND image = ? ORDER BY id LIMIT ?", digest, image, _TWINS
+        )
+        return [_known(line) for line in found]
 
     def put_file(self, key: bytes, size: int, mtime_ns: int, digest: bytes) -> int:
-        """Store a file anew, forgetting its items if it was there; returns its id."""
+        """Store a file anew, forgetting its items if it was there; returns its number."""
         self.remove_file(key)
-        done = self._db.execute(
-            "INSERT INTO file (path, size, mtime_ns, hash) VALUES (?, ?, ?, ?)", (key, size, mtime_ns, digest)
+        return self._db.run(
+            "INSERT INTO file (path, size, mtime_ns, hash) VALUES (?, ?, ?, ?)", key, size, mtime_ns, digest
         )
-        assert done.lastrowid is not None
-        return done.lastrowid
 
     def move_file(self, file: int, key: bytes, size: int, mtime_ns: int) -> None:
         """The file has another name, or another time; its items stay."""
-        self._db.execute(
-            "UPDATE file SET path = ?, size = ?, mtime_ns = ? WHERE id = ?", (key, size, mtime_ns, file)
+        self._db.run(
+            "UPDATE file SET path = ?, size = ?, mtime_ns = ? WHERE id = ?", key, size, mtime_ns, file
         )
 
     def remove_file(self, key: bytes) -> None:
         """Forget the file of that name and its items, if it is known."""
-        self._db.execute("DELETE FROM file WHERE path = ?", (key,))
+        self._db.run("DELETE FROM file WHERE path = ?", key)
 
     def remove_files(self, ids: Iterable[int]) -> None:
         """Forget files and their items."""
-        self._db.executemany("DELETE FROM file WHERE id = ?", ((i,) for i in ids))
+        self._db.run_many("DELETE FROM file WHERE id = ?", ((i,) for i in ids))
 
     # Items
 
     def put_image(self, file: int, vector: bytes) -> None:
         """Store the picture of a file."""
-        self._db.execute("INSERT INTO item (file, side, vector) VALUES (?, 'image', ?)", (file, vector))
+        row = self._db.run("INSERT INTO item (file, side) VALUES (?, 'image')", file)
+        self._put_vector(row, vector)
 
     def image_vector(self, file: int) -> bytes | None:
         """The stored vector of a file's picture; None if it has none."""
-        found = self._db.execute(
-            "SELECT vector FROM item WHERE file = ? AND side = 'image'", (file,)
-        ).fetchone()
+        found = self._db.one(
+            "SELECT vector FROM item JOIN vector ON vector.row = item.row AND vector_column = ? "
+            "WHERE file = ? AND side = 'image'",
+            self._main(), file,
+        )  # fmt: skip
         return None if found is None else bytes(found[0])
 
     def text_vectors(self, texts: Iterable[str]) -> dict[str, bytes]:
         """The stored vectors of those of the texts that are stored anywhere."""
-        found = {}
+        found, main = {}, self._main()
         for text in texts:
-            row = self._db.execute("SELECT vector FROM item WHERE text = ? LIMIT 1", (text,)).fetchone()
+            row = self._db.one(
+                "SELECT vector FROM item JOIN vector ON vector.row = item.row AND vector_column = ? "
+                "WHERE text = ? LIMIT 1",
+                main, text,
+            )  # fmt: skip
             if row is not None:
                 found[text] = bytes(row[0])
         return found
 
     def put_captions(self, file: int, stamp: str, captions: Sequence[Caption]) -> None:
         """Make these the texts of a file; rows stay as they are if the texts do."""
-        self._db.execute("UPDATE file SET captions = ? WHERE id = ?", (stamp, file))
+        self._db.run("UPDATE file SET captions = ? WHERE id = ?", stamp, file)
         if self.texts(file) == [(caption.text, caption.source) for caption in captions]:
             return
-        self._db.execute("DELETE FROM item WHERE file = ? AND side = 'text'", (file,))
-        self._db.executemany(
-            "INSERT INTO item (file, side, text, meta, vector) VALUES (?, 'text', ?, ?, ?)",
-            ((file, c.text, json.dumps({"source": c.source}), c.vector) for c in captions),
+        self._db.run("DELETE FROM item WHERE file = ? AND side = 'text'", file)
+        for caption in captions:
+            row = self._db.run(
+                "INSERT INTO item (file, side, text, meta) VALUES (?, 'text', ?, ?)",
+                file, caption.text, json.dumps({"source": caption.source}),
+            )  # fmt: skip
+            self._put_vector(row, caption.vector)
+
+    def _put_vector(self, row: int, vector: bytes) -> None:
+        self._db.run(
+            "INSERT INTO vector (row, vector_column, vector) VALUES (?, ?, ?)", row, self._main(), vector
         )
 
-    def items(self, rows: Sequence[int]) -> list[Stored]:
-        """The items of these rows, in their order.
-
-        Raises:
-            CollectionError: a row was removed meanwhile.
-        """
-        found: dict[int, Stored] = {}
-        for row in rows:
-            line = self._db.execute(
-                "SELECT item.row, side, path, text, meta FROM item JOIN file ON file.id = item.file "
-                "WHERE item.row = ?",
-                (row,),
-            ).fetchone()
-            if line is None:
-                raise CollectionError(f"item {row} was removed while it was being read; search again")
-            source = str(json.loads(line[4]).get("source", ""))
-            found[row] = Stored(line[0], line[1], self.place(line[2]), line[3], source)
-        return [found[row] for row in rows]
-
-    def captions(self, path: Path) -> list[str]:
-        """The texts that belong to a file."""
-        rows = self._db.execute(
-            "SELECT text FROM item JOIN file ON file.id = item.file "
-            "WHERE file.path = ? AND side = 'text' ORDER BY item.row",
-            (self.key(path),),
-        )
-        return [row[0] for row in rows]
+    def _main(self) -> int:
+        column = self.column
+        return 0 if column is None else column.id  # no column has that number, and no vector refers to it
 
     def texts(self, file: int) -> list[tuple[str, str]]:
         """Text and source of each text of a file."""
-        rows = self._db.execute(
+        return self._db.every(
             "SELECT text, json_extract(meta, '$.source') FROM item WHERE file = ? AND side = 'text' "
             "ORDER BY row",
-            (file,),
+            file,
         )
-        return [(row[0], row[1]) for row in rows]
 
-    def own_texts(self, key: bytes) -> list[str]:
-        """The texts that a file carries in its own fields."""
-        rows = self._db.execute(
-            "SELECT text FROM item JOIN file ON file.id = item.file WHERE file.path = ? "
-            "AND side = 'text' AND json_extract(meta, '$.source') = 'own' ORDER BY item.row",
-            (key,),
-        )
-        return [row[0] for row in rows]
+    def items(self, rows: Sequence[int]) -> list[Stored]:
+        """The items of these rows, in their order, with the captions of pictures; one query for all.
+
+        Raises:
+            CollectionError: a row is not there.
+        """
+        found: dict[int, Stored] = {}
+        captions: dict[int, list[str]] = {}
+        for row, side, key, text, source, caption in self._db.each(
+            "SELECT item.row, item.side, path, item.text, json_extract(item.meta, '$.source'), caption.text "
+            "FROM item JOIN file ON file.id = item.file LEFT JOIN item AS caption "
+            "ON item.side = 'image' AND caption.file = item.file AND caption.side = 'text' "
+            "WHERE item.row IN (SELECT value FROM json_each(?)) ORDER BY item.row, caption.row",
+            json.dumps([int(row) for row in rows]),
+        ):
+            if caption is not None:
+                captions.setdefault(row, []).append(caption)
+            found[row] = Stored(
+                row, side, os.fsdecode(key), self.path(key), text, source or "", tuple(captions.get(row, ()))
+            )
+        missing = next((row for row in rows if row not in found), None)
+        if missing is not None:
+            raise CollectionError(f"item {missing} was removed while it was being read; search again")
+        return [found[row] for row in rows]
 
     def rows(self, side: Side, *, under: bytes | None = None) -> list[int]:
         """The rows of a side, ascending; only of files below the folder stored as `under`, if given."""
         if under is None:
-            query = self._db.execute("SELECT row FROM item WHERE side = ? ORDER BY row", (side,))
-        else:
-            prefix = under.rstrip(b"/") + b"/"
-            query = self._db.execute(
-                "SELECT row FROM item JOIN file ON file.id = item.file WHERE side = ? "
-                "AND substr(path, 1, ?) = ? ORDER BY row",
-                (side, len(prefix), prefix),
-            )
-        return [row[0] for row in query]
+            return [row for (row,) in self._db.each("SELECT row FROM item WHERE side = ? ORDER BY row", side)]
+        first = under.rstrip(b"/") + b"/"
+        found = self._db.each(
+            "SELECT row FROM file JOIN item ON item.file = file.id WHERE side = ? AND path >= ? AND path < ? "
+            "ORDER BY row",
+            side, first, first[:-1] + b"0",  # which comes after the slash
+        )  # fmt: skip
+        return [row for (row,) in found]
+
+    def rows_of(self, key: bytes) -> list[int]:
+        """The rows of a file, its picture first."""
+        found = self._db.every(
+            "SELECT row FROM item JOIN file ON file.id = item.file WHERE path = ? ORDER BY side, row", key
+        )
+        return [row for (row,) in found]
 
     def vectors(self, side: Side, *, after: int = 0) -> Iterator[tuple[int, bytes]]:
         """Row and stored vector of a side's items with rows above `after`, ascending."""
-        yield from self._db.execute(
-            "SELECT row, vector FROM item WHERE side = ? AND row > ? ORDER BY row", (side, after)
-        )
+        yield from self._db.each(
+            "SELECT item.row, vector FROM item JOIN vector ON vector.row = item.row AND vector_column = ? "
+            "WHERE side = ? AND item.row > ? ORDER BY item.row",
+            self._main(), side, after,
+        )  # fmt: skip
 
     def row_numbers(self, side: Side) -> NDArray[np.int64]:
-        """Every row of a side, ascending, as an array."""
-        rows = self._db.execute("SELECT row FROM item WHERE side = ? ORDER BY row", (side,))
-        return np.fromiter((row[0] for row in rows), np.int64)
+        """Every row of a side that has a vector, ascending, as an array."""
+        rows = self._db.each(
+            "SELECT item.row FROM item JOIN vector ON vector.row = item.row AND vector_column = ? "
+            "WHERE side = ? ORDER BY item.row",
+            self._main(), side,
+        )  # fmt: skip
+        return np.fromiter((row for (row,) in rows), np.int64)
 
     def count(self, side: Side) -> int:
         """How many items a side has."""
-        return int(self._db.execute("SELECT count(*) FROM item WHERE side = ?", (side,)).fetchone()[0])
+        return int(self._db.one("SELECT count(*) FROM item WHERE side = ?", side)[0])
 
     # Skipped files
 
-    def skipped(self) -> dict[bytes, tuple[str, int, int]]:
-        """Reason, size and time of every file that could not be read."""
-        return {row[0]: (row[1], row[2], row[3]) for row in self._db.execute("SELECT * FROM skipped")}
+    def skipped(self) -> Iterator[tuple[bytes, str, int, int]]:
+        """Name, reason, size and time of every file that could not be read, by name."""
+        yield from self._db.every("SELECT path, reason, size, mtime_ns FROM skipped ORDER BY path")
+
+    def skipped_file(self, key: bytes) -> tuple[str, int, int] | None:
+        """Reason, size and time of one file that could not be read."""
+        found = self._db.one("SELECT reason, size, mtime_ns FROM skipped WHERE path = ?", key)
+        return None if found is None else tuple(found)
 
     def put_skipped(self, key: bytes, reason: str, size: int, mtime_ns: int) -> None:
         """Remember a file that could not be read; size and time -1 make every run try again."""
-        self._db.execute("INSERT OR REPLACE INTO skipped VALUES (?, ?, ?, ?)", (key, reason, size, mtime_ns))
+        self._db.run("INSERT OR REPLACE INTO skipped VALUES (?, ?, ?, ?)", key, reason, size, mtime_ns)
 
     def remove_skipped(self, keys: Iterable[bytes]) -> None:
         """Forget that these files could not be read."""
-        self._db.executemany("DELETE FROM skipped WHERE path = ?", ((key,) for key in keys))
+        self._db.run_many("DELETE FROM skipped WHERE path = ?", ((key,) for key in keys))
 
     def check(self) -> str:
         """SQLite's own verdict on the file: "ok", or what is wrong."""
-        return str(self._db.execute("PRAGMA quick_check").fetchone()[0])
+        return str(self._db.one("PRAGMA quick_check")[0])
+
+
+def _known(line: tuple[bytes, int, int, int, bytes, str, int]) -> Known:
+    """A line of `_FILE`."""
+    key, number, size, mtime_ns, digest, captions, image = line
+    return Known(key, number, size, mtime_ns, digest, captions, bool(image))

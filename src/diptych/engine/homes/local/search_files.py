@@ -176,7 +176,7 @@ class SearchFiles:
 
     def _current(self) -> _Matrix:
         with self._lock:
-            generation = self._record.generation
+            generation = self._record.state.generation
             if self._now is None or self._now[0] != generation:
                 matrix = self._brought_up_to_date(generation)
                 if self._kind != "hamming" and matrix.vectors.size * 4 <= _SMALL_BYTES:

@@ -1,0 +1,276 @@
+"""What a collection asks of the place that it lives in: a `Home`, and the facts that pass between the two.
+
+A home keeps files and their items, the vectors of those items by column, and settings. Whoever fills it does
+so in batches, each of which is there whole or not at all; whoever reads may hold on to one state of it. File
+names are bytes (`os.fsencode`), relative to the collection's folder where they lie in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+from diptych.core import Side
+
+__all__ = ["Caption", "Column", "Home", "Known", "State", "Stored", "VectorType"]
+
+VectorType = Literal["float16", "bits"]
+"""How vectors are kept: in half precision, or as binary codes, eight bits to a byte."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of vectors, one for each item that has been encoded for it.
+
+    Args:
+        id: Number of the column.
+        name: What it is called; the first is "main".
+        model: Name of the system that made the vectors.
+        fingerprint: Equal only if vectors compare; empty as long as nothing was encoded.
+        similarity: What compares them; see `diptych.similarity`.
+        dimensions: Of a vector; 0 as long as nothing was encoded.
+        type: How they are kept.
+    """
+
+    id: int
+    name: str
+    model: str
+    fingerprint: str
+    similarity: str
+    dimensions: int
+    type: VectorType
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What a home holds at one moment, as the last batch left it.
+
+    Args:
+        generation: Grows by one with each batch that changes items.
+        token: Drawn at random by that batch, so that two homes that went on from one copy differ in it.
+    """
+
+    generation: int
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What a home knows of a file: enough to see whether it changed.
+
+    Args:
+        key: Its name.
+        id: Number of the file.
+        size: Bytes.
+        mtime_ns: Time of its last change, in nanoseconds since 1970.
+        hash: Of its content.
+        captions: State of the files beside it that may caption it (`captions.Sidecars.stamp`).
+        image: Whether it holds a picture.
+    """
+
+    key: bytes
+    id: int
+    size: int
+    mtime_ns: int
+    hash: bytes
+    captions: str
+    image: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Caption:
+    """A text item that is about to be stored."""
+
+    text: str
+    vector: bytes
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An item as stored.
+
+    Args:
+        row: Its number, which no other item ever had or gets.
+        side: "image" or "text".
+        id: Name of its file in the collection.
+        path: That file.
+        text: Of a text item; None for a picture.
+        source: Where a text came from: "sidecar", "list" or "own"; empty for a picture.
+        captions: Texts of the same file, for a picture.
+    """
+
+    row: int
+    side: Side
+    id: str
+    path: Path
+    text: str | None
+    source: str
+    captions: tuple[str, ...] = ()
+
+
+class Home(Protocol):
+    """Where a collection lives. Methods raise `CollectionError` for whatever is wrong with what is below.
+
+    Attributes:
+        place: The folder that holds it, or that holds what else belongs to the collection.
+    """
+
+    place: Path
+
+    def close(self) -> None:
+        """Let go of everything; methods called afterwards say that it is closed."""
+        ...
+
+    # States and settings
+
+    @property
+    def state(self) -> State:
+        """What the last batch left."""
+        ...
+
+    def knows(self, state: State) -> bool:
+        """Whether it was ever in that state, whatever is held on to now."""
+        ...
+
+    def batch(self, *, changes: bool = True) -> AbstractContextManager[None]:
+        """One transaction of this thread: kept in full when the block ends, or not at all.
+
+        Args:
+            changes: Whether items change, which makes a new state.
+        """
+        ...
+
+    def snapshot(self) -> AbstractContextManager[State]:
+        """A block in which this thread reads one state, whatever is written meanwhile."""
+        ...
+
+    def get(self, name: str) -> str | None:
+        """A setting, or None."""
+        ...
+
+    def set(self, name: str, value: str) -> None:
+        """Keep a setting; inside a batch."""
+        ...
+
+    # Columns of vectors
+
+    @property
+    def column(self) -> Column | None:
+        """The column that searches use; None in a collection that has no model yet."""
+        ...
+
+    def put_column(self, name: str, model: str, fingerprint: str, similarity: str, dimensions: int) -> None:
+        """Make a column, or say anew what one holds; inside a batch."""
+        ...
+
+    # Names
+
+    def key(self, path: Path) -> bytes:
+        """How a path is stored: relative where it lies in the collection's folder."""
+        ...
+
+    def path(self, key: bytes) -> Path:
+        """The path that was stored."""
+        ...
+
+    # Files
+
+    def file(self, key: bytes) -> Known | None:
+        """The file of that name, if it is known."""
+        ...
+
+    def files(self, under: Path | None = None) -> Iterator[Known]:
+        """The files, or those below a folder, by name; what is stored meanwhile may show."""
+        ...
+
+    def file_names(self, ids: Sequence[int]) -> list[tuple[int, bytes]]:
+        """Number and name of those of the files that are known, in the order of their numbers."""
+        ...
+
+    def twins(self, digest: bytes, *, image: bool) -> list[Known]:
+        """Some of the files of that content, those with or those without a picture."""
+        ...
+
+    def put_file(self, key: bytes, size: int, mtime_ns: int, digest: bytes) -> int:
+        """Store a file anew, forgetting its items if it was there; returns its number."""
+        ...
+
+    def move_file(self, file: int, key: bytes, size: int, mtime_ns: int) -> None:
+        """The file has another name, or another time; its items stay."""
+        ...
+
+    def remove_file(self, key: bytes) -> None:
+        """Forget the file of that name and its items, if it is known."""
+        ...
+
+    def remove_files(self, ids: Iterable[int]) -> None:
+        """Forget files and their items."""
+        ...
+
+    # Items
+
+    def put_image(self, file: int, vector: bytes) -> None:
+        """Store the picture of a file."""
+        ...
+
+    def image_vector(self, file: int) -> bytes | None:
+        """The stored vector of a file's picture; None if it has none."""
+        ...
+
+    def text_vectors(self, texts: Iterable[str]) -> dict[str, bytes]:
+        """The stored vectors of those of the texts that are stored anywhere."""
+        ...
+
+    def put_captions(self, file: int, stamp: str, captions: Sequence[Caption]) -> None:
+        """Make these the texts of a file; rows stay as they are if the texts do."""
+        ...
+
+    def texts(self, file: int) -> list[tuple[str, str]]:
+        """Text and source of each text of a file."""
+        ...
+
+    def items(self, rows: Sequence[int]) -> list[Stored]:
+        """The items of these rows, in their order.
+
+        Raises:
+            CollectionError: a row is not there.
+        """
+        ...
+
+    def rows(self, side: Side, *, under: bytes | None = None) -> list[int]:
+        """The rows of a side, ascending; only of files below the folder stored as `under`, if given."""
+        ...
+
+    def rows_of(self, key: bytes) -> list[int]:
+        """The rows of a file, its picture first."""
+        ...
+
+    def count(self, side: Side) -> int:
+        """How many items a side has."""
+        ...
+
+    # Skipped files
+
+    def skipped(self) -> Iterator[tuple[bytes, str, int, int]]:
+        """Name, reason, size and time of every file that could not be read, by name."""
+        ...
+
+    def skipped_file(self, key: bytes) -> tuple[str, int, int] | None:
+        """Reason, size and time of one file that could not be read."""
+        ...
+
+    def put_skipped(self, key: bytes, reason: str, size: int, mtime_ns: int) -> None:
+        """Remember a file that could not be read; size and time -1 make every run try again."""
+        ...
+
+    def remove_skipped(self, keys: Iterable[bytes]) -> None:
+        """Forget that these files could not be read."""
+        ...
+
+    def check(self) -> str:
+        """The home's own verdict on itself: "ok", or what is wrong."""
+        ...

@@ -1,0 +1,124 @@
+"""A collection's model: tried before anything is stored, fingerprinted once, its vectors as they are kept."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from diptych import catalogue, similarity
+from diptych.core import Floats, Side, offered
+from diptych.errors import CollectionError, DiptychError, MissingData, MissingExtra, UsageError
+
+__all__ = ["DEFAULT_MODEL", "Model", "model_name"]
+
+DEFAULT_MODEL = "builtin"
+"""Name of the system that a collection gets if none is asked for."""
+
+
+class Model:
+    """An encoder under the name that a collection remembers.
+
+    Args:
+        system: An encoder, or the name of a system, which is then loaded.
+
+    Attributes:
+        name: What the collection remembers: of a run folder, the whole path.
+        encoder: The encoder.
+        fingerprint: Equal only if vectors compare.
+        similarity: What compares them.
+
+    Raises:
+        UnknownName: no system has that name.
+        MissingData, MissingExtra: the system needs what is not there.
+    """
+
+    def __init__(self, system: Any) -> None:
+        if isinstance(system, str):
+            self.name = model_name(system)
+            self.encoder: Any = catalogue.load(self.name)
+        else:
+            self.name = str(offered(system, "name", type(system).__name__))
+            self.encoder = system
+        # Computed once: a learner hashes all its weights for it.
+        self.fingerprint = str(offered(self.encoder, "fingerprint", self.name))
+        self.similarity = str(getattr(self.encoder, "similarity", ""))
+
+    def try_pictures(self) -> int:
+        """Encode one small picture; returns the dimensions of its vector.
+
+        Raises:
+            UsageError: the system gives no vectors of pictures, or none that a collection can hold.
+        """
+        refusal = f"{self.name} gives no vectors of pictures, so it cannot index them"
+        if not hasattr(self.encoder, "encode_image"):
+            raise UsageError(
+                f"{refusal}; systems that score pairs or read texts only can be measured, but not index"
+            )
+        if self.similarity == "maxsim":
+            raise UsageError(f"{self.name} gives a vector a token, which a collection cannot hold")
+        from PIL import Image
+
+        picture = Image.linear_gradient("L").resize((64, 64)).convert("RGB")
+        prepare = offered(self.encoder, "prepare_image")
+        try:
+            content = picture if prepare is None else prepare(picture)
+            vectors = np.asarray(self.encoder.encode_image([content]), np.float32)
+        except (MissingExtra, MissingData):
+            raise
+        except Exception as error:  # whatever a foreign encoder raises where it gets no features
+            raise UsageError(
+                f"{refusal} ({_said(error)}); a run that learned from feature files takes nothing but such "
+                "features: train it on features of an encoder, and it takes pictures"
+            ) from error
+        if vectors.ndim != 2 or len(vectors) != 1 or not vectors.size or not np.isfinite(vectors).all():
+            raise UsageError(
+                f"{refusal}: one picture should give finite numbers of shape (1, d), but gave shape "
+                f"{vectors.shape}"
+            )
+        return int(vectors.shape[1])
+
+    def stored(self, side: Side, content: Sequence[Any]) -> list[bytes]:
+        """Vectors of pictures or texts as a home keeps them: codes packed, anything else in half precision.
+
+        Raises:
+            CollectionError: the model fails, or what it gives are no finite vectors.
+        """
+        if not content:
+            return []
+        vectors = self._encoded(side, content)
+        if self.similarity == "hamming":
+            return [row.tobytes() for row in similarity.pack(vectors)]
+        if self.similarity == "cosine":
+            vectors = similarity.unit(vectors)
+        return [row.tobytes() for row in vectors.astype(np.float16)]
+
+    def _encoded(self, side: Side, content: Sequence[Any]) -> Floats:
+        what = f"{len(content)} {'pictures' if side == 'image' else 'texts'}"
+        try:
+            vectors = np.asarray(getattr(self.encoder, f"encode_{side}")(content), np.float32)
+        except DiptychError:
+            raise
+        except Exception as error:  # the models of others raise what they like
+            raise CollectionError(
+                f"{self.name} failed on {what} ({_said(error)}); what was stored before is kept"
+            ) from error
+        if vectors.ndim != 2 or len(vectors) != len(content) or not np.isfinite(vectors).all():
+            raise CollectionError(
+                f"{self.name} gave no finite vectors for {what}, but shape {vectors.shape}; what was stored "
+                "before is kept"
+            )
+        return vectors
+
+
+def model_name(name: str) -> str:
+    """The name of a system as a collection remembers it: of a run folder, the whole path."""
+    return os.path.abspath(name) if "@" not in name and (Path(name) / "card.json").is_file() else name
+
+
+def _said(error: Exception) -> str:
+    """An error of another library in one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:300]

@@ -1,0 +1,141 @@
+"""Compares what a walk finds with what a home knows, and says which files have work in them.
+
+Both come in the order of their names, so one pass over the two together is enough, and nothing of either is
+held in memory: a library of millions costs what a small one does.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from diptych.engine.homes.base import Home, Known
+from diptych.engine.results import Skipped, Summary
+from diptych.engine.scan import Found
+from diptych.media.captions import Sidecars
+
+__all__ = ["Plan", "Work"]
+
+_FOLDERS = (
+    64  # whose caption files are remembered; a walk leaves a folder and comes back to it only for a while
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A file to deal with.
+
+    Args:
+        found: The file.
+        key: Its name in the home.
+        before: What the home knows of a file of that name.
+        sidecars: Caption files of its folder; None for a text file.
+        stamp: State of the caption files that may concern it.
+        same: Whether only those changed.
+    """
+
+    found: Found
+    key: bytes
+    before: Known | None
+    sidecars: Sidecars | None
+    stamp: str
+    same: bool
+
+
+class Plan:
+    """One update's work, found as it is asked for.
+
+    Args:
+        home: What is known.
+        summary: Counts the files that need no work.
+
+    Attributes:
+        unseen: Numbers of known files, below the folders walked, that were not met on the walk.
+    """
+
+    def __init__(self, home: Home, summary: Summary) -> None:
+        self.home, self.summary = home, summary
+        self.unseen = array("q")
+        self._folders: OrderedDict[Path, Sidecars | None] = OrderedDict()
+
+    def work(self, files: Iterable[Found], *, under: Path | None) -> Iterator[Work]:
+        """The files that are new or changed.
+
+        Args:
+            files: What was found.
+            under: The folder that was walked; None for files that were named one by one.
+        """
+        known = _Together(self.home, under)
+        for found in files:
+            if found.problem:
+                self.summary.skipped.append(Skipped(found.path, found.problem))
+                continue
+            work = self._compared(found, known)
+            if work is not None:
+                yield work
+        self.unseen.extend(known.rest())
+
+    def _compared(self, found: Found, known: _Together) -> Work | None:
+        key = self.home.key(found.path)
+        before = known.file(key)
+        sidecars = self._sidecars(found)
+        stamp = sidecars.stamp(found.path) if sidecars is not None else ""
+        same = before is not None and (before.size, before.mtime_ns) == (found.size, found.mtime_ns)
+        if same and before is not None and before.captions == stamp:
+            self.summary.unchanged += 1
+            return None
+        failed = self.home.skipped_file(key)
+        if failed is not None and failed[1:] == (found.size, found.mtime_ns):
+            self.summary.skipped.append(Skipped(found.path, failed[0]))
+            return None
+        return Work(found, key, before, sidecars, stamp, same)
+
+    def _sidecars(self, found: Found) -> Sidecars | None:
+        if found.kind != "image":
+            return None
+        folder = found.path.parent
+        if folder in self._folders:
+            self._folders.move_to_end(folder)
+            return self._folders[folder]
+        try:
+            sidecars = Sidecars(folder)
+        except OSError:
+            sidecars = None  # the folder vanished; reading the picture will say so
+        self._folders[folder] = sidecars
+        if len(self._folders) > _FOLDERS:
+            self._folders.popitem(last=False)
+        return sidecars
+
+
+class _Together:
+    """The files that a home knows below a folder, passed over as a walk asks for them in order."""
+
+    def __init__(self, home: Home, under: Path | None) -> None:
+        self._home = home
+        self._files = iter(()) if under is None else home.files(under)
+        self._next = next(self._files, None)
+        self._last = b"" if under is not None else b"\xff"  # every name then counts as out of order
+        self._passed = array("q")
+
+    def file(self, key: bytes) -> Known | None:
+        """The file of that name, if it is known; out of order, as links lead, it is looked up."""
+        if key <= self._last:
+            return self._home.file(key)
+        self._last = key
+        while self._next is not None and self._next.key < key:
+            self._passed.append(self._next.id)
+            self._next = next(self._files, None)
+        if self._next is None or self._next.key != key:
+            return None
+        found, self._next = self._next, next(self._files, None)
+        return found
+
+    def rest(self) -> array[int]:
+        """Numbers of the files that nobody asked for."""
+        while self._next is not None:
+            self._passed.append(self._next.id)
+            self._next = next(self._files, None)
+        return self._passed

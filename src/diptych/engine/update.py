@@ -1,0 +1,143 @@
+"""Brings a home up to date with folders and files: what is new, changed, moved or gone."""
+
+from __future__ import annotations
+
+import os
+import time
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+from diptych.engine import scan
+from diptych.engine.homes.base import Home
+from diptych.engine.ingest import Ingest
+from diptych.engine.model import Model
+from diptych.engine.place import absolute
+from diptych.engine.plan import Plan, Work
+from diptych.engine.results import Progress, Skipped, Summary
+
+__all__ = ["remove", "update"]
+
+_CHECKED = 1_000  # files that are looked for at a time
+
+
+def update(
+    home: Home,
+    model: Model,
+    given: Sequence[Path],
+    *,
+    recursive: bool = True,
+    batch_size: int = 16,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> Summary:
+    """Take in what is new, and forget what is gone; see `Collection.add`.
+
+    Args:
+        home: What to fill; the caller may write to it.
+        model: Encodes.
+        given: Absolute folders and files that exist.
+        recursive: Also the folders below.
+        batch_size: Files encoded and stored at a time.
+        on_progress: Called after every batch.
+    """
+    summary, started, done = Summary(), time.perf_counter(), 0
+    plan, ingest = Plan(home, summary), Ingest(home, model, summary)
+    waiting = _Counted(_work(home, plan, given, recursive))
+    for count, last in ingest.run(waiting, batch_size=batch_size):
+        done += count
+        if on_progress is not None:
+            seconds = time.perf_counter() - started
+            on_progress(Progress(done, waiting.total, len(summary.skipped), last, seconds))
+    folders = [path for path in given if path.is_dir()]
+    _tell_captions(home, summary, ingest.told, folders)
+    summary.removed = _forget_gone(home, plan.unseen, folders, recursive)
+    summary.seconds = time.perf_counter() - started
+    return summary
+
+
+def remove(home: Home, paths: Iterable[str | Path]) -> int:
+    """Forget files, and all files of folders; returns how many.
+
+    Args:
+        home: The caller may write to it.
+        paths: Files and folders, which need not exist.
+    """
+    gone = array("q")
+    for path in map(absolute, paths):
+        file = home.file(home.key(path))
+        if file is not None:
+            gone.append(file.id)
+        gone.extend(file.id for file in home.files(path))
+    gone = array("q", dict.fromkeys(gone))
+    if gone:
+        with home.batch():
+            home.remove_files(gone)
+    return len(gone)
+
+
+class _Counted:
+    """Work that knows how much of it there was once all has been asked for."""
+
+    def __init__(self, work: Iterator[Work]) -> None:
+        self._work = work
+        self.total: int | None = None
+
+    def __iter__(self) -> Iterator[Work]:
+        count = 0
+        for work in self._work:
+            count += 1
+            yield work
+        self.total = count
+
+
+def _work(home: Home, plan: Plan, given: Sequence[Path], recursive: bool) -> Iterator[Work]:
+    """The work in each folder given, and then in the single files."""
+    for folder, found in scan.walks(given, recursive=recursive):
+        ours = (one for one in found if home.place not in one.path.parents)
+        yield from plan.work(ours, under=folder)
+
+
+def _tell_captions(home: Home, summary: Summary, told: set[bytes], folders: Sequence[Path]) -> None:
+    """Name again the caption files that could not be used in an earlier run and have not changed."""
+    told = told | {home.key(one.path) for one in summary.skipped}
+    for key, reason, *state in home.skipped():
+        path = home.path(key)
+        if key in told or not _below(path, folders, recursive=True) or not scan.may_caption(path):
+            continue
+        try:
+            status = path.stat()
+        except OSError:
+            continue
+        if [status.st_size, status.st_mtime_ns] == state:
+            summary.skipped.append(Skipped(path, reason))
+
+
+def _forget_gone(home: Home, unseen: array[int], folders: Sequence[Path], recursive: bool) -> int:
+    """Forget known files of the given folders that are no longer there."""
+    gone = array("q")
+    for start in range(0, len(unseen), _CHECKED):
+        for number, key in home.file_names(unseen[start : start + _CHECKED]):
+            path = home.path(key)  # which a file that moved has meanwhile changed
+            if _below(path, folders, recursive) and _lost(path) and not _hidden(path):
+                gone.append(number)
+    failed = [key for key, *_ in home.skipped() if not os.path.lexists(home.path(key))]
+    if gone or failed:
+        with home.batch(changes=bool(gone)):
+            home.remove_files(gone)
+            home.remove_skipped(failed)
+    return len(gone)
+
+
+def _below(path: Path, folders: Sequence[Path], recursive: bool) -> bool:
+    return any(path.parent == folder or (recursive and folder in path.parents) for folder in folders)
+
+
+def _lost(path: Path) -> bool:
+    """Whether a file is gone, or no longer to be taken: a list of texts that now has a picture beside it."""
+    return not os.path.exists(path) or (path.suffix.lower() == ".txt" and scan.is_beside_picture(path))
+
+
+def _hidden(path: Path) -> bool:
+    """Whether a folder above that may not be entered hides the file, rather than its being gone."""
+    above = next((folder for folder in path.parents if os.path.isdir(folder)), None)
+    return above is not None and not os.access(above, os.R_OK | os.X_OK)
