@@ -175,3 +175,29 @@ def test_another_process_trains_the_same_weights() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == trained().fingerprint
+
+
+@pytest.mark.parametrize("name", ["dscmr", "acmr", "dcmh:tiny", "cca", "sm"])
+def test_one_line_trains_on_any_split(name: str) -> None:
+    quick = {} if name in ("cca", "sm") else {"epochs": 1}
+    found = catalogue.load(name, **quick).fit(SPLIT)
+    assert found.encode_image(SPLIT.image).shape == found.encode_text(SPLIT.text[: len(SPLIT.image)]).shape
+    wanted = {key: value for key, value in dimensions(SPLIT).items() if hasattr(found, key)}
+    assert wanted.items() <= found.hyperparameters.items()
+    said = catalogue.load(name, seed=0, **wanted, **quick).fit(SPLIT, Trainer(seed=0, quiet=True))
+    assert said.fingerprint == found.fingerprint  # as if the dimensions had been said
+
+
+def test_what_was_said_or_learned_is_not_thrown_away() -> None:
+    with pytest.raises(UsageError, match=r"was built with image_dim=16, .* construct it with image_dim=32"):
+        catalogue.load("dscmr", image_dim=16).fit(SPLIT)
+    learned = catalogue.load("cca").fit(Planted(train=60).split("train"))
+    other = Split(np.ones((4, 6), np.float32), np.ones((4, 5), np.float32), None, paired_in_order(4))
+    with pytest.raises(UsageError, match="was built with image_dim=32"):
+        learned.fit(other)
+
+
+def test_a_loaded_learner_keeps_its_networks(tmp_path: Path) -> None:
+    tiny().save(tmp_path)
+    assert not DSCMR.from_weights(str(tmp_path))._untouched
+    assert not trained()._untouched

@@ -17,7 +17,7 @@ from diptych import similarity
 from diptych.data.base import Split, multi_hot, paired_in_order
 from diptych.data.sets.planted import Planted
 from diptych.training.learner import Learner
-from diptych.training.trainer import Trainer
+from diptych.training.trainer import Batch, Trainer
 
 __all__ = [
     "Spy",
@@ -84,14 +84,16 @@ class Spy(Trainer):
         self.moved: set[int] = set()
         return self
 
-    def step(self, optimizer: torch.optim.Optimizer, terms: Mapping[str, Tensor]) -> None:
+    def step(
+        self, optimizer: torch.optim.Optimizer, terms: Mapping[str, Tensor], *, batch: Batch | None = None
+    ) -> None:
         """A step of the trainer; the gradients of its terms are taken apart first."""
         if self.stop_after is not None and self.steps >= self.stop_after:
             raise Stopped
         # The first few epochs show every kind of step; taking all apart would double the time.
         if hasattr(self, "_learner") and self._epoch < 2:
             self._take_apart(optimizer, terms)
-        super().step(optimizer, terms)
+        super().step(optimizer, terms, batch=batch)
 
     def _take_apart(self, optimizer: torch.optim.Optimizer, terms: Mapping[str, Tensor]) -> None:
         parameters = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]

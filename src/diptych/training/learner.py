@@ -12,8 +12,9 @@ A system is a keyword-only dataclass whose fields are its hyper-parameters::
 
         def objective(self, batch): return {"J1": ..., "J2": ...}
 
-The networks exist as soon as the object does: dimensions are hyper-parameters (`dimensions` reads them off a
-split), and whoever constructs decides the seed (`diptych.catalogue.load` does).
+The networks exist as soon as the object does: dimensions are hyper-parameters, and whoever constructs decides
+the seed (`diptych.catalogue.load` does). `fit` builds them anew where the data have other dimensions and
+nothing was said of them, so that ``load("dscmr").fit(split)`` works for any split.
 """
 
 from __future__ import annotations
@@ -72,6 +73,8 @@ class Learner:
 
     image_net: nn.Module = dataclasses.field(init=False, repr=False)
     text_net: nn.Module = dataclasses.field(init=False, repr=False)
+
+    _untouched = True  # neither trained nor loaded; no hyper-parameter, as it has no annotation
 
     @property
     def name(self) -> str:
@@ -134,20 +137,58 @@ class Learner:
         `fit` calls it first.
         """
 
-    def fit(self, split: Split, trainer: Trainer) -> Self:
+    def fit(self, split: Split, trainer: Trainer | None = None) -> Self:
         """Learn from a split; returns the learner.
+
+        Args:
+            split: What to learn from.
+            trainer: Runs the loop; None takes ``Trainer()``.
 
         Raises:
             UsageError: the split has other dimensions than the networks.
             TrainingError: training cannot go on.
         """
-        self.check(split)
+        trainer = self.begin(split, trainer)
         self.study(split)
         optimizer = self.optimizer()
         for _ in trainer.epochs(self.epochs, keep=(*self.networks.values(), optimizer)):
             for batch in trainer.batches(split, self.batch_size):
                 trainer.step(optimizer, self.objective(batch))
         return self
+
+    def begin(self, split: Split, trainer: Trainer | None) -> Trainer:
+        """What every `fit` begins with: networks that suit the split, and a trainer.
+
+        A learner that was neither trained nor loaded, and whose dimensions are still the constructor's
+        defaults, takes those of the split; its first weights are then drawn from the trainer's seed.
+
+        Raises:
+            UsageError: the split does not fit the networks.
+        """
+        trainer = trainer or Trainer()
+        if self._untouched:
+            self._adapt(dimensions(split), trainer.seed)
+        self.check(split)
+        self._untouched = False
+        return trainer
+
+    def _adapt(self, found: Mapping[str, int], seed: int) -> None:
+        defaults = {field.name: field.default for field in dataclasses.fields(self) if field.init}
+        new = {
+            key: value
+            for key, value in found.items()
+            if key in defaults and getattr(self, key) == defaults[key] != value
+        }
+        if not new:
+            return
+        for key, value in new.items():
+            setattr(self, key, value)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.__post_init__()
+
+    def __post_init__(self) -> None:
+        """Build the networks; systems do."""
 
     def check(self, split: Split) -> None:
         """Refuse a split that does not fit the networks.
@@ -300,6 +341,7 @@ class Learner:
             }
             net.load_state_dict(own)
             net.eval()
+        self._untouched = False
 
     def save(self, folder: Path | str, **facts: Any) -> None:
         """Write `card.json` and `weights.safetensors`.

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from diptych.data.base import Split
 from diptych.errors import BadParameter, TrainingError
 from diptych.training import checkpoint
+from diptych.training.passes import Passes
 from diptych.training.processes import Precision, Processes
 from diptych.training.view import Log, Progress, TensorBoard, draw_curves
 
@@ -39,6 +40,7 @@ class Batch:
         image: (b, d) float32 features, (b, 3, h, w) uint8 pixels, or a list of b pictures.
         text: (b, d) float32 features, (b, length) int64 tokens, or a list of b strings.
         label: (b, C) float32, 1 where the pair shows the class; (b, 0) without classes.
+        share: What the mean over these pairs counts in the mean over all processes.
     """
 
     index: Tensor
@@ -47,6 +49,7 @@ class Batch:
     image: Any
     text: Any
     label: Tensor
+    share: float = 1.0
 
     def __len__(self) -> int:
         """Number of pairs."""
@@ -68,7 +71,7 @@ class Trainer:
         device: Where to train ("cpu", "cuda", "cuda:1", "mps"); None takes a graphics card if there is one.
         precision: "fp32", or "bf16" or "fp16" for mixed precision.
         devices: Processes that share each batch. More than one must have been started by a launcher, as
-            `diptych train --devices` or ``torchrun`` do.
+            ``torchrun`` does.
         identity: Says what is trained (system, parameters, data). A folder with checkpoints of another
             identity is refused.
         checkpoint_seconds: Least time from one checkpoint to the next; the last epoch always gets one.
@@ -125,9 +128,9 @@ class Trainer:
         """Best validation of the last stage that was validated."""
         self._stage, self._epoch = -1, 0
         self._kept: tuple[Any, ...] = ()
-        self._passes = 0
+        self._begun = 0
+        self._passes = Passes(self._processes.autocast)
         self._sums: dict[str, list[float]] = {}
-        self._share = 1.0
         self._progress: Progress | None = None
         main_run = run if self._processes.main else None
         self._record_log = Log(main_run / "log.jsonl" if main_run else None)
@@ -175,9 +178,10 @@ class Trainer:
         self._progress, written = progress, time.monotonic()
         try:
             while stage.done < n and not stage.over:
-                self._epoch, self._passes, self._sums = stage.done, 0, {}
+                self._epoch, self._begun, self._sums = stage.done, 0, {}
                 started = time.perf_counter()
                 yield stage.done
+                self._passes.rest()
                 entry = self._entry(stage.done, time.perf_counter() - started)
                 stage.done += 1
                 if checks is not None and (stage.done % self.validate_every == 0 or stage.done == n):
@@ -223,18 +227,19 @@ class Trainer:
             raise TrainingError(f"{split!r} has no batch of {size} pairs to learn from")
         order = np.arange(count)
         if shuffle:
-            draw = np.random.default_rng((self.seed, max(self._stage, 0), self._epoch, self._passes))
+            draw = np.random.default_rng((self.seed, max(self._stage, 0), self._epoch, self._begun))
             draw.shuffle(order)
-        self._passes += 1
+        self._begun += 1
         tensors = [thing for thing in self._kept if isinstance(thing, Tensor)]
-        with self._processes.rows_shared(tensors):
+        with self._processes.rows_shared(tensors), self._passes.one() as at:
             for start in range(0, count - size + 1 if drop_last else count, size):
-                rows, self._share = self._processes.part(order[start : start + size])
-                batch = self._batch(split, rows)
-                with self._processes.autocast():
-                    yield batch
+                batch = self._batch(split, *self._processes.part(order[start : start + size]))
+                at(batch.share)
+                yield batch
 
-    def step(self, optimizer: torch.optim.Optimizer, terms: Mapping[str, Tensor]) -> None:
+    def step(
+        self, optimizer: torch.optim.Optimizer, terms: Mapping[str, Tensor], *, batch: Batch | None = None
+    ) -> None:
         """One step of an optimiser down the sum of the terms.
 
         Only the parameters of this optimiser receive gradients; those it held before are forgotten.
@@ -242,17 +247,21 @@ class Trainer:
         Args:
             optimizer: Updates its own parameters.
             terms: Named summands of the loss, each a tensor of one number, weights included.
+            batch: What the terms are of. None takes the batch that the loop over `batches` is at; only loops
+                over several `batches` at a time, in several processes, must say it.
 
         Raises:
-            TrainingError: a term is not finite, or none depends on a parameter that is trained.
+            TrainingError: a term is not finite, none depends on a parameter that is trained, or it is open
+                which batch the terms are of.
         """
         self.record(terms)
         total = torch.stack([term.float() for term in terms.values()]).sum()
         if not total.requires_grad:
             raise TrainingError(f"none of the terms {', '.join(terms)} depends on what is trained")
         parameters = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
+        share = self._passes.share() if batch is None else batch.share
         optimizer.zero_grad(set_to_none=True)
-        self._processes.descend(optimizer, total, parameters, share=self._share, clip=self.clip)
+        self._processes.descend(optimizer, total, parameters, share=share, clip=self.clip)
         self.steps += 1
 
     def record(self, terms: Mapping[str, Tensor]) -> None:
@@ -270,7 +279,7 @@ class Trainer:
             if not math.isfinite(value):
                 raise TrainingError(
                     f"loss term {name!r} became {value} in epoch {self._epoch}, step {self.steps}; "
-                    "a smaller learning rate (--set lr=...) or clipping may help"
+                    "a smaller learning rate (the parameter lr) or clipping may help"
                 )
             self._sums.setdefault(name, []).append(value)
         if self._progress is not None:
@@ -295,7 +304,7 @@ class Trainer:
         for card, one in zip(self._processes.cards, state["cuda"], strict=True):
             torch.cuda.set_rng_state(one, card)
 
-    def _batch(self, split: Split, rows: np.ndarray[Any, Any]) -> Batch:
+    def _batch(self, split: Split, rows: np.ndarray[Any, Any], share: float) -> Batch:
         pairs = split.pairs[rows]
         label = np.zeros((len(rows), 0), np.float32) if split.label is None else split.label[pairs[:, 0]]
         return Batch(
@@ -305,6 +314,7 @@ class Trainer:
             image=_gathered(split.image, pairs[:, 0], self.device),
             text=_gathered(split.text, pairs[:, 1], self.device),
             label=torch.from_numpy(label.astype(np.float32)).to(self.device),
+            share=share,
         )
 
     def _entry(self, epoch: int, seconds: float) -> dict[str, Any]:

@@ -53,9 +53,9 @@ class CCA(Learner):
         outputs = min(self.dim, self.image_dim, self.text_dim)
         self.image_net, self.text_net = Affine(self.image_dim, outputs), Affine(self.text_dim, outputs)
 
-    def fit(self, split: Split, trainer: Trainer) -> Self:
+    def fit(self, split: Split, trainer: Trainer | None = None) -> Self:
         """Two eigenvalue problems and one singular value decomposition."""
-        self.check(split)
+        trainer = self.begin(split, trainer)
         for _ in trainer.epochs(1, keep=(self.image_net, self.text_net)):
             outputs = self.image_net.weight.shape[1]
             first, second = correlated(self.image_net, self.text_net, split, ridge=self.ridge, dim=outputs)

@@ -58,9 +58,9 @@ class CCAITQ(Learner):
     def __post_init__(self) -> None:
         self.image_net, self.text_net = Affine(self.image_dim, self.bits), Affine(self.text_dim, self.bits)
 
-    def fit(self, split: Split, trainer: Trainer) -> Self:
+    def fit(self, split: Split, trainer: Trainer | None = None) -> Self:
         """CCA, then the rotation."""
-        self.check(split)
+        trainer = self.begin(split, trainer)
         for _ in trainer.epochs(1, keep=(self.image_net, self.text_net)):
             nets = (self.image_net, self.text_net)
             first, second = correlated(*nets, split, ridge=self.ridge, dim=self.bits)

@@ -57,9 +57,9 @@ class LSH(Learner):
     def __post_init__(self) -> None:
         self.image_net, self.text_net = Affine(self.image_dim, self.bits), Affine(self.text_dim, self.bits)
 
-    def fit(self, split: Split, trainer: Trainer) -> Self:
+    def fit(self, split: Split, trainer: Trainer | None = None) -> Self:
         """CCA, then random directions."""
-        self.check(split)
+        trainer = self.begin(split, trainer)
         for _ in trainer.epochs(1, keep=(self.image_net, self.text_net)):
             first, second = correlated(self.image_net, self.text_net, split, ridge=self.ridge, dim=self.dim)
             planes = torch.randn(first.shape[1], self.bits, generator=trainer.generator).double()

@@ -53,9 +53,9 @@ class PLS(Learner):
         outputs = min(self.dim, self.image_dim, self.text_dim)
         self.image_net, self.text_net = Affine(self.image_dim, outputs), Affine(self.text_dim, outputs)
 
-    def fit(self, split: Split, trainer: Trainer) -> Self:
+    def fit(self, split: Split, trainer: Trainer | None = None) -> Self:
         """One singular value decomposition."""
-        self.check(split)
+        trainer = self.begin(split, trainer)
         for _ in trainer.epochs(1, keep=(self.image_net, self.text_net)):
             image, text = paired(split)
             x, y = self.image_net.standardise(image), self.text_net.standardise(text)

@@ -49,9 +49,9 @@ class Random(Learner):
         self.image_net = Affine(self.image_dim, self.dim)
         self.text_net = Affine(self.text_dim, self.dim)
 
-    def fit(self, split: Split, trainer: Trainer) -> Self:
+    def fit(self, split: Split, trainer: Trainer | None = None) -> Self:
         """Only means and deviations are taken from the data."""
-        self.check(split)
+        trainer = self.begin(split, trainer)
         for _ in trainer.epochs(1, keep=(self.image_net, self.text_net)):
             for net, rows in zip((self.image_net, self.text_net), paired(split), strict=True):
                 net.standardise(rows)

@@ -55,9 +55,9 @@ class Ridge(Learner):
         self.image_net = Affine(self.image_dim, self.classes)
         self.text_net = Affine(self.text_dim, self.classes)
 
-    def fit(self, split: Split, trainer: Trainer) -> Self:
+    def fit(self, split: Split, trainer: Trainer | None = None) -> Self:
         """One linear system a side."""
-        self.check(split)
+        trainer = self.begin(split, trainer)
         for _ in trainer.epochs(1, keep=(self.image_net, self.text_net)):
             labels = pair_labels(split, trainer.device).double()
             target = labels - labels.mean(dim=0)

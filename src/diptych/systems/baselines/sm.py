@@ -59,9 +59,9 @@ class SM(Learner):
         self.image_net = _Classifier(self.image_dim, self.classes, 1 / self.classes if self.centred else 0.0)
         self.text_net = _Classifier(self.text_dim, self.classes, 1 / self.classes if self.centred else 0.0)
 
-    def fit(self, split: Split, trainer: Trainer) -> Self:
+    def fit(self, split: Split, trainer: Trainer | None = None) -> Self:
         """One convex problem a side."""
-        self.check(split)
+        trainer = self.begin(split, trainer)
         for _ in trainer.epochs(1, keep=(self.image_net, self.text_net)):
             labels = pair_labels(split, trainer.device).double()
             target = labels / labels.sum(dim=1, keepdim=True).clamp(min=1)

@@ -125,9 +125,9 @@ class BiCMR(Learner):
         """Pixels where there is an image tower."""
         return {"image": reads_of(self.image_tower), "text": "features"}
 
-    def fit(self, split: Split, trainer: Trainer) -> Self:
+    def fit(self, split: Split, trainer: Trainer | None = None) -> Self:
         """Each epoch the label network alone (step A), then all three together (step B)."""
-        self.check(split)
+        trainer = self.begin(split, trainer)
         nets = (self.image_net, self.text_net, self.label_net)
         betas = (0.5, 0.999)
         modalities = [{"params": self.trainable("image_net", "text_net"), "lr": self.lr}]

@@ -160,9 +160,9 @@ class DCHUC(Learner):
             "mean": scale * self.code_weight * (state.codes[pairs] - (own + other[rows]) / 2).square().sum(),
         }
 
-    def fit(self, split: Split, trainer: Trainer) -> Self:
+    def fit(self, split: Split, trainer: Trainer | None = None) -> Self:
         """Networks on a sample, then V bit by bit, then W in closed form."""
-        self.check(split)
+        trainer = self.begin(split, trainer)
         labels = pair_labels(split, trainer.device)
         count, sample = len(labels), min(self.sample, len(labels))
         self.codes.start(count, trainer)

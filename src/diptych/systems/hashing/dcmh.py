@@ -126,9 +126,9 @@ class DCMH(Learner):
             "balance": scale * self.balance_weight * everything.square().sum(),
         }
 
-    def fit(self, split: Split, trainer: Trainer) -> Self:
+    def fit(self, split: Split, trainer: Trainer | None = None) -> Self:
         """Algorithm 1: image network, text network, then B, once an epoch."""
-        self.check(split)
+        trainer = self.begin(split, trainer)
         labels = pair_labels(split, trainer.device)
         shape = (len(labels), self.bits)
         buffers = [torch.randn(shape, generator=trainer.generator).to(trainer.device) for _ in range(2)]

@@ -146,9 +146,9 @@ class HMAH(Learner):
             "cross_similarity": functional.mse_loss(cosines(image, text), whole),
         }
 
-    def fit(self, split: Split, trainer: Trainer) -> Self:
+    def fit(self, split: Split, trainer: Trainer | None = None) -> Self:
         """The teacher with its adversary, then the students on its codes."""
-        self.check(split)
+        trainer = self.begin(split, trainer)
         labels = pair_labels(split, trainer.device)
         teaching = torch.optim.Adam(self.teacher.parameters(), lr=self.lr)
         judging = torch.optim.Adam(self.judge.parameters(), lr=self.lr)

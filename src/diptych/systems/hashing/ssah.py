@@ -170,9 +170,9 @@ class SSAH(Learner):
             "labels": self.label_weight * (labels - own.label).square().mean(),
         }
 
-    def fit(self, split: Split, trainer: Trainer) -> Self:
+    def fit(self, split: Split, trainer: Trainer | None = None) -> Self:
         """Each epoch the label network, the discriminators, the image network and the text network."""
-        self.check(split)
+        trainer = self.begin(split, trainer)
         labels = pair_labels(split, trainer.device)
         buffers = _Buffers.zeros(len(labels), self.semantic, self.bits, labels)
         sides = (

@@ -105,9 +105,9 @@ class UCMFH(Learner):
         token = torch.cat([self.image_net.enter(image), self.text_net.enter(text)], dim=1)
         return self.image_net.through(token)
 
-    def fit(self, split: Split, trainer: Trainer) -> Self:
+    def fit(self, split: Split, trainer: Trainer | None = None) -> Self:
         """Adam on transformer and heads; the rate of the heads changes at given steps, not epochs."""
-        self.check(split)
+        trainer = self.begin(split, trainer)
         nets = (self.image_net, self.text_net)
         heads = [parameter for net in nets for parameter in net.head.parameters()]
         groups = [

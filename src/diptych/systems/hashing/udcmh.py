@@ -116,9 +116,9 @@ class UDCMH(Learner):
         """Pixels where there is an image tower."""
         return {"image": reads_of(self.image_tower), "text": "features"}
 
-    def fit(self, split: Split, trainer: Trainer) -> Self:
+    def fit(self, split: Split, trainer: Trainer | None = None) -> Self:
         """Factor the features, regress on the codes, take the networks' features, and again."""
-        self.check(split)
+        trainer = self.begin(split, trainer)
         nets = (self.image_net, self.text_net)
         optimizers = [torch.optim.Adam(net.parameters(), lr=self.lr) for net in nets]
         start = torch.randn(self.bits, len(split.pairs), generator=trainer.generator).numpy()

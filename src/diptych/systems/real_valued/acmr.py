@@ -135,9 +135,9 @@ class ACMR(Learner):
         fit_scaling(self.image_net, self.checked_inputs(split.image, "image"))
         fit_scaling(self.text_net, self.checked_inputs(split.text, "text"))
 
-    def fit(self, split: Split, trainer: Trainer) -> Self:
+    def fit(self, split: Split, trainer: Trainer | None = None) -> Self:
         """The paper's algorithm 1: k steps of the projectors, one of the modality classifier."""
-        self.check(split)
+        trainer = self.begin(split, trainer)
         self.study(split)
         projectors = self._adam("image_net", "text_net", "label_net")
         classifier = self._adam("modality_net")

@@ -116,9 +116,9 @@ class AGCN(Learner):
             fit_scaling(net, features)
             self._around[side] = net.remember(torch.from_numpy(features))
 
-    def fit(self, split: Split, trainer: Trainer) -> Self:
+    def fit(self, split: Split, trainer: Trainer | None = None) -> Self:
         """One step of the discriminator and one of the generators on every batch."""
-        self.check(split)
+        trainer = self.begin(split, trainer)
         self.study(split)
         judge = torch.optim.Adam(self.trainable("judge"), lr=self.lr, betas=(0.5, 0.999))
         generators = torch.optim.Adam(

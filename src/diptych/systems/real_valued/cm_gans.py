@@ -115,13 +115,13 @@ class CMGANs(Learner):
         fit_scaling(self.image_net, self.checked_inputs(split.image, "image"))
         fit_scaling(self.text_net, self.checked_inputs(split.text, "text"))
 
-    def fit(self, split: Split, trainer: Trainer) -> Self:
+    def fit(self, split: Split, trainer: Trainer | None = None) -> Self:
         """One step of each discriminator, then several of the two generators, on every batch.
 
         Raises:
             UsageError: there is only one class, so that no pair is wrong.
         """
-        self.check(split)
+        trainer = self.begin(split, trainer)
         if split.label is None or len(set(map(bytes, split.label))) < 2:
             raise UsageError("CM-GANs needs labels of at least two classes: it learns from wrong pairs too")
         self.study(split)

@@ -222,9 +222,9 @@ class COTS(Learner):
             net.codes.take(rows, net.reader.pieces)
             key.load_state_dict(net.state_dict())
 
-    def fit(self, split: Split, trainer: Trainer) -> Self:
+    def fit(self, split: Split, trainer: Trainer | None = None) -> Self:
         """Learn from pairs: losses, step, momentum update, queues, in this order."""
-        self.check(split)
+        trainer = self.begin(split, trainer)
         self.study(split)
         optimizer = self.optimizer()
         for epoch in trainer.epochs(self.epochs, keep=(*self.networks.values(), optimizer)):

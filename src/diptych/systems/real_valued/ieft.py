@@ -186,9 +186,9 @@ class IEFT(Learner):
         groups: list[dict[str, Any]] = [{"params": decayed}, {"params": plain, "weight_decay": 0.0}]
         return torch.optim.AdamW(groups, lr=self.lr, betas=(0.9, 0.98), eps=1e-6, weight_decay=0.01)
 
-    def fit(self, split: Split, trainer: Trainer) -> Self:
+    def fit(self, split: Split, trainer: Trainer | None = None) -> Self:
         """Minimise the objective at a `rate` that rises in a tenth of the steps and then falls to 0."""
-        self.check(split)
+        trainer = self.begin(split, trainer)
         self.study(split)
         optimizer = self.optimizer()
         steps = self.epochs * ceil(len(split.pairs) / self.batch_size)
