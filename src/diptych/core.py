@@ -14,11 +14,14 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from diptych.errors import UsageError
+
 __all__ = [
     "CAPABILITIES",
     "DECODING",
     "DIRECTIONS",
     "Capabilities",
+    "Column",
     "Encoder",
     "Floats",
     "Forwards",
@@ -31,9 +34,13 @@ __all__ = [
     "Rows",
     "Run",
     "Scorer",
+    "Searchable",
     "Side",
     "Stage",
+    "checked_k",
+    "encodes",
     "offered",
+    "scores_pairs",
 ]
 
 Floats = NDArray[np.float32]
@@ -51,8 +58,10 @@ class Item:
 
     Args:
         id: Unique among its siblings; for a file, its path.
-        image: A path, a PIL picture, or an array of ready features (d,); None if there is none.
-        text: None if there is none.
+        image: A path, a PIL picture, or an array that an encoder takes for one (features (d,), pixels
+            (3, h, w)); None if there is none.
+        text: Words, or an array that an encoder takes for them (features (d,), numbers of word pieces
+            (length,)); None if there is none.
         meta: Anything else that is known (label, caption source, size in bytes ...).
         terms: Weight and item of each part of a composed query: "like this, not that" is
             ``terms=((1.0, this), (-1.0, that))``. An item with terms has no image or text of its own.
@@ -60,9 +69,43 @@ class Item:
 
     id: str = ""
     image: Any = None
-    text: str | None = None
+    text: Any = None
     meta: Mapping[str, Any] = field(default_factory=dict)
     terms: tuple[tuple[float, Item], ...] = ()
+
+
+class Column(Sequence[Item]):
+    """Items that have one side only, over what holds their contents and may read them when looked at.
+
+    Args:
+        side: Which side.
+        contents: A sequence of n pictures or texts, or an array of n rows of features.
+        ids: Names of the items; none, if empty.
+        take: Gives the contents in some rows (m,) without looking at them; by default one by one.
+    """
+
+    def __init__(
+        self,
+        side: Side,
+        contents: Any,
+        ids: Sequence[str] = (),
+        *,
+        take: Callable[[Rows], Sequence[Any]] | None = None,
+    ) -> None:
+        self.side, self.contents, self.ids = side, contents, ids
+        self.take = take or (lambda rows: [contents[int(row)] for row in rows])
+
+    def __len__(self) -> int:
+        return len(self.contents)
+
+    def __getitem__(self, place: Any) -> Any:
+        if isinstance(place, slice):
+            return [self[row] for row in range(*place.indices(len(self)))]
+        if not -len(self) <= place < len(self):
+            raise IndexError(f"there is no item {place} of {len(self)}")
+        name = self.ids[place] if len(self.ids) else ""
+        value = self.contents[place]
+        return Item(name, image=value) if self.side == "image" else Item(name, text=value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +131,24 @@ class Hits:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What stages map: queries, the gallery they are asked of, and the hits so far (None before a search)."""
+    """What stages map; a stage changes what is its own and hands on the rest.
+
+    Args:
+        queries: q of them.
+        gallery: The entries they are asked of.
+        hits: Those so far; None before a search.
+        notes: One mapping a query of what happened on the way: why it was answered by less than was asked
+            for, what it cost, a transcript; none at all while nobody has noted anything. See `noted`.
+    """
 
     queries: Sequence[Item]
     gallery: Sequence[Item]
     hits: Hits | None = None
+    notes: Sequence[Mapping[str, Any]] = ()
+
+    def __post_init__(self) -> None:
+        if self.notes and len(self.notes) != len(self.queries):
+            raise ValueError(f"{len(self.queries)} queries cannot have {len(self.notes)} notes")
 
     def with_hits(self, hits: Hits) -> Run:
         """The same run with other hits."""
@@ -103,6 +159,17 @@ class Run:
         if len(queries) != len(self.queries):
             raise ValueError(f"{len(self.queries)} queries cannot be replaced by {len(queries)}")
         return replace(self, queries=queries)
+
+    def noted(self, notes: Sequence[Mapping[str, Any]]) -> Run:
+        """The same run with more to say of each query; what was noted under the same name is replaced.
+
+        Args:
+            notes: One mapping a query, empty where there is nothing to say.
+        """
+        if len(notes) != len(self.queries):
+            raise ValueError(f"{len(self.queries)} queries cannot have {len(notes)} notes")
+        before = self.notes or [{}] * len(notes)
+        return replace(self, notes=[{**old, **new} for old, new in zip(before, notes, strict=True)])
 
 
 @runtime_checkable
@@ -164,8 +231,8 @@ class Capabilities(Protocol):
         """
         ...
 
-    def score_pairs(self, images: Sequence[Any], texts: Sequence[str], pairs: Rows) -> Floats:
-        """Scores (p,) of the pairs (p, 2), image row and text row."""
+    def score(self, images: Sequence[Any], texts: Sequence[Any]) -> Floats:
+        """Scores of every pair, (n_images, n_texts), of a `Scorer` that has them for less than one by one."""
         ...
 
     def agree(self, lists: Rows, others: Rows) -> Rows:
@@ -175,9 +242,9 @@ class Capabilities(Protocol):
 
 CAPABILITIES = frozenset(
     {"name", "seed", "fingerprint", "image_size", "batch_size", "rerank_depth", "agree_depth"}
-    | {"prepare_image", "calibrate", "score_pairs", "agree"}
+    | {"prepare_image", "calibrate", "score_pairs", "score", "agree"}
 )
-"""The names of `Capabilities`."""
+"""The names of `Capabilities`, and the method of a `Scorer`, which an encoder may be as well."""
 
 DECODING = frozenset({"prepare_image", "image_size", "batch_size"})
 """Those that whoever reads pictures asks for: the matter of what encodes them first."""
@@ -216,8 +283,8 @@ class Forwards:
 class Scorer(Protocol):
     """Looks at image and text together; cannot be indexed, can re-rank."""
 
-    def score(self, images: Sequence[Any], texts: Sequence[str]) -> Floats:
-        """Score of every pair, (n_images, n_texts) float32."""
+    def score_pairs(self, images: Sequence[Any], texts: Sequence[Any], pairs: Rows) -> Floats:
+        """Scores (p,) float32 of the pairs (p, 2), image row and text row; each picture is read once."""
         ...
 
 
@@ -225,8 +292,8 @@ class Scorer(Protocol):
 class Retriever(Protocol):
     """A system that is a pipeline of its own and builds it over a gallery."""
 
-    def over(self, gallery: Sequence[Item], k: int) -> Stage:
-        """A stage that ranks `gallery` and keeps the k best."""
+    def over(self, gallery: Sequence[Item], k: int, to: Side) -> Stage:
+        """A stage that ranks the side `to` of `gallery` and keeps the k best."""
         ...
 
 
@@ -239,9 +306,28 @@ class LanguageModel(Protocol):
         ...
 
 
+def encodes(system: Any, side: Side) -> bool:
+    """Whether a system gives vectors of a side; an encoder of one side is still an `Encoder`."""
+    return callable(getattr(system, f"encode_{side}", None))
+
+
+def scores_pairs(system: Any) -> bool:
+    """Whether a system is a `Scorer`."""
+    return callable(getattr(system, "score_pairs", None))
+
+
 @runtime_checkable
-class Index(Protocol):
-    """Vectors under row numbers that can be searched."""
+class Searchable(Protocol):
+    """Vectors that can be searched, however they are kept."""
+
+    def search(self, vectors: NDArray[Any], k: int, within: Rows | None = None) -> Hits:
+        """The k best rows of each query (q, d), ties by row; only rows of `within`, if given."""
+        ...
+
+
+@runtime_checkable
+class Index(Searchable, Protocol):
+    """Vectors under row numbers that can be searched and changed."""
 
     def add(self, rows: Rows, vectors: NDArray[Any]) -> None:
         """Store vectors (n, d) under rows (n,); a row already there is replaced."""
@@ -251,24 +337,50 @@ class Index(Protocol):
         """Forget rows (n,); rows that are not there are ignored."""
         ...
 
-    def search(self, vectors: NDArray[Any], k: int, within: Rows | None = None) -> Hits:
-        """The k best rows of each query (q, d), ties by row number; only rows of `within`, if given."""
-        ...
-
     def save(self, path: Path) -> None:
         """Write everything to a file or folder at `path`."""
         ...
 
 
+def checked_k(k: Any) -> int:
+    """A number of hits.
+
+    Raises:
+        UsageError: it is no whole number of at least 1.
+    """
+    if not isinstance(k, int | np.integer) or isinstance(k, bool) or k < 1:
+        raise UsageError(f"k must be at least 1, not {k}; it is the number of hits that are wanted")
+    return int(k)
+
+
 class Stage:
     """A map from run to run; `a >> b` is a followed by b. Subclasses define `__call__`."""
+
+    symmetric: bool = False
+    """Whether a pair has the same score asked from the other side, so that `scores` serve both directions."""
 
     def __call__(self, run: Run) -> Run:
         """The run after this stage."""
         raise TypeError(f"{type(self).__name__} does not define __call__")
 
+    def scores(self, run: Run, before: Any = None) -> Any:
+        """Scores of every query with every entry that rank as the stage does, computed block by block.
+
+        Args:
+            run: Before the stage; hits are not needed.
+            before: The scores of the stages before it; None if there is none, or if they have none.
+
+        Returns:
+            `diptych.metrics.Scores`; None from a stage that can only rank.
+        """
+        return None
+
     def __rshift__(self, other: Callable[[Run], Run]) -> Pipeline:
         return Pipeline(self, other)
+
+    def __repr__(self) -> str:
+        parts = (f"{name}={_shown(part)}" for name, part in vars(self).items() if not name.startswith("_"))
+        return f"{type(self).__name__}({', '.join(parts)})"
 
 
 class Pipeline(Stage):
@@ -285,5 +397,20 @@ class Pipeline(Stage):
             run = stage(run)
         return run
 
+    def scores(self, run: Run, before: Any = None) -> Any:
+        """The last stage's scores on top of those before it; None if one stage has none."""
+        for stage in self.stages:
+            before = stage.scores(run, before) if isinstance(stage, Stage) else None
+            if before is None:
+                return None
+        return before
+
     def __repr__(self) -> str:
-        return " >> ".join(repr(stage) for stage in self.stages)
+        return " >> ".join(_shown(stage) for stage in self.stages)
+
+
+def _shown(part: Any) -> str:
+    """A part of a stage in a few letters: numbers and stages as they are, anything else by its name."""
+    if part is None or isinstance(part, int | float | str | Stage):
+        return repr(part)
+    return str(getattr(part, "__name__", type(part).__name__))

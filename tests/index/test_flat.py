@@ -82,7 +82,7 @@ def test_saved_and_opened_it_answers_alike(tmp_path: Path) -> None:
 def test_wrong_vectors_are_named() -> None:
     with pytest.raises(UsageError, match="an index of 4 dimensions"):
         Flat(4).add(np.array([0]), np.ones((1, 3)))
-    with pytest.raises(UsageError, match="not finite"):
+    with pytest.raises(BadData, match="not finite"):
         Flat(1).add(np.array([0]), np.array([[np.nan]]))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,14 @@ def clustered(images: int, texts: int, dim: int = 64, seed: int = 0) -> tuple[np
     which = rng.integers(0, 40, images), rng.integers(0, 40, texts)
     noise = [0.5 * rng.standard_normal((len(w), dim)) / np.sqrt(1 + np.arange(dim) / 8) for w in which]
     return similarity.unit(centres[which[0]] + noise[0]), similarity.unit(centres[which[1]] + noise[1] + gap)
+
+
+def two_stage(
+    codes: Codes, image: np.ndarray, candidates: int = 0, *, side: str = "text", **how: Any
+) -> TwoStage:
+    """Pictures searched by texts, or by what else is asked."""
+    made = partial(codes.encode, side=side)
+    return TwoStage(codes.encode(image, "image"), image, encode=made, candidates=candidates, **how)
 
 
 def overlap(found: np.ndarray, truth: np.ndarray) -> float:
@@ -89,8 +98,9 @@ def test_codes_are_saved(tmp_path: Path) -> None:
 def test_all_candidates_give_exact_search() -> None:
     image, text = clustered(800, 30)
     codes = Codes.fit(64, image, text)
-    index = TwoStage(codes.encode(image, "image"), image.astype(np.float16))
-    hits = index.search(codes.encode(text, "text"), text, 10, len(image))
+    index = two_stage(codes, image, len(image))
+    index.vectors = image.astype(np.float16)
+    hits = index.search(text, 10)
     scores = text @ image.astype(np.float16).astype(np.float32).T
     assert (hits.rows == np.argsort(-scores, axis=1, kind="stable")[:, :10]).all()
     assert hits.scores == pytest.approx(-np.sort(-scores, axis=1)[:, :10], abs=1e-6)
@@ -101,17 +111,17 @@ def test_all_candidates_give_exact_search() -> None:
 def test_the_promised_recall_holds_for_other_queries(target: float) -> None:
     image, text = clustered(4000, 600)
     codes = Codes.fit(64, image, text[:300])
-    index = TwoStage(codes.encode(image, "image"), image)
-    asked = codes.encode(text, "text")
-    found = calibrate(index, asked[:300], text[:300], recall=target, k=10)
+    index = two_stage(codes, image)
+    found = calibrate(index, text[:300], recall=target, k=10)
     assert found.low >= target
     assert found.candidates < len(image)
-    hits = index.search(asked[300:], text[300:], 10, found.candidates)
+    index = index.asked(candidates=found.candidates)
+    hits = index.search(text[300:], 10)
     truth = exact_rows(image, text[300:], 10)
     recall = overlap(hits.rows, truth)
     assert recall >= target - 0.01
     # What was measured at calibration is what a search of the same queries gives.
-    hits = index.search(asked[:300], text[:300], 10, found.candidates)
+    hits = index.search(text[:300], 10)
     truth = exact_rows(image, text[:300], 10)
     recall = overlap(hits.rows, truth)
     assert recall == pytest.approx(found.measured, abs=1e-9)
@@ -120,32 +130,31 @@ def test_the_promised_recall_holds_for_other_queries(target: float) -> None:
 def test_a_query_of_the_index_does_not_count_itself() -> None:
     image, text = clustered(1000, 50)
     codes = Codes.fit(64, image, text)
-    index = TwoStage(codes.encode(image, "image"), image)
+    index = two_stage(codes, image, side="image")
     own = np.arange(0, 1000, 5)
-    asked = codes.encode(image[own], "image")
-    strict = calibrate(index, asked, image[own], recall=0.9, own=own)
-    lenient = calibrate(index, asked, image[own], recall=0.9)
-    hits = index.search(asked, image[own], 11, strict.candidates)
+    strict = calibrate(index, image[own], recall=0.9, own=own)
+    lenient = calibrate(index, image[own], recall=0.9)
+    hits = index.asked(candidates=strict.candidates).search(image[own], 11)
     truth = exact_rows(image, image[own], 11)
     assert (truth[:, 0] == own).all()
     assert overlap(hits.rows, truth[:, 1:]) == pytest.approx(strict.measured, abs=0.01)
     assert (strict.candidates, -strict.measured) > (lenient.candidates, -lenient.measured)
-    alone = TwoStage(index.codes[:1], image[:1])
-    assert calibrate(alone, asked[:1], image[:1], own=own[:1]).candidates == 1
+    alone = two_stage(codes, image[:1], side="image")
+    assert calibrate(alone, image[:1], own=own[:1]).candidates == 1
 
 
 def test_more_candidates_than_are_scored_at_a_time() -> None:
     image, text = clustered(5000, 4)
     halves = image.astype(np.float16)
     codes = Codes.fit(64, image, text)
-    index = TwoStage(codes.encode(image, "image"), halves)
+    index = two_stage(codes, halves, 3001)
     for line, code in enumerate(codes.encode(text, "text")):
         near = index.nearest(code, 3001)
         assert len(near) == 3001
         assert (np.diff(near) > 0).all()
         scores = halves[near].astype(np.float32) @ text[line].astype(np.float32)
         expected = near[np.argsort(-scores, kind="stable")[:10]]
-        hits = index.search(code, text[line : line + 1], 10, 3001)
+        hits = index.search(text[line : line + 1], 10)
         assert (hits.rows[0] == expected).all()
 
 
@@ -154,8 +163,7 @@ def test_centring_each_modality_needs_fewer_candidates() -> None:
     needed = []
     for texts in (text, None):
         codes = Codes.fit(64, image, texts)
-        index = TwoStage(codes.encode(image, "image"), image)
-        needed.append(calibrate(index, codes.encode(text, "text"), text, recall=0.9).candidates)
+        needed.append(calibrate(two_stage(codes, image), text, recall=0.9).candidates)
     assert needed[0] < 0.9 * needed[1]
 
 
@@ -163,8 +171,22 @@ def test_rows_of_their_own_numbers() -> None:
     image, text = clustered(50, 5)
     codes = Codes.fit(64, image, text)
     rows = np.arange(50) * 10 + 3
-    hits = TwoStage(codes.encode(image, "image"), image, rows).search(codes.encode(text, "text"), text, 3, 50)
+    hits = two_stage(codes, image, 50, rows=rows).search(text, 3)
     assert (hits.rows % 10 == 3).all()
+
+
+@pytest.mark.parametrize("candidates", [10, 100, 1000])
+def test_only_some_rows_are_searched(candidates: int) -> None:
+    image, text = clustered(400, 5)
+    rows = np.arange(400) * 10
+    within = rows[::3]
+    index = two_stage(Codes.fit(64, image, text), image, candidates, rows=rows)
+    hits = index.search(text, 5, within)
+    assert np.isin(hits.rows, within).all()
+    if candidates >= len(within):
+        best = np.argsort(-(text @ image[::3].T), axis=1, kind="stable")[:, :5]
+        assert (hits.rows == within[best]).all()
+    assert (index.search(text, 5, rows[:0]).rows == -1).all()
 
 
 def test_bad_input_gets_a_sentence() -> None:
@@ -178,10 +200,10 @@ def test_bad_input_gets_a_sentence() -> None:
     with pytest.raises(UsageError, match="multiple of 8"):
         Codes.fit(12, image, text)
     codes = Codes.fit(16, image, text)
-    index = TwoStage(codes.encode(image, "image"), image)
+    index = two_stage(codes, image)
     with pytest.raises(UsageError, match="above 0 and at most at 1"):
-        calibrate(index, codes.encode(text, "text"), text, recall=98)
+        calibrate(index, text, recall=98)
     with pytest.raises(UsageError, match="there are none"):
-        calibrate(index, codes.encode(text[:0], "text"), text[:0])
+        calibrate(index, text[:0])
     with pytest.raises(UsageError, match="do not belong together"):
-        TwoStage(codes.encode(image, "image"), image[:3])
+        TwoStage(codes.encode(image, "image"), image[:3], encode=partial(codes.encode, side="text"))

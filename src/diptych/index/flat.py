@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diptych import similarity as similarities
-from diptych.core import Floats, Hits, Rows
+from diptych.core import Floats, Hits, Rows, checked_k
 from diptych.errors import BadData, UsageError
+from diptych.metrics.scores import Embedded
 
 __all__ = ["Flat", "best"]
 
@@ -61,6 +62,15 @@ class Flat:
         self._rows: Rows = np.zeros(0, np.int64)
         self._vectors: Floats = np.zeros((0, dim), np.float32)
 
+    @classmethod
+    def of(cls, vectors: NDArray[Any], similarity: str = "cosine") -> Self:
+        """The index of vectors (n, d) under the rows 0 .. n - 1."""
+        vectors = np.asarray(vectors, np.float32)
+        index = cls(vectors.shape[-1] if vectors.size else 1, similarity)
+        if len(vectors):
+            index.add(np.arange(len(vectors), dtype=np.int64), vectors)
+        return index
+
     def __len__(self) -> int:
         """Number of vectors."""
         return len(self._rows)
@@ -69,7 +79,8 @@ class Flat:
         """Store vectors (n, d) under rows (n,); a row already there is replaced.
 
         Raises:
-            UsageError: shapes that do not fit, or vectors that are not finite.
+            UsageError: shapes that do not fit.
+            BadData: vectors that are not finite.
         """
         rows, vectors = np.asarray(rows, np.int64), np.asarray(vectors, np.float32)
         if vectors.shape[-1] != self.dim or len(rows) != len(vectors):
@@ -77,17 +88,21 @@ class Flat:
                 f"{len(rows)} rows and vectors {vectors.shape} do not fit an index of {self.dim} dimensions"
             )
         if not np.isfinite(vectors).all():
-            raise UsageError("vectors that are not finite cannot be indexed")
-        if self.similarity == "cosine":
-            vectors = similarities.unit(vectors)
+            raise BadData(
+                "some vectors are not finite (NaN or infinite), so they cannot be searched; look for a "
+                "training that diverged or a broken feature file"
+            )
+        vectors = similarities.unit(vectors) if self.similarity == "cosine" else vectors.copy()
         _, last = np.unique(rows[::-1], return_index=True)  # of a row given twice the last counts
-        keep = np.sort(len(rows) - 1 - last)
+        if len(last) < len(rows):
+            keep = np.sort(len(rows) - 1 - last)
+            rows, vectors = rows[keep], vectors[keep]
         self.remove(rows)
         if not len(self._rows):
-            self._rows, self._vectors = rows[keep], vectors[keep]
+            self._rows, self._vectors = rows, vectors
         else:
-            self._rows = np.concatenate([self._rows, rows[keep]])
-            self._vectors = np.concatenate([self._vectors, vectors[keep]])
+            self._rows = np.concatenate([self._rows, rows])
+            self._vectors = np.concatenate([self._vectors, vectors])
 
     def remove(self, rows: Rows) -> None:
         """Forget rows (n,); rows that are not there are ignored."""
@@ -101,8 +116,7 @@ class Flat:
         Raises:
             UsageError: `k` is not positive.
         """
-        if k < 1:
-            raise UsageError(f"k must be at least 1, not {k}")
+        k = checked_k(k)
         rows, gallery = self._rows, self._vectors
         if within is not None:
             chosen = np.isin(rows, within)
@@ -119,6 +133,15 @@ class Flat:
         if not parts:
             return Hits(np.zeros((0, k), np.int64), np.zeros((0, k), np.float32))
         return Hits(np.concatenate([p.rows for p in parts]), np.concatenate([p.scores for p in parts]))
+
+    def compared(self, vectors: NDArray[Any]) -> Embedded:
+        """Scores of queries (q, d) with every vector, in ascending order of rows, computed when needed."""
+        order = np.argsort(self._rows, kind="stable")
+        sorted_already = bool((order[:-1] < order[1:]).all())
+        gallery = self._vectors if sorted_already else self._vectors[order]
+        if self.similarity == "cosine":  # what is kept has unit length
+            return Embedded(similarities.unit(vectors), gallery, "dot")
+        return Embedded(np.asarray(vectors), gallery, self.similarity)
 
     def save(self, path: Path) -> None:
         """Write everything to the file `path` (NumPy's zip format)."""

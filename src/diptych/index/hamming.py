@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diptych import similarity
-from diptych.core import Hits, Rows
+from diptych.core import Hits, Rows, checked_k
 from diptych.errors import BadData, UnknownName, UsageError
 from diptych.index.codes import Packed
 
@@ -112,8 +112,7 @@ class Hamming:
         Raises:
             UsageError: `k` is not positive.
         """
-        if k < 1:
-            raise UsageError(f"k must be at least 1, not {k}")
+        k = checked_k(k)
         queries = np.ascontiguousarray(self.packed(vectors))
         rows, codes = self._rows, self._codes
         if within is not None:

@@ -7,6 +7,8 @@ is calibrated on held-out queries against exact search, not set by hand.
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diptych import similarity
-from diptych.core import Hits, Rows
+from diptych.core import Hits, Rows, checked_k
 from diptych.errors import UsageError
+from diptych.index import half
 from diptych.index.codes import Packed
 from diptych.index.flat import best
 
@@ -25,9 +28,6 @@ _BLOCK = 1 << 22  # scores that are in memory at once
 _SAMPLE = 8192  # distances that the radius is estimated from
 _STEPS = 1000  # counts of candidates that are tried; one per cent apart for a million vectors
 _DEVIATIONS = 3.09  # of a normal variable, above which one in a thousand lies
-# Candidates that are scored at a time: they are copied into the same megabyte again and again. Fresh memory
-# for all costs more than the scores (measured for 11,000 of a million vectors: 9.5 ms against 3.7 ms).
-_CHUNK = 1024
 
 
 @dataclass(frozen=True)
@@ -60,60 +60,87 @@ class Calibration:
 
 
 class TwoStage:
-    """Search over codes, then over vectors.
+    """A `Searchable` over codes, then over vectors.
 
     Args:
         codes: Packed codes (n, bits / 8) of the vectors.
         vectors: (n, d) unit vectors, any float type; may be memory-mapped, as only candidates are read.
         rows: (n,) ascending row numbers; 0 .. n - 1, if None.
+        encode: Packed codes (q, bits / 8) of the queries' vectors (q, d).
+        candidates: How many the first stage passes on; no fewer than the hits that are asked for.
+
+    Raises:
+        UsageError: codes and vectors of different numbers.
     """
 
     similarity = "cosine"
 
-    def __init__(self, codes: Packed, vectors: NDArray[Any], rows: Rows | None = None) -> None:
+    def __init__(
+        self,
+        codes: Packed,
+        vectors: NDArray[Any],
+        rows: Rows | None = None,
+        *,
+        encode: Callable[[NDArray[Any]], Packed],
+        candidates: int = 0,
+    ) -> None:
         if len(codes) != len(vectors):
             raise UsageError(f"{len(codes)} codes and {len(vectors)} vectors do not belong together")
         self.codes, self.vectors = np.ascontiguousarray(codes), vectors
         self.rows: Rows = (
             np.arange(len(codes), dtype=np.int64) if rows is None else np.asarray(rows, np.int64)
         )
+        self.encode, self.candidates = encode, candidates
         self._sample = np.ascontiguousarray(self.codes[:: max(1, len(codes) // _SAMPLE)])
 
     def __len__(self) -> int:
         """Number of vectors."""
         return len(self.codes)
 
-    def search(self, codes: Packed, vectors: NDArray[Any], k: int, candidates: int) -> Hits:
-        """The k best of the `candidates` nearest codes.
+    def asked(self, *, candidates: int, encode: Callable[[NDArray[Any]], Packed] | None = None) -> TwoStage:
+        """The same vectors and codes with other candidates, or for queries of another kind."""
+        changed = copy.copy(self)
+        changed.candidates, changed.encode = candidates, encode or self.encode
+        return changed
+
+    def search(self, vectors: NDArray[Any], k: int, within: Rows | None = None) -> Hits:
+        """The k best of the candidates, ties by row.
 
         Args:
-            codes: (q, bits / 8) of the queries.
             vectors: (q, d) of the queries.
             k: Hits.
-            candidates: How many the first stage passes on; at least k.
+            within: Only these rows; where they are no more than the candidates, all are scored.
 
         Raises:
             UsageError: k is not positive.
         """
-        if k < 1:
-            raise UsageError(f"k must be at least 1, not {k}")
-        queries, codes = similarity.unit(vectors), np.atleast_2d(codes)
+        k, queries = checked_k(k), similarity.unit(vectors)
         hits = Hits(np.full((len(queries), k), -1, np.int64), np.full((len(queries), k), -np.inf, np.float32))
-        count = min(max(candidates, k), len(self))
-        if not len(queries) or not count:
+        places = None if within is None else np.flatnonzero(np.isin(self.rows, within))
+        if not len(queries) or not (len(self) if places is None else len(places)):
             return hits
-        for line, code in enumerate(codes):
-            near = self.nearest(code, count)
+        for line, code in enumerate(self.encode(np.asarray(vectors))):
+            near = self.nearest(code, max(self.candidates, k), places)
             found = self._scored(near, queries[line], min(k, len(near)))
             hits.rows[line, : found.rows.shape[1]] = found.rows[0]
             hits.scores[line, : found.rows.shape[1]] = found.scores[0]
         return hits
 
-    def nearest(self, code: Packed, count: int) -> Rows:
+    def nearest(self, code: Packed, count: int, places: Rows | None = None) -> Rows:
         """Places (count,) of the codes nearest to one (bits / 8,), ascending; ties at the edge by place.
 
         A sample of the distances says how far to look, so that the scan itself keeps no order.
+
+        Args:
+            code: Of the query.
+            count: How many.
+            places: Only these, ascending; all, if None.
         """
+        if places is not None:
+            if count >= len(places):
+                return places
+            distances = _distances(self.codes[places], code)
+            return places[np.sort(np.argsort(distances, kind="stable")[:count])]
         if count >= len(self):
             return np.arange(len(self), dtype=np.int64)
         histogram = np.bincount(_distances(self._sample, code), minlength=8 * len(code) + 1)
@@ -135,25 +162,7 @@ class TwoStage:
         if self.vectors.dtype != np.float16:
             found = np.take(self.vectors, places, axis=0).astype(np.float32)
             return best((found @ query)[None], self.rows[places], k)
-        import faiss
-
-        index = faiss.IndexScalarQuantizer(
-            self.vectors.shape[1], faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT
-        )
-        index.is_trained = True  # half precision needs no training
-        size = min(_CHUNK, len(places)) * index.code_size
-        index.codes.resize(size)
-        room = faiss.rev_swig_ptr(index.codes.data(), size).view(np.float16).reshape(-1, index.d)
-        scores, kept = [], []
-        for start in range(0, len(places), _CHUNK):
-            part = places[start : start + _CHUNK]
-            # "clip" is the mode that copies without a buffer between; no place lies outside.
-            np.take(self.vectors, part, axis=0, out=room[: len(part)], mode="clip")
-            index.ntotal = len(part)
-            score, at = index.search(query[None], min(k, len(part)))
-            scores.append(score[0])
-            kept.append(part[at[0]])
-        return best(np.concatenate(scores)[None], self.rows[np.concatenate(kept)], k)
+        return half.search(query[None], self.vectors, self.rows, k, places)
 
 
 def _within(codes: Packed, code: Packed, radius: int) -> tuple[Rows, NDArray[np.int64]]:
@@ -175,7 +184,6 @@ def _within(codes: Packed, code: Packed, radius: int) -> tuple[Rows, NDArray[np.
 
 def calibrate(
     index: TwoStage,
-    codes: Packed,
     vectors: NDArray[Any],
     *,
     recall: float = 0.98,
@@ -189,8 +197,8 @@ def calibrate(
     that other queries of the same kind, of which there may be no more than of these, reach it, too.
 
     Args:
-        index: What is searched.
-        codes, vectors: (q, bits / 8) and (q, d) of the held-out queries.
+        index: What is searched; its `encode` makes the queries' codes.
+        vectors: (q, d) of the held-out queries.
         recall: Share of the k true best that must be found.
         k: Of how many hits.
         side: What the queries are, for the record.
@@ -210,7 +218,7 @@ def calibrate(
     truth = exact_rows(index.vectors, vectors, k + (own is not None))
     if own is not None:
         truth = _without(truth, own)
-    ranks = _ranks(index.codes, codes, truth)
+    ranks = _ranks(index.codes, index.encode(np.asarray(vectors)), truth)
     grid = np.unique(np.round(np.geomspace(max(k, 1), len(index), _STEPS)).astype(int))
     needed, found, low = len(index), 1.0, 1.0
     for count in grid:

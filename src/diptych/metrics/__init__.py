@@ -21,7 +21,7 @@ from diptych.metrics.hamming import hamming_average_precision, hamming_groups
 from diptych.metrics.precision import Denominator, TieGroups, average_precision, precision_at
 from diptych.metrics.recall import FirstRanks, Ties, first_ranks, first_ranks_both_ways
 from diptych.metrics.relevance import ByLabel, ByPairs, Given, Relevance
-from diptych.metrics.scores import Embedded, Matrix, Ranked, Scores, score_blocks
+from diptych.metrics.scores import Embedded, Matrix, Ranked, Replaced, Scores, score_blocks
 from diptych.metrics.summary import TIE_RULE, Measured, bootstrap, measure, order, pooled, tie_groups
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "Measured",
     "Ranked",
     "Relevance",
+    "Replaced",
     "Scores",
     "TieGroups",
     "Ties",

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from diptych import similarity as similarities
-from diptych.core import Floats, Hits
+from diptych.core import Floats, Hits, Rows
 from diptych.errors import BadData, UsageError
 
-__all__ = ["Embedded", "Matrix", "Ranked", "Scores", "as_scores", "score_blocks"]
+__all__ = ["Embedded", "Matrix", "Ranked", "Replaced", "Scores", "as_scores", "score_blocks"]
+
+
+class Scores(Protocol):
+    """Scores of q queries with n entries, larger is better, -inf for what is not ranked."""
+
+    shape: tuple[int, int]
+    """(q, n)."""
+
+    def block(self, start: int, stop: int, left: int = 0, right: int | None = None) -> NDArray[Any]:
+        """Scores of queries `start` to `stop` with entries `left` to `right`."""
+        ...
 
 
 class Embedded:
@@ -117,12 +128,31 @@ class Ranked:
         return found[:, left:right]
 
 
-Scores = Embedded | Matrix | Ranked
+class Replaced:
+    """Other scores of which each query has some entries' replaced.
+
+    Args:
+        inner: The other scores.
+        rows: (q, m) entries, each at most once a query; -1 for none.
+        scores: (q, m) their new scores.
+    """
+
+    def __init__(self, inner: Scores, rows: Rows, scores: Floats) -> None:
+        self.inner, self.rows, self.scores = inner, rows, scores
+        self.shape = inner.shape
+
+    def block(self, start: int, stop: int, left: int = 0, right: int | None = None) -> Floats:
+        """Scores of queries `start` to `stop` with entries `left` to `right`."""
+        found = np.array(self.inner.block(start, stop, left, right), np.float32)
+        rows = self.rows[start:stop] - left
+        line, at = np.nonzero((rows >= 0) & (rows < found.shape[1]) & (self.rows[start:stop] >= 0))
+        found[line, rows[line, at]] = self.scores[start:stop][line, at]
+        return found
 
 
 def as_scores(scores: Scores | NDArray[Any]) -> Scores:
     """A plain matrix as `Matrix`; anything else as it is."""
-    return scores if isinstance(scores, Embedded | Matrix | Ranked) else Matrix(scores)
+    return Matrix(scores) if isinstance(scores, np.ndarray) else scores
 
 
 def score_blocks(scores: Scores, *, entries: int = 1 << 21) -> Iterator[tuple[int, int, NDArray[Any]]]:

@@ -14,7 +14,7 @@ import functools
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +22,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diptych import catalogue, similarity
-from diptych.core import Hits, Rows
+from diptych.core import Hits, Rows, Side
 from diptych.engine.homes.local.record import Record
 from diptych.engine.homes.local.search_files import SearchFiles
 from diptych.errors import DiptychError, UsageError
 from diptych.files import replacing
+from diptych.index import half
 from diptych.index.codes import Codes, Packed
 from diptych.index.two_stage import TwoStage, calibrate
 
-__all__ = ["DEFAULT_RECALL", "FEWEST", "Coded", "check", "everyday_queries", "make_codes"]
+__all__ = ["DEFAULT_RECALL", "FEWEST", "Asked", "Coded", "check", "everyday_queries", "make_codes"]
 
 DEFAULT_RECALL = 0.98
 RECALLS = (0.9, 0.95, 0.98, 0.99, 0.995)
@@ -93,10 +94,13 @@ def make_codes(
     codes = (
         Codes.fit(by, vectors[teach], learn, seed=seed) if isinstance(by, int) else Hashed(by, fingerprint)
     )
-    index = TwoStage(codes.encode(vectors, "image"), vectors, rows)
+    encodes: dict[str, Any] = {side: functools.partial(codes.encode, side=side) for side in ("image", "text")}
+    index = TwoStage(codes.encode(vectors, "image"), vectors, rows, encode=encodes["image"])
     queries = {"text": (np.asarray(held, np.float32), None), "image": (vectors[places], places)}
     calibrations = [
-        calibrate(index, codes.encode(asked, side), asked, recall=recall, side=side, own=own).as_dict()
+        calibrate(
+            index.asked(encode=encodes[side], candidates=0), asked, recall=recall, side=side, own=own
+        ).as_dict()
         for side, (asked, own) in queries.items()
         for recall in RECALLS
         if len(asked) >= FEWEST
@@ -235,25 +239,23 @@ class Coded:
         needed: int = chosen["candidates"]
         return math.ceil(needed * max(grown, 1.0) * more)
 
-    def search(self, vectors: NDArray[Any], sides: Sequence[str], k: int, candidates: Sequence[int]) -> Hits:
-        """The k best of each query.
+    def asked(self, sides: Sequence[Side], recall: float, k: int) -> Asked | None:
+        """What searches for queries of these sides; None if only exact search promises the recall.
 
         Args:
-            vectors: (q, d).
             sides: What each query is.
-            k: Hits.
-            candidates: Of each query, from `candidates`.
+            recall: Share of the ten best that must be found.
+            k: Hits wanted.
         """
-        import faiss
-
-        assert self._codes is not None
-        faiss.omp_set_num_threads(1)  # two on a busy machine turned 3 ms into 264 ms
-        index = self._index()
-        found = [
-            index.search(self._codes.encode(vector[None], side), vector[None], k, count)
-            for vector, side, count in zip(np.asarray(vectors), sides, candidates, strict=True)
-        ]
-        return Hits(np.concatenate([hit.rows for hit in found]), np.concatenate([h.scores for h in found]))
+        codes = self._codes
+        parts: dict[Side, TwoStage] = {}
+        for side in dict.fromkeys(sides):
+            count = self.candidates(side, recall, k)
+            if codes is None or count is None:
+                return None
+            encode = functools.partial(codes.encode, side=side)
+            parts[side] = self._index().asked(encode=encode, candidates=count)
+        return Asked(parts, list(sides))
 
     @functools.cached_property
     def _codes(self) -> Codes | Hashed | None:
@@ -271,8 +273,10 @@ class Coded:
     def _index(self) -> TwoStage:
         generation = self._record.state.generation
         if self._now is None or self._now[0] != generation:
+            assert self._codes is not None
             rows, vectors = self._files.stored()
-            self._now = generation, TwoStage(self._packed(rows, vectors), vectors, rows)
+            encode = functools.partial(self._codes.encode, side="image")
+            self._now = generation, TwoStage(self._packed(rows, vectors), vectors, rows, encode=encode)
         return self._now[1]
 
     def _packed(self, rows: Rows, vectors: NDArray[Any]) -> Packed:
@@ -292,6 +296,29 @@ class Coded:
         del codes  # lets go of the mapping before the file is replaced
         _keep(path, packed, rows, stamp)
         return packed
+
+
+class Asked:
+    """A `Searchable` for one batch of queries, each searched as its own side was calibrated.
+
+    Args:
+        parts: What searches for queries of a side.
+        sides: (q) sides of the queries.
+    """
+
+    def __init__(self, parts: Mapping[Side, TwoStage], sides: Sequence[Side]) -> None:
+        self.parts, self.sides = parts, sides
+
+    def search(self, vectors: NDArray[Any], k: int, within: Rows | None = None) -> Hits:
+        """The k best rows of each query (q, d), in the order of `sides`; only rows of `within`, if given."""
+        vectors = np.asarray(vectors)
+        hits = Hits(np.full((len(vectors), k), -1, np.int64), np.full((len(vectors), k), -np.inf, np.float32))
+        with half.one_thread():
+            for side, part in self.parts.items():
+                lines = np.flatnonzero([one == side for one in self.sides])
+                found = part.search(vectors[lines], k, within)
+                hits.rows[lines], hits.scores[lines] = found.rows, found.scores
+        return hits
 
 
 def _cache(folder: Path) -> Path:
