@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from diptych.engine.collection import Collection as Collection
     from diptych.engine.collection import open_collection as open
     from diptych.errors import DiptychError as DiptychError
-    from diptych.pipeline import over as over
+    from diptych.pipeline.over import over as over
 
 # Public name -> module that holds it; resolved on first use, so that `import diptych` stays light.
 _PUBLIC = {

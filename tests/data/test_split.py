@@ -126,7 +126,7 @@ def test_items_are_made_when_looked_at() -> None:
     assert split.items("image")[2].image == "c.jpg"
     assert len(split.items("text")) == 6
     features = Split(np.zeros((1, 2)), np.ones((1, 2)), None, paired_in_order(1))
-    assert features.items("text")[0].meta["features"].tolist() == [1, 1]
+    assert features.items("text")[0].text.tolist() == [1, 1]
 
 
 def test_absent_has_a_length_and_says_why() -> None:

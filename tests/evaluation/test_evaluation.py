@@ -44,7 +44,7 @@ VECTORS = np.random.default_rng(1).standard_normal((30, 12)).astype(np.float32)
 class Piped:
     """A retriever; a text is the number of its vector."""
 
-    def over(self, gallery: Any, k: int) -> Stage:
+    def over(self, gallery: Any, k: int, to: Any) -> Stage:
         return _Ranks(gallery, k)
 
 

@@ -28,8 +28,8 @@ class Words:
 class Longest:
     """Scores a pair by the picture's length; ignores the text."""
 
-    def score(self, images: Sequence[Any], texts: Sequence[str]) -> np.ndarray:
-        return np.array([[len(image)] * len(texts) for image in images], np.float32)
+    def score_pairs(self, images: Sequence[Any], texts: Sequence[str], pairs: Any) -> np.ndarray:
+        return np.array([len(images[image]) for image, _ in pairs], np.float32)
 
 
 GALLERY = [Item(str(row), image=image) for row, image in enumerate(["a", "b", "cc", "aab", "abc"])]
@@ -93,8 +93,10 @@ def test_not_this_pushes_it_down() -> None:
     assert rows(run)[0].index(1) < rows(run)[1].index(1)
 
 
-def test_rerank_keeps_only_the_depth_and_reorders_it() -> None:
-    assert rows((over(Words(), GALLERY, 4) >> Rerank(Longest(), 3))(asked("a"))) == [[3, 4, 0]]
+def test_rerank_orders_the_first_anew_and_leaves_the_others_behind() -> None:
+    assert rows(over(Words(), GALLERY, 5)(asked("a"))) == [[0, 3, 4, 1, 2]]
+    assert rows((over(Words(), GALLERY, 5) >> Rerank(Longest(), 3))(asked("a"))) == [[3, 4, 0, 1, 2]]
+    assert rows((over(Words(), GALLERY, 5) >> Rerank(Longest(), 3, k=2))(asked("a"))) == [[3, 4]]
 
 
 def test_exhaustive_equals_rerank_of_everything() -> None:
@@ -129,7 +131,7 @@ def test_rewrite_must_keep_the_number_of_queries() -> None:
 
 def test_fuse_is_reciprocal_rank_fusion() -> None:
     first, second = over(Words(), GALLERY, 2), Exhaustive(Longest(), 2)
-    run = Fuse({first: 1.0, second: 1.0}, 3)(asked("a"))
+    run = Fuse([first, (second, 1.0)], 3)(asked("a"))
     assert rows(run) == [[3, 0, 4]]  # 3 is second and first; 0 first only; 4 second only
     np.testing.assert_allclose(run.hits.scores[0], [1 / 62 + 1 / 61, 1 / 61, 1 / 62], rtol=1e-6)
 
@@ -174,11 +176,8 @@ class TwoStage:
     def encode_text(self, texts: Any) -> Any:
         return np.array([[float(text)] for text in texts], np.float32)
 
-    def score(self, images: Any, texts: Any) -> Any:
-        return np.asarray([[image[1] * float(text) for text in texts] for image in images], np.float32)
-
     def score_pairs(self, images: Any, texts: Any, pairs: Any) -> Any:
-        return np.array([self.score([images[i]], [texts[t]])[0, 0] for i, t in pairs], np.float32)
+        return np.array([images[i][1] * float(texts[t]) for i, t in pairs], np.float32)
 
 
 def test_a_system_in_two_stages_ranks_its_first_hits_anew() -> None:

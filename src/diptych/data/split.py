@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from diptych.core import Floats, Item, Rows, Side
+from diptych.core import Column, Floats, Rows, Side
 from diptych.data.contents import contents_sha256
 from diptych.data.pictures import Absent, Pictures
 from diptych.errors import BadData, UsageError
@@ -169,30 +169,10 @@ class Split:
             raise UsageError(f"{len(self.image)} images cannot be cut into {count} folds")
         return [self.take(rows) for rows in np.array_split(np.arange(len(self.image)), count)]
 
-    def items(self, side: Side) -> Sequence[Item]:
+    def items(self, side: Side) -> Column:
         """That side as items; a picture is decoded when its item is looked at."""
-        return _Items(self, side)
-
-
-class _Items(Sequence[Item]):
-    """One side of a split as items, made when looked at."""
-
-    def __init__(self, split: Split, side: Side) -> None:
-        self.split, self.side = split, side
-
-    def __len__(self) -> int:
-        return len(getattr(self.split, self.side))
-
-    def __getitem__(self, row: Any) -> Any:
-        if isinstance(row, slice):
-            return [self[one] for one in range(*row.indices(len(self)))]
-        value = getattr(self.split, self.side)[row]
-        ids = getattr(self.split, f"{self.side}_id")
-        if isinstance(value, str) and self.side == "text":
-            return Item(id=ids[row], text=value)
-        if self.side == "image":
-            return Item(id=ids[row], image=value)
-        return Item(id=ids[row], meta={"features": value})
+        values, ids = getattr(self, side), getattr(self, f"{side}_id")
+        return Column(side, values, ids, take=lambda rows: _rows(values, rows))
 
 
 def captioned(

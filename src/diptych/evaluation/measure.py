@@ -410,7 +410,7 @@ def _agreeing(system: Any, first: Mapping[str, metrics.Scores]) -> dict[str, met
 def _retrieved(system: Retriever, direction: str, query: Split, gallery: Split) -> metrics.Scores:
     asked, entries = _SIDES[direction]
     items, found = gallery.items(entries), query.items(asked)
-    hits = system.over(items, len(items))(Run(found, items)).hits
+    hits = system.over(items, len(items), entries)(Run(found, items)).hits
     if hits is None:
         raise UsageError(f"the pipeline of {type(system).__name__} ended without hits")
     return metrics.Ranked(hits, len(items))

@@ -1,145 +1,31 @@
-"""The stages of a search and how a system becomes one. What is measured here is what is served.
-
-A stage maps a `Run` to a `Run`; `a >> b` joins them. As sentences: a hybrid is
-``over(dcmh, gallery, 100) >> Rerank(vilt)``; rewriting is ``Rewrite(ask) >> search``. `to` names the side of
-the gallery that is searched: "image" (text query, image results: TqI) or "text" (IqT).
-"""
+"""The stages of a search; each maps a `Run` to a `Run`, and `a >> b` joins them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from diptych import similarity
-from diptych.core import Encoder, Floats, Hits, Index, Item, Retriever, Rows, Run, Scorer, Side, Stage
+from diptych.core import Encoder, Floats, Item, Rows, Run, Scorer, Searchable, Side, Stage
 from diptych.errors import UsageError
+from diptych.index.flat import best
+from diptych.metrics.scores import Matrix, Scores
+from diptych.pipeline.encode import contents, encode
+from diptych.pipeline.rankings import hits_of, score_matrix, stacked
 
-__all__ = [
-    "Exhaustive",
-    "Fuse",
-    "PairScores",
-    "Repeat",
-    "Rerank",
-    "Rewrite",
-    "Search",
-    "Select",
-    "encode",
-    "over",
-]
+__all__ = ["Compares", "Exhaustive", "Fuse", "PairScores", "Repeat", "Rewrite", "Search", "Select"]
 
 
 @runtime_checkable
-class Indexed(Protocol):
-    """A gallery that has an index of its own, such as a collection."""
+class Compares(Protocol):
+    """An index that knows all its vectors at once, so that metrics can go over all scores block by block."""
 
-    def search_index(self, to: Side) -> Index:
-        """The index of that side."""
+    def compared(self, vectors: NDArray[Any]) -> Scores:
+        """Scores of queries (q, d) with every vector, in ascending order of rows."""
         ...
-
-
-def encode(encoder: Any, items: Sequence[Item], *, side: Side | None = None) -> Floats:
-    """Vectors (n, d) of items.
-
-    Args:
-        encoder: An `Encoder`, of one side if the items need no more.
-        items: Each a picture, a text, both (the sum of the two unit vectors) or a weighted sum of terms.
-        side: Take only this side of every item; None takes whatever each has.
-
-    Raises:
-        UsageError: an item has nothing on that side, or the encoder does not encode it.
-    """
-    weights: list[float] = []
-    owners: list[int] = []
-    content: list[tuple[Side, Any]] = []
-
-    def gather(item: Item, owner: int, weight: float) -> None:
-        before = len(content)
-        for term_weight, term in item.terms:
-            gather(term, owner, weight * term_weight)
-        for kind in ("image", "text"):
-            value = getattr(item, kind)
-            if value is not None and side in (None, kind):
-                content.append((kind, value))
-                owners.append(owner)
-                weights.append(weight)
-        if len(content) == before:
-            raise UsageError(f"item {item.id!r} has no {side or 'image, text or terms'} to encode")
-
-    for owner, item in enumerate(items):
-        gather(item, owner, 1.0)
-
-    parts: Floats | None = None
-    for kind in ("image", "text"):
-        at = [row for row, (found, _) in enumerate(content) if found == kind]
-        if not at:
-            continue
-        method = getattr(encoder, f"encode_{kind}", None)
-        if method is None:
-            raise UsageError(f"{type(encoder).__name__} does not encode {kind}s")
-        vectors = np.asarray(method([content[row][1] for row in at]), dtype=np.float32)
-        if parts is None:
-            parts = np.zeros((len(content), *vectors.shape[1:]), dtype=np.float32)
-        parts[at] = vectors
-    if parts is None:
-        return np.zeros((0, 0), dtype=np.float32)
-    if len(content) == len(items) and all(weight == 1 for weight in weights):
-        return parts
-    return _weighted_sums(encoder.similarity, parts, np.asarray(weights, np.float32), owners, len(items))
-
-
-def _weighted_sums(kind: str, parts: Floats, weights: Floats, owners: Sequence[int], n: int) -> Floats:
-    if parts.ndim != 2:
-        raise UsageError("queries of several parts need one vector a part; this system gives one a token")
-    if kind == "cosine":
-        parts = similarity.unit(parts)
-    sums = np.zeros((n, parts.shape[1]), dtype=np.float32)
-    np.add.at(sums, np.asarray(owners), parts * weights[:, None])
-    if kind == "cosine":
-        return similarity.unit(sums)
-    return np.where(sums > 0, np.float32(1), np.float32(-1)) if kind == "hamming" else sums
-
-
-def over(system: Any, gallery: Sequence[Item], k: int, *, to: Side = "image") -> Stage:
-    """The stage that ranks a gallery with a system; the only dispatch on what a system is.
-
-    Args:
-        system: An `Encoder` (searched through an index), a `Scorer` (every pair is scored) or a `Retriever`
-            (brings its own stage).
-        gallery: Entries to rank; one with a method `search_index(to)`, such as a
-            collection, is searched through that.
-        k: Hits to keep for each query.
-        to: The side of the gallery that is searched.
-
-    Raises:
-        UsageError: `k` is not positive, or the system is none of the three.
-    """
-    if k < 1:
-        raise UsageError(f"k must be at least 1, not {k}")
-    if isinstance(system, Retriever):
-        return system.over(gallery, k)
-    if hasattr(system, "encode_image") or hasattr(system, "encode_text"):
-        if isinstance(gallery, Indexed):
-            return _searched(system, gallery.search_index(to), k, to)
-        from diptych.index.flat import Flat
-
-        vectors = encode(system, gallery, side=to)
-        index = Flat(vectors.shape[-1] if len(gallery) else 1, similarity=system.similarity)
-        if len(gallery):
-            index.add(np.arange(len(gallery), dtype=np.int64), vectors)
-        return _searched(system, index, k, to)
-    if isinstance(system, Scorer):
-        return Exhaustive(system, k, to=to)
-    raise UsageError(f"{type(system).__name__} is no encoder, scorer or retriever, so it cannot search")
-
-
-def _searched(system: Any, index: Index, k: int, to: Side) -> Stage:
-    """A search, and the re-ranking of its first hits that a system in two stages brings."""
-    depth = int(getattr(system, "rerank_depth", 0))
-    if not depth or not isinstance(system, Scorer):
-        return Search(system, index, k)
-    return Search(system, index, max(k, depth)) >> RerankFirst(system, depth, k, to=to)
 
 
 class Search(Stage):
@@ -152,90 +38,77 @@ class Search(Stage):
         within: Only these rows (n,), for example those that passed a filter.
     """
 
-    def __init__(self, encoder: Any, index: Index, k: int, *, within: Rows | None = None) -> None:
+    def __init__(self, encoder: Any, index: Searchable, k: int, *, within: Rows | None = None) -> None:
         self.encoder, self.index, self.k, self.within = encoder, index, k, within
+
+    @property
+    def symmetric(self) -> bool:  # type: ignore[override]  # what every other stage knows beforehand
+        """All similarities but late interaction are the same asked from the other side."""
+        return str(self.encoder.similarity) != "maxsim"
 
     def __call__(self, run: Run) -> Run:
         """The run with the index's hits."""
-        return run.with_hits(self.rank(self.encode(run.queries)))
+        return run.with_hits(self.index.search(encode(self.encoder, run.queries), self.k, self.within))
 
-    def encode(self, queries: Sequence[Item]) -> Floats:
-        """The first half: vectors (q, d) of the queries."""
-        return encode(self.encoder, queries)
-
-    def rank(self, vectors: Floats) -> Hits:
-        """The second half: the index's hits for vectors (q, d)."""
-        return self.index.search(vectors, self.k, self.within)
-
-
-class PairScores:
-    """An encoder as a `Scorer`: every pair's similarity."""
-
-    def __init__(self, encoder: Encoder) -> None:
-        self.encoder = encoder
-
-    def score(self, images: Sequence[Any], texts: Sequence[str]) -> Floats:
-        """Similarity of every pair, (n_images, n_texts)."""
-        compare = similarity.named(self.encoder.similarity)
-        return compare(self.encoder.encode_image(images), self.encoder.encode_text(texts))
+    def scores(self, run: Run, before: Scores | None = None) -> Scores | None:
+        """Similarities, of an index that compares with everything."""
+        if self.within is not None or not isinstance(self.index, Compares):
+            return None
+        return self.index.compared(encode(self.encoder, run.queries))
 
 
 class Exhaustive(Stage):
-    """Score every query with every gallery entry."""
+    """Score every query with every gallery entry.
+
+    Args:
+        scorer: Looks at query and entry together.
+        k: Hits to keep for each query.
+        to: The side of the gallery.
+    """
+
+    symmetric = True
 
     def __init__(self, scorer: Scorer, k: int, *, to: Side = "image") -> None:
         self.scorer, self.k, self.to = scorer, k, to
 
     def __call__(self, run: Run) -> Run:
         """The run with the k best entries of each query."""
-        entries = np.arange(len(run.gallery))
-        return run.with_hits(
-            _stack(
-                [_best(self.scorer, query, run.gallery, entries, self.to) for query in run.queries], self.k
-            )
-        )
+        return run.with_hits(best(self.scores(run).values, np.arange(len(run.gallery)), self.k))
+
+    def scores(self, run: Run, before: Scores | None = None) -> Matrix:
+        """Scores of all pairs.
+
+        Raises:
+            UsageError: there are too many pairs, or an item has nothing to score.
+            BadData: scores that are NaN.
+        """
+        other: Side = "text" if self.to == "image" else "image"
+        entries, asked = contents(run.gallery, self.to), contents(run.queries, other)
+        if self.to == "image":
+            return Matrix(score_matrix(self.scorer, entries, asked).T)
+        return Matrix(score_matrix(self.scorer, asked, entries))
 
 
-class Rerank(Stage):
-    """Score the first `depth` hits anew and keep those, in the new order."""
-
-    def __init__(self, scorer: Scorer, depth: int, *, to: Side = "image") -> None:
-        self.scorer, self.depth, self.to = scorer, depth, to
-
-    def __call__(self, run: Run) -> Run:
-        """The run with the re-ranked hits."""
-        ranked = []
-        for query, rows in zip(run.queries, _hits(run).rows[:, : self.depth], strict=True):
-            ranked.append(_best(self.scorer, query, run.gallery, rows[rows >= 0], self.to))
-        return run.with_hits(_stack(ranked, self.depth))
-
-
-class RerankFirst(Stage):
-    """Score the first `depth` hits anew and leave the others, in their order, behind them.
+class PairScores:
+    """An encoder as a `Scorer`.
 
     Args:
-        scorer: Looks at query and hit together.
-        depth: Hits that are scored anew.
-        k: Hits to keep.
-        to: The side of the gallery.
+        encoder: Of both sides.
     """
 
-    def __init__(self, scorer: Scorer, depth: int, k: int, *, to: Side = "image") -> None:
-        self.first, self.k = Rerank(scorer, depth, to=to), k
+    def __init__(self, encoder: Encoder) -> None:
+        self.encoder = encoder
 
-    def __call__(self, run: Run) -> Run:
-        """The run with the new order; the scores of the others are lowered below those of the first."""
-        before, new = _hits(run), _hits(self.first(run))
-        ranked = []
-        for rows, scores, top, better in zip(before.rows, before.scores, new.rows, new.scores, strict=True):
-            real = top >= 0
-            rest = (rows >= 0) & ~np.isin(rows, top[real])
-            worst = better[real].min() if real.any() else np.float32(0)
-            behind = (
-                scores[rest] - (scores[rest].max(initial=-np.inf) - worst) - 1 if rest.any() else scores[:0]
-            )
-            ranked.append((np.concatenate([top[real], rows[rest]]), np.concatenate([better[real], behind])))
-        return run.with_hits(_stack(ranked, self.k))
+    def score(self, images: Sequence[Any], texts: Sequence[Any]) -> Floats:
+        """Similarity of every pair, (n_images, n_texts)."""
+        compare = similarity.named(self.encoder.similarity)
+        return compare(self.encoder.encode_image(images), self.encoder.encode_text(texts))
+
+    def score_pairs(self, images: Sequence[Any], texts: Sequence[Any], pairs: Rows) -> Floats:
+        """Similarities (p,) of the pairs (p, 2), image row and text row."""
+        compare = similarity.named(self.encoder.similarity)
+        image, text = self.encoder.encode_image(images), self.encoder.encode_text(texts)
+        return np.array([compare(image[i : i + 1], text[t : t + 1])[0, 0] for i, t in pairs], np.float32)
 
 
 class Select(Stage):
@@ -251,13 +124,13 @@ class Select(Stage):
 
     def __call__(self, run: Run) -> Run:
         """The run with the chosen hits, which keep their scores."""
-        hits = _hits(run).top(self.depth)
+        hits = hits_of(run).top(self.depth)
         chosen = []
         for query, rows, scores in zip(run.queries, hits.rows, hits.scores, strict=True):
             real = rows >= 0
             order = list(self.choose(query, [run.gallery[row] for row in rows[real]]))
             chosen.append((rows[real][order], scores[real][order]))
-        return run.with_hits(_stack(chosen, self.depth))
+        return run.with_hits(stacked(chosen, self.depth))
 
 
 class Rewrite(Stage):
@@ -288,52 +161,41 @@ class Fuse(Stage):
     """Reciprocal rank fusion of several stages (Cormack, Clarke, Buettcher, SIGIR 2009, eq. 1).
 
     Args:
-        stages: Each stage with its weight.
+        stages: Stages, or pairs of a stage and its weight; a stage alone has weight 1.
         k: Hits to keep.
         smoothing: Added to every rank; 60 in the paper.
+
+    Raises:
+        UsageError: something else is given as a stage.
     """
 
-    def __init__(self, stages: Mapping[Callable[[Run], Run], float], k: int, *, smoothing: int = 60) -> None:
-        self.stages, self.k, self.smoothing = stages, k, smoothing
+    def __init__(
+        self,
+        stages: Sequence[Callable[[Run], Run] | tuple[Callable[[Run], Run], float]],
+        k: int,
+        *,
+        smoothing: int = 60,
+    ) -> None:
+        self.k, self.smoothing = k, smoothing
+        self.stages: list[tuple[Callable[[Run], Run], float]] = []
+        for one in stages:
+            stage, weight = one if isinstance(one, tuple) else (one, 1.0)
+            if not callable(stage) or not isinstance(weight, int | float):
+                raise UsageError(f"Fuse takes stages, or pairs (stage, weight), not {one!r}")
+            self.stages.append((stage, float(weight)))
 
     def __call__(self, run: Run) -> Run:
         """The run with the fused hits; a score is the sum of weight / (smoothing + rank)."""
         totals: list[dict[int, float]] = [{} for _ in run.queries]
-        for stage, weight in self.stages.items():
-            for total, rows in zip(totals, _hits(stage(run)).rows, strict=True):
+        noted = run
+        for stage, weight in self.stages:
+            done = stage(run)
+            noted = noted.noted(done.notes) if done.notes else noted
+            for total, rows in zip(totals, hits_of(done).rows, strict=True):
                 for rank, row in enumerate(rows[rows >= 0].tolist(), start=1):
                     total[row] = total.get(row, 0.0) + weight / (self.smoothing + rank)
         fused = []
         for total in totals:
             rows = np.array(sorted(total, key=lambda row: (-total[row], row)), dtype=np.int64)
             fused.append((rows, np.array([total[row] for row in rows.tolist()], dtype=np.float32)))
-        return run.with_hits(_stack(fused, self.k))
-
-
-def _hits(run: Run) -> Hits:
-    if run.hits is None:
-        raise UsageError("this stage works on hits, but nothing was searched before it")
-    return run.hits
-
-
-def _best(scorer: Scorer, query: Item, gallery: Sequence[Item], rows: Rows, to: Side) -> tuple[Rows, Floats]:
-    """The rows in the order of their scores with one query, ties by row."""
-    asked = query.text if to == "image" else query.image
-    if asked is None:
-        raise UsageError(f"query {query.id!r} has no {'text' if to == 'image' else 'image'} to score with")
-    entries = [getattr(gallery[row], to) for row in rows]
-    scores = scorer.score(entries, [asked])[:, 0] if to == "image" else scorer.score([asked], entries)[0]
-    order = np.lexsort((rows, -scores))
-    return np.asarray(rows[order], np.int64), np.asarray(scores[order], np.float32)
-
-
-def _stack(ranked: Sequence[tuple[Rows, Floats]], k: int) -> Hits:
-    """Rankings of any length as one (q, k) array, filled with -1 and -inf."""
-    width = min(k, max((len(rows) for rows, _ in ranked), default=0))
-    hits = Hits(
-        np.full((len(ranked), width), -1, np.int64), np.full((len(ranked), width), -np.inf, np.float32)
-    )
-    for at, (rows, scores) in enumerate(ranked):
-        hits.rows[at, : len(rows[:width])] = rows[:width]
-        hits.scores[at, : len(rows[:width])] = scores[:width]
-    return hits
+        return noted.with_hits(stacked(fused, self.k))

@@ -1,0 +1,72 @@
+"""How a system becomes a stage: the one place that asks what a system is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol, runtime_checkable
+
+from diptych.core import Item, Searchable, Side, Stage, checked_k, encodes, offered, scores_pairs
+from diptych.errors import UsageError
+from diptych.index.flat import Flat
+from diptych.pipeline.encode import encode
+from diptych.pipeline.rerank import Agree, Rerank
+from diptych.pipeline.stages import Exhaustive, Search
+
+__all__ = ["Indexed", "over"]
+
+
+@runtime_checkable
+class Indexed(Protocol):
+    """A gallery of one side that keeps vectors of its entries, such as a collection's."""
+
+    side: Side
+
+    def searchable(self, encoder: Any) -> Searchable | None:
+        """What searches the vectors that an encoder made of the entries, by position; None if it has none."""
+        ...
+
+
+def over(system: Any, gallery: Sequence[Item], k: int, *, to: Side = "image") -> Stage:
+    """The stage that ranks a gallery with a system; the only dispatch on what a system is.
+
+    Args:
+        system: An `Encoder` (searched through an index, its first hits ranked anew if it brings a second
+            stage), a `Scorer` (every pair is scored), a `Retriever` (brings its own stage), or a ready stage.
+        gallery: Entries to rank; an `Indexed` one is searched through the vectors that it keeps.
+        k: Hits to keep for each query.
+        to: The side of the gallery that is searched: "image" (text queries find images, TqI) or "text" (IqT).
+
+    Raises:
+        UsageError: `k` is not positive, the gallery is of the other side, or the system is nothing of these.
+    """
+    k = checked_k(k)
+    if isinstance(system, Stage):
+        return system
+    if callable(getattr(system, "over", None)):
+        stage: Stage = system.over(gallery, k, to)
+        return stage
+    if isinstance(gallery, Indexed) and gallery.side != to:
+        raise UsageError(f"this is a gallery of {gallery.side}s, so it cannot be searched for {to}s")
+    # No more hits than entries: the number may come from somebody who wants everything.
+    k = min(k, max(len(gallery), 1))
+    if encodes(system, "image") or encodes(system, "text"):
+        return _searched(system, gallery, k, to)
+    if scores_pairs(system):
+        return Exhaustive(system, k, to=to)
+    raise UsageError(f"{type(system).__name__} is no encoder, scorer or retriever, so it cannot search")
+
+
+def _searched(system: Any, gallery: Sequence[Item], k: int, to: Side) -> Stage:
+    """A search, and what a system in two stages does with its first hits."""
+    index = gallery.searchable(system) if isinstance(gallery, Indexed) else None
+    if index is None:
+        index = Flat.of(encode(system, gallery, side=to), system.similarity)
+    reranked = int(offered(system, "rerank_depth", 0)) if scores_pairs(system) else 0
+    agreed = int(offered(system, "agree_depth", 0))
+    search = Search(system, index, min(max(k, reranked, agreed), max(len(gallery), 1)))
+    stage: Stage = search
+    if reranked:
+        stage = stage >> Rerank(system, reranked, k=k, to=to)
+    if agreed:
+        stage = stage >> Agree(system, search, agreed, k=k)
+    return stage
