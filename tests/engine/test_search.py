@@ -16,6 +16,7 @@ from diptych import similarity
 from diptych.core import Item, Run
 from diptych.engine import calibration as words
 from diptych.engine.collection import Collection, open
+from diptych.engine.search import decoded
 from diptych.errors import ImageError, MissingExtra, UsageError
 from diptych.pipeline import over
 from diptych.testing import Colours
@@ -38,7 +39,7 @@ def filled(collection: Collection, paint: Paint) -> Collection:
 
 def test_search_equals_brute_force(filled: Collection, photos: Path, encoder: Colours) -> None:
     paths = sorted(photos.glob("*.png"))
-    stored = similarity.unit(encoder.encode_image([filled._decoded(Item(image=p)).image for p in paths]))
+    stored = similarity.unit(encoder.encode_image([decoded(Item(image=p), encoder).image for p in paths]))
     for query in ("red", "green blue", "blue blue red"):
         scores = similarity.dot(similarity.unit(encoder.encode_text([query])), stored.astype(np.float16))[0]
         order = np.argsort(-scores, kind="stable")[:7]

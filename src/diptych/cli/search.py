@@ -132,14 +132,16 @@ def _print_table(results: Results, to: str) -> None:
     table.add_column(justify="right", no_wrap=True)
     table.add_column(overflow="fold")
     for r in results:
-        style = {"strong": "bold green", "good": "green", "fair": "yellow", "weak": "dim"}[r.word]
+        style = {"strong": "bold green", "good": "green", "fair": "yellow", "weak": "dim"}.get(
+            r.word or "", ""
+        )
         where = _shown(r.path)
         first = Text(r.text or "") if to == "text" else Text(where)
         if to == "text":
             first.append(f"  {where}", style="dim")
         elif r.text:
             first.append("  " + r.text.splitlines()[0], style="dim")
-        table.add_row(str(r.rank), Text(r.word, style=style), f"{r.score:.3f}", first)
+        table.add_row(str(r.rank), Text(r.word or "", style=style), f"{r.score:.3f}", first)
     # A pipe has no width; cutting lines there would break names.
     width = None if sys.stdout.isatty() else 10_000
     Console(width=width, highlight=False, soft_wrap=not sys.stdout.isatty()).print(table)
@@ -174,7 +176,7 @@ def _sheet(question: str, results: Results, images: list[Path], target: Path | N
 
     if target is None:
         target = Path(tempfile.mkdtemp(prefix="diptych-")) / "found.html"
-    cells = [Cell(r.rank, r.score, r.word, r.path, r.text, r.side == "image") for r in results]
+    cells = [Cell(r.rank, r.score, r.word or "", r.path, r.text, r.side == "image") for r in results]
     note = "Nothing matches well; these are only the least bad." if results.nothing_matches else ""
     page = contact_sheet(
         [Sheet(question, cells, images, note)],

@@ -18,19 +18,22 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from diptych.core import Hits, Index, Item, Rows, Side, offered
-from diptych.engine import calibration as words
-from diptych.engine.homes.base import Stored
+from diptych.core import Item, Side, offered
+from diptych.engine.gallery import Gallery
 from diptych.engine.homes.local.record import Record
 from diptych.engine.homes.local.search_files import SearchFiles
 from diptych.engine.model import DEFAULT_MODEL, Model, model_name
 from diptych.engine.place import DATABASE, absolute, default_home, discard, find, place_of, writing
 from diptych.engine.results import Progress, Result, Results, Skipped, Summary
+from diptych.engine.search import answers, as_item, composed, decoded, sides_of
 from diptych.errors import MissingData, UsageError, WrongModel
-from diptych.pipeline import Search
+from diptych.pipeline import Remembered, encode
 
 if TYPE_CHECKING:
-    from diptych.engine.homes.local.coded import Coded
+    from numpy.typing import NDArray
+    from PIL.Image import Image
+
+    from diptych.engine.homes.local.coded import Asked, Coded
 
 __all__ = [
     "Collection",
@@ -238,7 +241,7 @@ class Collection:
 
     def search(
         self,
-        query: str | Path | Item | None = None,
+        query: str | Path | bytes | Item | NDArray[Any] | Image | None = None,
         *,
         image: Any = (),
         negative: str | Sequence[str] = (),
@@ -254,8 +257,9 @@ class Collection:
         """The k best matches, best first.
 
         Args:
-            query: Words, the path of a picture (as a `Path`), or a ready `Item`.
-            image: Pictures to look like, also: a path, a PIL picture, or a list of these.
+            query: Words (a `str` always is), a picture (a `Path`, the bytes of a file, a PIL picture or an
+                array), or a ready `Item`.
+            image: Pictures to look like, also: as above, but a `str` is a path; or a list of these.
             negative: Words to keep away from.
             text_weight, image_weight, negative_weight: Weights of the words, of each picture, and of each
                 of the words to keep away from.
@@ -266,16 +270,23 @@ class Collection:
             recall: With codes, the share of the ten best that must be found; 0.98 if None.
 
         Raises:
-            UsageError: nothing was asked, k is not positive, or a recall is asked of a collection without
-                codes.
+            UsageError: nothing was asked or nothing that can be, k is not positive, or a recall is asked of
+                a collection without codes.
             ImageError: a picture of the query cannot be read.
         """
-        item = self._query(query, image, negative, (text_weight, image_weight, negative_weight))
+        item = composed(
+            query,
+            image,
+            negative,
+            text_weight=text_weight,
+            image_weight=image_weight,
+            negative_weight=negative_weight,
+        )
         return self.search_many([item], to=to, k=k, min_score=min_score, exact=exact, recall=recall)[0]
 
     def search_many(
         self,
-        queries: Sequence[Item],
+        queries: Sequence[str | Path | bytes | Item | NDArray[Any] | Image],
         *,
         to: Side = "image",
         k: int = 10,
@@ -283,45 +294,29 @@ class Collection:
         exact: bool = False,
         recall: float | None = None,
     ) -> list[Results]:
-        """The k best matches of each query; see `search`."""
+        """The k best matches of each query, each as the first argument of `search`.
+
+        A system that makes the lists of both directions agree sees the queries together.
+        """
         if to not in ("image", "text"):
             raise UsageError(f"to must be image or text, not {to!r}")
-        if k < 1:
-            raise UsageError(f"k must be at least 1, not {k}")
+        if isinstance(queries, str | bytes):
+            raise UsageError("search_many takes a list of queries; a single one goes to search")
         self._check_recall(exact, recall)
+        items = [as_item(query) for query in queries]
+        if not items:
+            return []
         with self._getting_ready(to):
-            gallery = self.gallery(to)
             encoder = self.encoder
             started = time.perf_counter()
-            queries = [self._decoded(query) for query in queries]
-            # By vectors alone, also where a system would rank its first hits anew: its scores of pairs have
-            # another scale than all that is said about scores here.
-            search = Search(encoder, gallery.search_index(to), k)
-            vectors = search.encode(queries)
-        hits = None if exact else self._coded_hits(queries, vectors, to, k, recall)
-        hits = hits or search.rank(vectors)
-        likely = words.probabilities(
-            self.encoder,
-            vectors,
-            hits.scores,
-            lambda: self._sample_scores(vectors, to),
-            to=to,
-            entries=self.record.count(to),
-        )
-        answers = []
-        for rows, scores, chances in zip(hits.rows, hits.scores, likely, strict=True):
-            real = (rows >= 0) & (scores >= (-np.inf if min_score is None else min_score))
-            stored = self.record.items(rows[real].tolist())
-            results = [
-                self._result(rank, float(score), float(chance), item)
-                for rank, (score, chance, item) in enumerate(
-                    zip(scores[real], chances[real], stored, strict=True), start=1
-                )
-            ]
-            nothing = not results or words.nothing_matches(float(chances[0]))
-            seconds = (time.perf_counter() - started) / len(queries)
-            answers.append(Results(results, nothing_matches=nothing, seconds=seconds))
-        return answers
+            asked = Remembered([decoded(item, encoder) for item in items])
+            encode(encoder, asked)
+        with self.record.snapshot():
+            gallery = self.gallery(to)
+            coded = None if exact else self._coded_for(items, to, k, recall)
+            if coded is not None:
+                gallery = gallery.searched_by(coded)
+            return answers(encoder, gallery, asked, k=k, min_score=min_score, started=started)
 
     def make_codes(self, by: int | str) -> Mapping[str, Any]:
         """Give the pictures binary codes, so that large collections are searched in two stages.
@@ -399,22 +394,14 @@ class Collection:
                 f"diptych index {self.folder} --codes 512"
             )
 
-    def _coded_hits(
-        self, queries: Sequence[Item], vectors: Any, to: Side, k: int, recall: float | None
-    ) -> Hits | None:
-        """Hits in two stages; None where exact search must do it."""
+    def _coded_for(self, queries: Sequence[Item], to: Side, k: int, recall: float | None) -> Asked | None:
+        """What searches these queries in two stages; None where exact search must do it."""
         from diptych.engine.homes.local.coded import DEFAULT_RECALL
 
-        if to != "image" or self.below is not None or self.record.get("codes") is None or k < 1:
+        sides = sides_of(queries)
+        if to != "image" or self.below is not None or sides is None or self.record.get("codes") is None:
             return None
-        sides = [_side(query) for query in queries]
-        if None in sides:
-            return None  # a query of several parts lies neither where texts do nor where pictures do
-        coded = self._codes_now()
-        wanted = [coded.candidates(str(side), recall or DEFAULT_RECALL, k) for side in sides]
-        if None in wanted:
-            return None
-        return coded.search(vectors, [str(side) for side in sides], k, [int(n or 0) for n in wanted])
+        return self._codes_now().asked(sides, recall or DEFAULT_RECALL, k)
 
     @contextlib.contextmanager
     def _getting_ready(self, to: Side) -> Iterator[None]:
@@ -431,12 +418,19 @@ class Collection:
             ready.result()
 
     def gallery(self, to: Side) -> Gallery:
-        """The items of a side, with their index."""
-        return Gallery(self, to)
+        """The items of a side as they are now, with what searches them; see `diptych.pipeline.over`."""
+        snapshot = self._search_files(to).snapshot()
+        within = None
+        if self.below is not None:
+            within = np.array(self.record.rows(to, under=self.record.key(self.below)), np.int64)
+        return Gallery(self.record, snapshot, to, fits=self._made_them, within=within)
 
-    def search_index(self, to: Side) -> Index:
-        """The index of a side over all its items."""
-        return self._search_files(to)
+    def _made_them(self, encoder: Any) -> bool:
+        """Whether an encoder is the one that made the vectors."""
+        model, column = self._model, self.record.column
+        if model is not None and encoder is model.encoder:
+            return True
+        return column is not None and column.fingerprint == offered(encoder, "fingerprint")
 
     def _search_files(self, to: Side) -> SearchFiles:
         if to not in self._indexes:
@@ -467,103 +461,6 @@ class Collection:
             "skipped": {str(self.record.path(key)): reason for key, reason, *_ in self.record.skipped()},
             "check": self.record.check(),
         }
-
-    def _query(
-        self,
-        query: str | Path | Item | None,
-        image: Any,
-        negative: str | Sequence[str],
-        weights: tuple[float, float, float],
-    ) -> Item:
-        text_weight, image_weight, negative_weight = weights
-        images = list(image) if isinstance(image, (list, tuple)) else [image]
-        terms: list[tuple[float, Item]] = []
-        if isinstance(query, Item):
-            terms.append((1.0, query))
-        elif isinstance(query, Path):
-            images.insert(0, query)
-        elif query is not None and query.strip():
-            terms.append((text_weight, Item(text=query.strip())))
-        terms += [(image_weight, Item(image=Path(one) if isinstance(one, str) else one)) for one in images]
-        if not terms:
-            raise UsageError("nothing was asked; give words, or a picture with --image")
-        avoided = [negative] if isinstance(negative, str) else negative
-        terms += [(-negative_weight, Item(text=text)) for text in avoided if text]
-        return terms[0][1] if len(terms) == 1 and terms[0][0] > 0 else Item(terms=tuple(terms))
-
-    def _decoded(self, item: Item) -> Item:
-        """The query with its pictures read by our own decoder, as the collection's pictures were."""
-        from diptych.media.pictures import read_image
-
-        if item.terms:
-            return Item(item.id, terms=tuple((weight, self._decoded(term)) for weight, term in item.terms))
-        if isinstance(item.image, (str, Path)):
-            picture = read_image(item.image, size=getattr(self.encoder, "image_size", None))
-            return Item(item.id, image=picture, text=item.text, meta=item.meta)
-        return item
-
-    def _sample_scores(self, vectors: Any, to: Side) -> Any:
-        index = self._search_files(to)
-        rows = index.rows
-        if len(rows) > _SAMPLE:
-            rows = np.sort(np.random.default_rng(0).choice(rows, _SAMPLE, replace=False))
-        hits = index.search(vectors, len(rows), rows) if len(rows) else None
-        return np.zeros((len(vectors), 1), np.float32) if hits is None else hits.scores
-
-    def _result(self, rank: int, score: float, chance: float, item: Stored) -> Result:
-        text = item.text
-        if item.side == "image":
-            text = "\n".join(item.captions) or None
-        meta = {"source": item.source} if item.source else {}
-        return Result(rank, score, chance, words.word(chance), item.side, item.id, item.path, text, meta)
-
-
-class Gallery(Sequence[Item]):
-    """One side of a collection as a sequence of items addressed by row, with an index of its own.
-
-    Rows are those of the record: they do not start at 0 and have gaps where items were removed.
-    """
-
-    def __init__(self, collection: Collection, to: Side) -> None:
-        self.collection, self.to = collection, to
-
-    def __len__(self) -> int:
-        return self.collection.record.count(self.to)
-
-    def __getitem__(self, row: Any) -> Any:
-        if isinstance(row, slice):
-            raise UsageError("a collection's gallery is addressed by row, not by slices")
-        stored = self.collection.record.items([int(row)])[0]
-        picture = stored.path if stored.side == "image" else None
-        return Item(str(stored.path), image=picture, text=stored.text)
-
-    def search_index(self, to: Side) -> Index:
-        """The index of the side, limited to the folder that was asked for."""
-        index = self.collection.search_index(to)
-        below = self.collection.below
-        if below is None:
-            return index
-        rows = self.collection.record.rows(to, under=self.collection.record.key(below))
-        return _Below(index, np.array(rows, np.int64))
-
-
-class _Below:
-    """An index limited to some of its rows."""
-
-    def __init__(self, index: Index, rows: Rows) -> None:
-        self._index, self._rows = index, rows
-        self.add, self.remove, self.save = index.add, index.remove, index.save
-
-    def search(self, vectors: Any, k: int, within: Rows | None = None) -> Any:
-        rows = self._rows if within is None else np.intersect1d(self._rows, within)
-        return self._index.search(vectors, k, rows)
-
-
-def _side(query: Item) -> Side | None:
-    """What a query is; None for one of several parts."""
-    if query.terms or (query.image is not None and query.text is not None):
-        return None
-    return "text" if query.image is None else "image"
 
 
 open = open_collection  # as `diptych.open`; it shadows the builtin, so nothing here calls it

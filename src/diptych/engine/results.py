@@ -21,8 +21,9 @@ class Result:
     Args:
         rank: 1 for the best.
         score: Similarity in the units of the model; larger is better, may be negative.
-        probability: Chance in [0, 1] that the hit is a true match; None if the model is not calibrated.
-        word: The score in a plain word (`diptych.engine.calibration` states the thresholds).
+        probability: Chance in [0, 1] that the hit is a true match; None where the score is not calibrated,
+            such as that of a second stage.
+        word: The probability in a plain word (`diptych.engine.calibration` states the thresholds), or None.
         side: "image" or "text": what was found.
         id: Its name in the collection: the path relative to the collection's folder, or the id it was given.
         path: The file: the picture, the picture that the text describes, or the text's own file; None if the
@@ -34,7 +35,7 @@ class Result:
     rank: int
     score: float
     probability: float | None
-    word: Word
+    word: Word | None
     side: Side
     id: str
     path: Path | None

@@ -1,0 +1,116 @@
+"""One side of a collection as a gallery: its entries numbered from 0, and what searches them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diptych.core import Floats, Hits, Item, Rows, Searchable, Side
+from diptych.engine.homes.base import Home, Stored
+from diptych.engine.homes.local.search_files import Snapshot
+
+__all__ = ["Gallery"]
+
+_READ = 256  # entries that are read at a time while all are looked through
+_SAMPLE = 2000  # entries that a query is compared with to tell how far a score stands out
+
+
+class Gallery(Sequence[Item]):
+    """One side of a collection as it was at one moment: entries 0 .. n - 1, in the order in which they came.
+
+    For `diptych.pipeline.over`, which asks it for what searches it. An entry of the image side is a picture's
+    path with its captions, one a line; one of the text side a text with its picture's path in `meta`. Entries
+    that were removed since are not there any more: looking at one raises `CollectionError`.
+
+    Args:
+        home: Holds the entries.
+        snapshot: Their vectors.
+        side: Which side of the collection.
+        fits: Whether an encoder is the one whose vectors these are.
+        within: Rows (m,) of the home, ascending, that the gallery is limited to; all, if None.
+    """
+
+    def __init__(
+        self,
+        home: Home,
+        snapshot: Snapshot,
+        side: Side,
+        *,
+        fits: Callable[[Any], bool],
+        within: Rows | None = None,
+    ) -> None:
+        self.side = side
+        self._home, self._snapshot, self._fits = home, snapshot, fits
+        self._limited = within is not None
+        self._rows: Rows = snapshot.rows if within is None else np.intersect1d(snapshot.rows, within)
+        self._searched_by: Searchable = snapshot
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, place: Any) -> Any:
+        if isinstance(place, slice):
+            return [self[one] for one in range(*place.indices(len(self)))]
+        if not -len(self) <= place < len(self):
+            raise IndexError(f"there is no entry {place} of {len(self)}")
+        return _item(self._home.items([int(self._rows[place])])[0])
+
+    def __iter__(self) -> Iterator[Item]:
+        for start in range(0, len(self), _READ):
+            yield from map(_item, self._home.items(self._rows[start : start + _READ].tolist()))
+
+    def __repr__(self) -> str:
+        return f"<Gallery: {len(self)} {self.side}s in {self._home.place}>"
+
+    def stored(self, places: Rows) -> list[Stored]:
+        """What the home holds of entries (m,).
+
+        Raises:
+            CollectionError: one was removed since.
+        """
+        return self._home.items(self._rows[places].tolist())
+
+    def searchable(self, encoder: Any) -> Searchable | None:
+        """What searches the vectors that an encoder made of the entries; None if none are kept.
+
+        Its rows are places in the gallery.
+        """
+        return _ByPlace(self._searched_by, self._rows, limited=self._limited) if self._fits(encoder) else None
+
+    def searched_by(self, index: Searchable) -> Gallery:
+        """The same gallery, searched by another index over the same rows of the home."""
+        changed = copy.copy(self)
+        changed._searched_by = index
+        return changed
+
+    def sample(self, vectors: Floats) -> Floats:
+        """Scores (q, m) of queries (q, d) with some entries, drawn the same way each time."""
+        rows = self._rows
+        if len(rows) > _SAMPLE:
+            rows = np.sort(np.random.default_rng(0).choice(rows, _SAMPLE, replace=False))
+        return self._snapshot.scores(vectors, rows) if len(rows) else np.zeros((len(vectors), 1), np.float32)
+
+
+def _item(stored: Stored) -> Item:
+    meta: dict[str, Any] = {"row": stored.row, "side": stored.side, "path": stored.path}
+    if stored.side == "image":
+        return Item(str(stored.path), image=stored.path, text="\n".join(stored.captions) or None, meta=meta)
+    return Item(f"{stored.path}#{stored.row}", text=stored.text, meta={**meta, "source": stored.source})
+
+
+class _ByPlace:
+    """An index over rows of the home, asked for places in a gallery."""
+
+    def __init__(self, index: Searchable, rows: Rows, *, limited: bool) -> None:
+        self._index, self._rows, self._limited = index, rows, limited
+
+    def search(self, vectors: NDArray[Any], k: int, within: Rows | None = None) -> Hits:
+        """The k best places of each query (q, d), ties by place; only places of `within`, if given."""
+        rows = self._rows if within is None else self._rows[within]
+        hits = self._index.search(vectors, k, rows if self._limited or within is not None else None)
+        places = np.searchsorted(self._rows, np.maximum(hits.rows, 0))
+        return Hits(np.where(hits.rows < 0, -1, places), hits.scores)

@@ -1,0 +1,180 @@
+"""Searches of a collection: what is asked, the stage that answers, and its hits as results in plain words."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from diptych.core import Item, Run, Side, offered
+from diptych.engine import calibration
+from diptych.engine.gallery import Gallery
+from diptych.engine.results import Result, Results
+from diptych.errors import UsageError
+from diptych.pipeline import RESCORED, Remembered, encode, over
+
+if TYPE_CHECKING:
+    from diptych.engine.homes.base import Stored
+
+__all__ = ["answers", "as_item", "composed", "decoded", "sides_of"]
+
+
+def as_item(query: Any) -> Item:
+    """A single thing that is asked for: words as a `str`, or a picture as a path, bytes, PIL or an array.
+
+    Raises:
+        UsageError: it is nothing of these, or words without a letter.
+    """
+    if isinstance(query, Item):
+        return query
+    if isinstance(query, str):
+        if not query.strip():
+            raise UsageError("nothing was asked; give words or a picture")
+        return Item(text=query.strip())
+    return Item(image=_picture(query, paths=(os.PathLike,)))
+
+
+def composed(
+    query: Any,
+    image: Any,
+    negative: str | Sequence[str],
+    *,
+    text_weight: float,
+    image_weight: float,
+    negative_weight: float,
+) -> Item:
+    """The query of words or a picture, further pictures, and words to keep away from.
+
+    Args:
+        query: As for `as_item`; None, or words without a letter, for none.
+        image: A picture or a list of pictures to look like, also; here a `str` is a path.
+        negative: Words to keep away from.
+        text_weight, image_weight, negative_weight: Of the words, of each picture and of each of the words to
+            keep away from.
+
+    Raises:
+        UsageError: nothing is asked, something is of no kind that can be asked, or a weight is no number.
+    """
+    weights = {"text": text_weight, "image": image_weight, "negative": negative_weight}
+    for name, weight in weights.items():
+        if not isinstance(weight, int | float | np.number) or not math.isfinite(weight):
+            raise UsageError(f"the weight of a query's {name} part must be a finite number, not {weight!r}")
+    terms: list[tuple[float, Item]] = []
+    if isinstance(query, str) and not query.strip():
+        query = None
+    if query is not None:
+        item = as_item(query)
+        own = image_weight if item.text is None and not isinstance(query, Item) else text_weight
+        terms.append((1.0 if isinstance(query, Item) else own, item))
+    for one in image if isinstance(image, list | tuple) else [image]:
+        terms.append((image_weight, Item(image=_picture(one, paths=(str, os.PathLike)))))
+    if not terms:
+        raise UsageError("nothing was asked; give words or a picture")
+    for text in [negative] if isinstance(negative, str) else negative:
+        if not isinstance(text, str):
+            raise UsageError(f"what to keep away from is said in words, not by a {type(text).__name__}")
+        if text.strip():
+            terms.append((-negative_weight, Item(text=text.strip())))
+    return terms[0][1] if len(terms) == 1 and terms[0][0] > 0 else Item(terms=tuple(terms))
+
+
+def _picture(value: Any, *, paths: tuple[type, ...]) -> Any:
+    """What shows a picture, as it is; a path as a `Path`."""
+    from PIL.Image import Image
+
+    if isinstance(value, paths):
+        path: Any = value
+        return Path(path)
+    if isinstance(value, bytes | np.ndarray | Image):
+        return value
+    raise UsageError(
+        f"a {type(value).__name__} cannot be searched for; give words, or a picture as a path, bytes, a PIL "
+        "picture or an array"
+    )
+
+
+def decoded(item: Item, encoder: Any) -> Item:
+    """The query with its pictures read by our own decoder, as the collection's pictures were.
+
+    Raises:
+        ImageError: a picture cannot be read.
+    """
+    from diptych.media.pictures import read_image
+
+    if item.terms:
+        return Item(item.id, terms=tuple((weight, decoded(term, encoder)) for weight, term in item.terms))
+    if isinstance(item.image, str | Path):
+        picture = read_image(item.image, size=offered(encoder, "image_size"))
+        return Item(item.id, image=picture, text=item.text, meta=item.meta)
+    return item
+
+
+def sides_of(queries: Sequence[Item]) -> list[Side] | None:
+    """What each query is; None if one has several parts, which lie neither where texts do nor pictures."""
+    sides: list[Side] = []
+    for query in queries:
+        if query.terms or (query.image is not None and query.text is not None):
+            return None
+        sides.append("text" if query.image is None else "image")
+    return sides
+
+
+def answers(
+    encoder: Any,
+    gallery: Gallery,
+    queries: Remembered,
+    *,
+    k: int,
+    min_score: float | None = None,
+    started: float | None = None,
+) -> list[Results]:
+    """The k best entries of a gallery for each query, by the stage that `over` makes of the encoder.
+
+    Args:
+        encoder: The system that made the collection's vectors.
+        gallery: What is searched.
+        queries: What is asked, pictures decoded.
+        k: Most results wanted.
+        min_score: Leave out results that score lower.
+        started: When the search began, by `time.perf_counter`; now, if None.
+    """
+    started = time.perf_counter() if started is None else started
+    run = over(encoder, gallery, k, to=gallery.side)(Run(queries, gallery))
+    assert run.hits is not None
+    chances = calibration.probabilities(
+        encoder,
+        vectors := encode(encoder, queries),
+        run.hits.scores,
+        lambda: gallery.sample(vectors),
+        to=gallery.side,
+        entries=len(gallery),
+    )
+    notes: Sequence[Mapping[str, Any]] = run.notes or [{}] * len(queries)
+    found = []
+    for rows, scores, likely, note in zip(run.hits.rows, run.hits.scores, chances, notes, strict=True):
+        real = (rows >= 0) & (scores >= (-np.inf if min_score is None else min_score))
+        told = None if note.get(RESCORED) else likely[real].tolist()
+        results = _results(gallery.stored(rows[real]), scores[real].tolist(), told)
+        nothing = not results or (told is not None and calibration.nothing_matches(float(likely[0])))
+        seconds = (time.perf_counter() - started) / len(queries)
+        found.append(Results(results, nothing_matches=nothing, seconds=seconds))
+    return found
+
+
+def _results(
+    stored: Sequence[Stored], scores: Sequence[float], chances: Sequence[float] | None
+) -> list[Result]:
+    """Results in the order of the hits, all told in words or none."""
+    results = []
+    for at, (entry, score) in enumerate(zip(stored, scores, strict=True)):
+        chance = None if chances is None else chances[at]
+        word = None if chance is None else calibration.word(chance)
+        text = "\n".join(entry.captions) or None if entry.side == "image" else entry.text
+        meta = {"source": entry.source} if entry.source else {}
+        results.append(Result(at + 1, score, chance, word, entry.side, entry.id, entry.path, text, meta))
+    return results
