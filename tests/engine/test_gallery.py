@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fake_encoder import Colours
 from PIL import Image
 
 from conftest import Paint
@@ -15,6 +14,7 @@ from diptych.core import Item, Run
 from diptych.engine.collection import Collection, open_collection
 from diptych.errors import CollectionError, UsageError
 from diptych.pipeline import Rerank, over
+from diptych.testing import Colours
 
 COLOURS = ["red", "green", "blue", "yellow", "black", "white"]
 
