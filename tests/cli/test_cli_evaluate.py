@@ -38,7 +38,8 @@ def test_numbers_ranking_and_report(run: Path, tmp_path: Path, capsys: pytest.Ca
     assert "TqI" in shown.out
     saved = json.loads((tmp_path / "found" / "evaluation.json").read_text())
     assert saved["seed"] == 0
-    assert saved["results"]["image to text"]["values"]["MAP@ALL"] > 0.2
+    for one in saved["results"].values():  # vectors drawn at random reach 0.41 on these data
+        assert one["values"]["MAP@ALL"] > 0.6
     page = (tmp_path / "found" / "report.html").read_text()
     assert page.count("<svg") == 3
     assert "Best and worst queries, text to image" in page

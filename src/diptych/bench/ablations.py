@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 import tomllib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import resources
-from pathlib import Path
 from typing import Any
 
-from diptych.bench.cells import Cell, Store, missing, open_cell_data, run
-from diptych.bench.plan import Plan, ours
-from diptych.bench.report import spread
+from diptych.bench.fill import Filled, Wanted
+from diptych.bench.plan import ours
+from diptych.bench.report import Notes, spread
+from diptych.bench.store import Result
 from diptych.core import DIRECTIONS
-from diptych.errors import DiptychError, UnknownName
 from diptych.report.bench_page import Table
 
-__all__ = ["Ablation", "ablation_table", "ablations", "compute"]
+__all__ = ["Ablation", "Found", "ablation_content", "ablation_table", "ablations", "found_rows", "wanted"]
+
+Found = Mapping[tuple[str, str], Sequence[Result] | str]
+"""Results of each (system, label), one a seed, or the reason why there are none."""
 
 
 @dataclass(frozen=True)
@@ -50,88 +51,44 @@ def ablations() -> tuple[str, Sequence[int], list[Ablation]]:
     return content["title"], content["seeds"], [Ablation(**one) for one in content["system"]]
 
 
-def compute(
-    folder: Path,
-    *,
-    systems: Collection[str] = (),
-    root: Path | None = None,
-    compute: bool = True,
-    tell: Callable[[str], None] = lambda _: None,
-) -> dict[tuple[str, str], list[dict[str, Any]] | str]:
-    """Results of each (system, label), one a seed, or the reason why there are none.
-
-    Args:
-        folder: Keeps results and runs.
-        systems: Compute only these; all, if empty.
-        root: Folder of the data sets.
-        compute: False only collects.
-        tell: Is told of each cell that is computed.
-
-    Raises:
-        UnknownName: a system that is not in the table.
-    """
-    _, seeds, wanted = ablations()
-    for name in systems:
-        if name not in {one.name for one in wanted}:
-            raise UnknownName("system of the ablations", name, {one.name for one in wanted})
-    store, plan = Store(folder / "results.jsonl"), ours()
-    found: dict[tuple[str, str], list[dict[str, Any]] | str] = {}
-    for ablation in wanted:
-        chosen = compute and (not systems or ablation.name in systems)
+def wanted() -> Iterator[Wanted]:
+    """All cells; the row is (system, label)."""
+    _, seeds, systems = ablations()
+    plan = ours()
+    for ablation in systems:
+        entry = next(entry for entry in plan.entries if entry.id == ablation.entry)
         for label, settings in ablation.rows():
-            cells = [_cell(plan, ablation, settings, seed) for seed in seeds]
-            found[ablation.name, label] = _results(
-                cells, f"{ablation.name} {label}", folder, store, root, chosen, tell
-            )
-    return found
+            for seed in seeds:
+                cell = plan.cell(entry, ablation.name, bits=0, seed=seed)
+                yield Wanted(
+                    replace(cell, settings={**cell.settings, **settings}),
+                    entry=ablation.entry,
+                    system=ablation.name,
+                    row=(ablation.name, label),
+                    label=f"{ablation.name} {label} seed {seed}",
+                )
 
 
-def _cell(plan: Plan, ablation: Ablation, settings: Mapping[str, Any], seed: int) -> Cell:
-    entry = next(entry for entry in plan.entries if entry.id == ablation.entry)
-    cell = plan.cell(entry, ablation.name, 0, seed)
-    return replace(cell, settings={**cell.settings, **settings})
+def found_rows(filled: Filled) -> Found:
+    """Results of each row, one a seed, or why there are none; a row that lacks one has none."""
+    _, _, systems = ablations()
+    rows = [(one.name, label) for one in systems for label, _ in one.rows()]
+    return {row: filled.reasons.get(row) or filled.results[row] for row in rows}
 
 
-def _results(
-    cells: Sequence[Cell],
-    name: str,
-    folder: Path,
-    store: Store,
-    root: Path | None,
-    wanted: bool,
-    tell: Callable[[str], None],
-) -> list[dict[str, Any]] | str:
-    if reason := missing(cells[0], root):
-        return reason
-    results = []
-    for cell in cells:
-        dataset = open_cell_data(cell, root)
-        entry = store.get(cell.key(dataset))
-        if entry is None and wanted:
-            try:
-                entry = run(cell, dataset, folder / "runs")
-            except DiptychError as error:
-                return f"failed: {error}"
-            store.put(entry)
-            tell(f"{name}, seed {cell.seed}: done in {entry['cpu_seconds']:.0f} s")
-        if entry is None:
-            return "not run yet"
-        results.append(entry)
-    return results
-
-
-def ablation_table(found: Mapping[tuple[str, str], list[dict[str, Any]] | str]) -> Table:
+def ablation_table(found: Found) -> Table:
     """Values, and differences to the whole system seed by seed, each with its deviation."""
-    title, seeds, wanted = ablations()
+    title, seeds, systems = ablations()
     shorts = list(DIRECTIONS.values())
     headings = ["system", "data", "", *shorts, *(f"difference {short}" for short in shorts)]
     rows: list[list[Any]] = []
-    for ablation in wanted:
+    notes = Notes()
+    for ablation in systems:
         whole: dict[str, list[float]] = {}
         for label, _ in ablation.rows():
             results = found[ablation.name, label]
             if isinstance(results, str):
-                rows.append([ablation.name, ablation.entry, f"{label}: {results}", *[None] * 4])
+                rows.append([ablation.name, ablation.entry, label, *[notes.mark(results)] * 2, None, None])
                 continue
             measure, values = _values(results)
             whole = whole or values
@@ -143,10 +100,10 @@ def ablation_table(found: Mapping[tuple[str, str], list[dict[str, Any]] | str]) 
         f"Mean and standard deviation over seeds {', '.join(map(str, seeds))}; the difference is to the "
         "whole system of the same seed. One smaller than twice its deviation may be chance."
     )
-    return Table(title, headings, rows, note)
+    return Table(title, headings, rows, note, notes.lines())
 
 
-def _values(results: Sequence[Mapping[str, Any]]) -> tuple[str, dict[str, list[float]]]:
+def _values(results: Sequence[Result]) -> tuple[str, dict[str, list[float]]]:
     """The measure and its value of every seed in both directions; the mean of three recalls, as one jumps."""
     measure, names = results[0]["measure"], [results[0]["measure"]]
     if measure == "R@1":
@@ -158,10 +115,10 @@ def _values(results: Sequence[Mapping[str, Any]]) -> tuple[str, dict[str, list[f
     return measure, values
 
 
-def as_json(found: Mapping[tuple[str, str], list[dict[str, Any]] | str]) -> str:
-    """All of it for programs."""
+def ablation_content(found: Found) -> dict[str, Any]:
+    """All of it for programs, as JSON has it."""
     rows = [
         {"system": name, "label": label, "missing" if isinstance(one, str) else "seeds": one}
         for (name, label), one in found.items()
     ]
-    return json.dumps({"rows": rows}, indent=1) + "\n"
+    return {"rows": rows}

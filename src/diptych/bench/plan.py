@@ -1,4 +1,4 @@
-"""Which cells a table has: our own from `ours.toml`, the survey's from its published rows."""
+"""Which cells our own table has, from `ours.toml`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from importlib import resources
 from typing import Any
 
 from diptych.bench.cells import Cell
+from diptych.bench.fill import Wanted
 
 __all__ = ["Entry", "Plan", "ours"]
 
@@ -76,11 +77,21 @@ class Plan:
     entries: Sequence[Entry]
     settings: Sequence[Settings]
 
-    def cells(self, entry: Entry, system: str) -> Iterator[tuple[int, Cell]]:
-        """Bits (0 for real values) and cell, for every code length and seed."""
-        for bits in self.lengths(entry):
-            for seed in self.seeds[:1] if system in self.deterministic else self.seeds:
-                yield bits, self.cell(entry, system, bits, seed)
+    def wanted(self) -> Iterator[Wanted]:
+        """All cells; the row is (entry, system), the part (bits), 0 for real values."""
+        for entry in self.entries:
+            for system in self.systems[entry.half]:
+                for bits in self.lengths(entry):
+                    for seed in self.seeds[:1] if system in self.deterministic else self.seeds:
+                        where = f"{entry.id} {system}" + (f" {bits} bits" if bits else "")
+                        yield Wanted(
+                            self.cell(entry, system, bits, seed),
+                            entry=entry.id,
+                            system=system,
+                            row=(entry.id, system),
+                            part=(bits,),
+                            label=f"{where} seed {seed}",
+                        )
 
     def lengths(self, entry: Entry) -> Sequence[int]:
         """Code lengths of an entry; 0 for real values."""
@@ -97,16 +108,16 @@ class Plan:
             # A real-valued system has as many signs as dimensions.
             chosen["dim" if system.startswith("sign:") else "bits"] = bits
         return Cell(
-            system,
-            entry.data,
-            entry.protocol,
-            seed,
-            entry.features,
-            entry.validation,
-            entry.limit,
-            entry.pairs,
-            entry.standardise,
-            chosen,
+            system=system,
+            data=entry.data,
+            protocol=entry.protocol,
+            seed=seed,
+            features=entry.features,
+            validation=entry.validation,
+            limit=entry.limit,
+            pairs=entry.pairs,
+            standardise=entry.standardise,
+            settings=chosen,
         )
 
 

@@ -1,28 +1,33 @@
-"""Produces a whole report: which table, its cells, and the facts that stand above them."""
+"""Produces a whole report: which table, its cells, and the facts that stand above them; and writes it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+import json
+import re
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from diptych.bench import ablations
+from diptych.bench import ablations, survey
+from diptych.bench.fill import Filled, Filler
 from diptych.bench.plan import ours
-from diptych.bench.report import ours_tables
-from diptych.bench.run import as_json, fill
-from diptych.bench.survey import compute_rows, reference_table, survey_json, survey_table
+from diptych.bench.report import ours_content, ours_tables
 from diptych.bench.tables import PUBLISHED, published
 from diptych.errors import UnknownName
 from diptych.evaluation import definitions
+from diptych.files import write as write_file
 from diptych.provenance import commit, versions
+from diptych.report.bench_page import as_html, as_markdown
 
 if TYPE_CHECKING:
     from diptych.report.bench_page import Table
 
-__all__ = ["TABLES", "Report", "produce"]
+__all__ = ["TABLES", "Report", "produce", "write"]
 
 TABLES = ("ours", *PUBLISHED, "ablations")
+
+_FINISHED = re.compile(r"^- (\d+) of \d+ cells finished\.$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -34,12 +39,23 @@ class Report:
         facts: Lines above the tables.
         tables: What it shows.
         content: All of it as JSON text.
+        finished, asked: Numbers of cells that have a result, and of all.
     """
 
     title: str
     facts: list[str]
     tables: list[Table]
     content: str
+    finished: int
+    asked: int
+
+    def markdown(self) -> str:
+        """All of it as Markdown."""
+        return as_markdown(self.title, self.tables, facts=self.facts)
+
+    def html(self) -> str:
+        """All of it as a page, with charts."""
+        return as_html(self.title, self.tables, facts=self.facts)
 
 
 def produce(
@@ -56,42 +72,85 @@ def produce(
 
     Args:
         table: One of `TABLES`.
-        folder: Keeps `results.jsonl` and run folders.
-        entries, systems: Compute only these; all, if empty.
-        root: Folder of the data sets.
-        compute: False only collects what is finished.
-        tell: Is told of each cell that is computed.
+        folder, entries, systems, root, compute, tell: See `Filler`.
 
     Raises:
         UnknownName: no such table, entry or system.
     """
     if table not in TABLES:
         raise UnknownName("result table", table, TABLES)
-    made = f"Command: diptych bench {table}. Commit {(commit() or 'unknown')[:10]}, "
-    made += ", ".join(f"{name} {version}" for name, version in versions().items()) + "."
+    filler = Filler(folder, root=root, entries=entries, systems=systems, compute=compute, tell=tell)
     if table in PUBLISHED:
-        printed = published(table)
-        found = compute_rows(
-            printed, folder, systems=systems, data=entries, root=root, compute=compute, tell=tell
-        )
-        facts = [
-            "Ours: seed 0, on data and features that are here; otherwise the cell says what is missing.",
-            made,
-        ]
-        tables = [survey_table(printed, found)]
-        if printed.references:
-            tables.append(reference_table(printed))
-        return Report(printed.title, facts, tables, survey_json(printed, found))
-    if table == "ablations":
-        parts = ablations.compute(folder, systems=systems, root=root, compute=compute, tell=tell)
-        shown = ablations.ablation_table(parts)
-        return Report(shown.title, [made], [shown], ablations.as_json(parts))
+        return _survey(table, filler)
+    return _ablations(filler) if table == "ablations" else _ours(filler)
+
+
+def _survey(table: str, filler: Filler) -> Report:
+    printed = published(table)
+    filled = filler.fill(table, survey.wanted(printed))
+    found = survey.found_rows(printed, filled)
+    facts = ["Ours: seed 0, on data and features that are here; otherwise the cell says what is missing."]
+    tables = [survey.survey_table(printed, found)]
+    if printed.references:
+        tables.append(survey.reference_table(printed))
+    return _report(table, printed.title, facts, tables, survey.survey_content(printed, found), filled)
+
+
+def _ablations(filler: Filler) -> Report:
+    filled = filler.fill("the ablations", ablations.wanted())
+    found = ablations.found_rows(filled)
+    shown = ablations.ablation_table(found)
+    return _report("ablations", shown.title, [], [shown], ablations.ablation_content(found), filled)
+
+
+def _ours(filler: Filler) -> Report:
     plan = ours()
-    filled = fill(plan, folder, entries=entries, systems=systems, root=root, compute=compute, tell=tell)
+    filled = filler.fill("our table", plan.wanted())
     facts = [
         f"Mean and standard deviation over seeds {', '.join(map(str, plan.seeds))}; one thread; CPU.",
         f"MAP@ALL: {definitions()['MAP@ALL']}. R@n: {definitions()['R@n']}.",
         f"Ties: {definitions()['ties']}.",
-        made,
     ]
-    return Report(plan.title, facts, ours_tables(plan, filled.results, filled.reasons), as_json(plan, filled))
+    return _report("ours", plan.title, facts, ours_tables(plan, filled), ours_content(plan, filled), filled)
+
+
+def _report(
+    name: str, title: str, facts: list[str], tables: list[Table], content: Mapping[str, Any], filled: Filled
+) -> Report:
+    made = f"Command: diptych bench {name}. Commit {(commit() or 'unknown')[:10]}, "
+    made += ", ".join(f"{package} {version}" for package, version in versions().items()) + "."
+    facts = [*facts, f"{filled.finished} of {filled.asked} cells finished."]
+    facts += [
+        f"Results on {data} are those that are kept, not compared with its data, which are not here: {why}"
+        for data, why in filled.unchecked.items()
+    ]
+    numbers = {"finished": filled.finished, "asked": filled.asked}
+    text = json.dumps({**content, **numbers}, indent=1) + "\n"
+    return Report(title, [*facts, made], tables, text, filled.finished, filled.asked)
+
+
+def write(report: Report, folder: Path, name: str) -> list[Path]:
+    """Write the report as Markdown, JSON and a page; a table that has more results than it is kept.
+
+    Args:
+        report: From `produce`.
+        folder: Made if need be; gets ``NAME.md``, ``NAME.json`` and ``NAME.html``.
+        name: Of the table.
+
+    Returns:
+        What was written; nothing, if this report lacks cells, and the Markdown file there has more of them
+        or does not say how many it has.
+    """
+    former = folder / f"{name}.md"
+    if former.is_file() and report.finished < min(_finished(former), report.asked):
+        return []
+    texts = {"md": report.markdown(), "json": report.content, "html": report.html()}
+    for ending, text in texts.items():
+        write_file(folder / f"{name}.{ending}", text)
+    return [folder / f"{name}.{ending}" for ending in texts]
+
+
+def _finished(path: Path) -> float:
+    """How many cells a report says that it has finished; infinitely many, if it does not say."""
+    found = _FINISHED.search(path.read_text(encoding="utf-8"))
+    return int(found[1]) if found else float("inf")

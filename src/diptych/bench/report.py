@@ -6,44 +6,74 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from diptych.bench.fill import Filled
 from diptych.bench.plan import Entry, Plan
+from diptych.bench.store import Result
 from diptych.core import DIRECTIONS
 from diptych.report.bench_page import Chart, Table
 
-__all__ = ["Results", "ours_tables", "spread"]
+__all__ = ["Notes", "Results", "ours_content", "ours_tables", "spread"]
 
-Results = Mapping[tuple[str, str, int], Sequence[Mapping[str, Any]]]
+Results = Mapping[tuple[Any, ...], Sequence[Result]]
 """Finished cells by (entry, system, bits), one a seed."""
+
+Reasons = Mapping[tuple[Any, ...], str]
+"""Why cells of (entry, system) are not there."""
+
+
+class Notes:
+    """Reasons why cells are empty, each once below the table, with a number that stands in the cells."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+
+    def mark(self, reason: str) -> str:
+        """What stands in a cell that is empty for that reason."""
+        return f"- [{self._numbers.setdefault(reason, len(self._numbers) + 1)}]"
+
+    def lines(self) -> list[str]:
+        """What stands below the table."""
+        return [f"[{number}] {reason}" for reason, number in self._numbers.items()]
+
 
 _FLOOR = {"real": "cca", "hashing": "cca_itq"}
 
 
-def ours_tables(plan: Plan, results: Results, reasons: Mapping[tuple[str, str], str]) -> list[Table]:
+def ours_tables(plan: Plan, filled: Filled) -> list[Table]:
     """One table for each data set of ours.
 
     Args:
         plan: Which cells there are.
-        results: Those that are finished.
-        reasons: Why cells of (entry, system) are not.
+        filled: Those that are finished, and why others are not.
     """
-    return [
-        _real(plan, entry, results, reasons)
-        if entry.half == "real"
-        else _hashing(plan, entry, results, reasons)
-        for entry in plan.entries
+    shown = {"real": _real, "hashing": _hashing}
+    return [shown[entry.half](plan, entry, filled.results, filled.reasons) for entry in plan.entries]
+
+
+def ours_content(plan: Plan, filled: Filled) -> dict[str, Any]:
+    """All cells with their results, and the reasons for those that are not there, as JSON has it."""
+    cells = [
+        {"entry": entry, "system": system, "bits": bits or None, "seeds": list(found)}
+        for (entry, system, bits), found in filled.results.items()
     ]
+    missing = [
+        {"entry": entry, "system": system, "reason": reason}
+        for (entry, system), reason in filled.reasons.items()
+    ]
+    return {"title": plan.title, "cells": cells, "missing": missing}
 
 
-def _real(plan: Plan, entry: Entry, results: Results, reasons: Mapping[tuple[str, str], str]) -> Table:
+def _real(plan: Plan, entry: Entry, results: Results, reasons: Reasons) -> Table:
     measure = _measure(entry, results)
     headings = ["system", *(f"{short} {measure}" for short in DIRECTIONS.values())]
     headings += ["R@10 IqT", "R@10 TqI", "seeds", "CPU s"]
     rows: list[list[Any]] = []
+    notes = Notes()
     bars: dict[str, tuple[list[Any], list[float]]] = {}
     for system in plan.systems["real"]:
         found = results.get((entry.id, system, 0), ())
         if not found:
-            rows.append([system, reasons.get((entry.id, system), "not run yet"), *[None] * 5])
+            rows.append([system, notes.mark(reasons[entry.id, system]), *[None] * 5])
             continue
         values = [_values(found, direction, measure) for direction in DIRECTIONS]
         recalls = [_mean(_values(found, direction, "R@10")) for direction in DIRECTIONS]
@@ -56,17 +86,18 @@ def _real(plan: Plan, entry: Entry, results: Results, reasons: Mapping[tuple[str
         headings,
         rows,
         entry.note,
-        _against(plan, entry, results, measure, 0),
+        [*_against(plan, entry, results, measure, 0), *notes.lines()],
         [chart] if bars else [],
     )
 
 
-def _hashing(plan: Plan, entry: Entry, results: Results, reasons: Mapping[tuple[str, str], str]) -> Table:
+def _hashing(plan: Plan, entry: Entry, results: Results, reasons: Reasons) -> Table:
     headings, lengths = ["system"], plan.lengths(entry)
     for short in DIRECTIONS.values():
         headings += [f"{short} {bits} bits" for bits in lengths]
     headings += ["ties at fewest bits (worst to best, IqT)", "seeds"]
     rows: list[list[Any]] = []
+    notes = Notes()
     for system in plan.systems["hashing"]:
         row: list[Any] = [system]
         for direction in DIRECTIONS:
@@ -78,12 +109,13 @@ def _hashing(plan: Plan, entry: Entry, results: Results, reasons: Mapping[tuple[
             low, high = (_mean(_tied(first, "image to text", kind)) for kind in ("worst", "best"))
             row += [f"{low:.3f} to {high:.3f}", len(first)]
         else:
-            row += [reasons.get((entry.id, system), "not run yet"), None]
+            row += [notes.mark(reasons[entry.id, system]), None]
         rows.append(row)
     remarks = []
     for bits in lengths:
         remarks += _against(plan, entry, results, "MAP@ALL", bits)
     note = f"{entry.note} MAP@ALL, expected over all orders of ties."
+    remarks += notes.lines()
     return Table(entry.id, headings, rows, note, remarks, _code_charts(plan, entry, results))
 
 
@@ -147,7 +179,7 @@ def _against(plan: Plan, entry: Entry, results: Results, measure: str, bits: int
     return remarks
 
 
-def _main(found: Sequence[Mapping[str, Any]], direction: str, measure: str, bits: int) -> list[float]:
+def _main(found: Sequence[Result], direction: str, measure: str, bits: int) -> list[float]:
     return _tied(found, direction, "expected") if bits else _values(found, direction, measure)
 
 
@@ -158,11 +190,11 @@ def _measure(entry: Entry, results: Results) -> str:
     return "R@1" if entry.pairs else "MAP@ALL"
 
 
-def _values(found: Sequence[Mapping[str, Any]], direction: str, name: str) -> list[float]:
+def _values(found: Sequence[Result], direction: str, name: str) -> list[float]:
     return [float(one["results"][direction]["values"][name]) for one in found]
 
 
-def _tied(found: Sequence[Mapping[str, Any]], direction: str, kind: str) -> list[float]:
+def _tied(found: Sequence[Result], direction: str, kind: str) -> list[float]:
     return [float(one["results"][direction]["ties"]["MAP@ALL"][kind]) for one in found]
 
 

@@ -1,134 +1,89 @@
-"""Fills our table: every cell that can be computed here is, once, and every other one says why not."""
+"""Computes one cell: trains the system, measures it in both directions, and says what it was made with."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+import time
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from diptych import catalogue
-from diptych.bench.cells import Cell, Store, missing, open_cell_data, run
-from diptych.bench.plan import Entry, Plan
+import numpy as np
+
+from diptych.bench.cells import Cell
 from diptych.data.base import Dataset
-from diptych.errors import DiptychError, UnknownName
 
-__all__ = ["Filled", "fill"]
+if TYPE_CHECKING:
+    from diptych.metrics import Measured
 
-
-@dataclass(frozen=True)
-class Filled:
-    """What there is of a table.
-
-    Args:
-        results: Finished cells by (entry, system, bits), one a seed.
-        reasons: Why the cells of (entry, system) are not there.
-    """
-
-    results: Mapping[tuple[str, str, int], Sequence[Mapping[str, Any]]]
-    reasons: Mapping[tuple[str, str], str]
+__all__ = ["run"]
 
 
-def fill(
-    plan: Plan,
-    folder: Path,
-    *,
-    entries: Collection[str] = (),
-    systems: Collection[str] = (),
-    root: Path | None = None,
-    compute: bool = True,
-    tell: Callable[[str], None] = lambda _: None,
-) -> Filled:
-    """Compute what is missing of a table and collect all of it.
+def run(cell: Cell, dataset: Dataset, folder: Path, *, quiet: bool = True) -> dict[str, Any]:
+    """Train and measure.
 
     Args:
-        plan: The table.
-        folder: `results.jsonl` and run folders.
-        entries, systems: Compute only these; all, if empty. What is finished is collected in any case.
-        root: Folder of the data sets, if not where `diptych data` puts them.
-        compute: False only collects.
-        tell: Is told of each cell that is computed.
+        cell: What.
+        dataset: From `open_cell_data`.
+        folder: Run folders are kept here, under the cell's fingerprint.
+        quiet: Show no progress.
+
+    Returns:
+        The cell, its key and what it depends on, values, tie bounds and curves by direction, times, versions.
 
     Raises:
-        UnknownName: an entry or a system that the table does not have.
+        DiptychError: the training failed.
     """
-    _known("row of systems in this table", systems, [name for half in plan.systems.values() for name in half])
-    _known("data set of this table", entries, [entry.id for entry in plan.entries])
-    store = Store(folder / "results.jsonl")
-    results: dict[tuple[str, str, int], list[Mapping[str, Any]]] = {}
-    reasons: dict[tuple[str, str], str] = {}
-    for entry in plan.entries:
-        opened: Dataset | str = ""
-        for system in plan.systems[entry.half]:
-            cells = list(plan.cells(entry, system))
-            if why := _absent(system):
-                reasons[entry.id, system] = why
-                continue
-            if opened == "":
-                opened = missing(cells[0][1], root) or open_cell_data(cells[0][1], root)
-            if isinstance(opened, str):
-                reasons[entry.id, system] = opened
-                continue
-            wanted = compute and _chosen(system, systems) and _chosen(entry.id, entries)
-            for bits, cell in cells:
-                found = store.get(cell.key(opened))
-                if found is None and wanted and (entry.id, system) not in reasons:
-                    found = _computed(entry, bits, cell, opened, folder, store, reasons, tell)
-                if found is not None:
-                    results.setdefault((entry.id, system, bits), []).append(found)
-    return Filled(results, reasons)
+    from diptych.training.run import train
 
+    key = cell.key(dataset)
+    run_folder = folder / key
+    if (run_folder / "card.json").exists():  # trained before, but killed before the result was written
+        import shutil
 
-def _computed(
-    entry: Entry,
-    bits: int,
-    cell: Cell,
-    dataset: Dataset,
-    folder: Path,
-    store: Store,
-    reasons: dict[tuple[str, str], str],
-    tell: Callable[[str], None],
-) -> dict[str, Any] | None:
-    where = f"{entry.id} {cell.system}" + (f" {bits} bits" if bits else "") + f" seed {cell.seed}"
-    try:
-        found = run(cell, dataset, folder / "runs")
-    except DiptychError as error:
-        # The other systems' cells are still worth computing; the table says what went wrong with this one.
-        reasons[entry.id, cell.system] = f"failed: {error}"
-        tell(f"{where}: failed: {error}")
-        return None
-    store.put(found)
-    values = ", ".join(
-        f"{direction} {one['values'][found['measure']]:.4f}" for direction, one in found["results"].items()
+        shutil.rmtree(run_folder)
+    started = time.process_time()
+    done = train(
+        cell.trained,
+        dataset,
+        run_folder,
+        settings=cell.settings,
+        seed=cell.seed,
+        features=cell.features or None,
+        standardise=cell.standardise,
+        protocol=cell.protocol,
+        validation=cell.validation or None,
+        quiet=quiet,
+        device="cpu",
     )
-    tell(f"{where}: {found['measure']} {values} ({found['cpu_seconds']:.0f} s)")
-    return found
+    found = done.evaluation
+    if cell.system != cell.trained:
+        from diptych.bench.signs import signs_of
+        from diptych.evaluation import evaluate
+
+        found = evaluate(
+            signs_of(done, cell.protocol), done.dataset, cell.protocol, name=cell.system, rank=False
+        )
+    return {
+        "key": key,
+        "cell": asdict(cell),
+        "depends": cell.depends(dataset),
+        "measure": found.facts["measure"],
+        "results": {direction: _rounded(one) for direction, one in found.measured.items()},
+        "epochs": done.epochs,
+        "cpu_seconds": round(time.process_time() - started, 1),
+        **{name: found.facts[name] for name in ("splits_sha256", "versions", "commit")},
+    }
 
 
-def _absent(system: str) -> str:
-    name = catalogue.parse(system.removeprefix("sign:")).system
-    return "" if name in catalogue.names("system") else f"Diptych has no system {name} yet"
-
-
-def _chosen(name: str, allowed: Collection[str]) -> bool:
-    return not allowed or name in allowed
-
-
-def _known(kind: str, names: Collection[str], known: Sequence[str]) -> None:
-    for name in names:
-        if name not in known:
-            raise UnknownName(kind, name, set(known))
-
-
-def as_json(plan: Plan, filled: Filled) -> str:
-    """All cells with their results, and the reasons for those that are not there."""
-    cells = [
-        {"entry": entry, "system": system, "bits": bits or None, "seeds": list(found)}
-        for (entry, system, bits), found in filled.results.items()
-    ]
-    missing_cells = [
-        {"entry": entry, "system": system, "reason": reason}
-        for (entry, system), reason in filled.reasons.items()
-    ]
-    return json.dumps({"title": plan.title, "cells": cells, "missing": missing_cells}, indent=1) + "\n"
+def _rounded(one: Measured) -> dict[str, Any]:
+    """What is kept of one direction."""
+    kept: dict[str, Any] = {
+        "values": {name: round(value, 6) for name, value in one.values().items()},
+        "ties": {name: {k: round(v, 6) for k, v in kinds.items()} for name, kinds in one.bounds.items()},
+        "queries": one.queries,
+        "gallery": one.gallery // one.folds,
+        "without_relevant": one.without_relevant,
+    }
+    if one.curve is not None:
+        kept["curve"] = [np.round(side, 5).tolist() for side in one.curve]
+    return kept

@@ -2,111 +2,69 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
-from diptych.bench.cells import Cell, Store, missing, open_cell_data, run
-from diptych.bench.plan import ours
+from diptych.bench.cells import Cell
+from diptych.bench.fill import Filled, Wanted
+from diptych.bench.plan import Plan, ours
+from diptych.bench.report import Notes
 from diptych.bench.tables import Published, Row
 from diptych.core import DIRECTIONS
-from diptych.errors import DiptychError, UnknownName
 from diptych.report.bench_page import Chart, Table
 
-__all__ = ["Found", "compute_rows", "reference_table", "survey_json", "survey_table"]
+__all__ = ["Found", "found_rows", "reference_table", "survey_content", "survey_table", "wanted"]
 
 Found = Mapping[int, list[float] | str]
 """Our values, or the reason why there are none, by number of the row."""
 
 
-def compute_rows(
-    table: Published,
-    folder: Path,
-    *,
-    systems: Collection[str] = (),
-    data: Collection[str] = (),
-    root: Path | None = None,
-    compute: bool = True,
-    tell: Callable[[str], None] = lambda _: None,
-) -> Found:
-    """Compute the rows whose system and data are here, with seed 0.
-
-    Args:
-        table: One of the survey's.
-        folder: Keeps results and runs.
-        systems, data: Compute only these; all, if empty.
-        root: Folder of the data sets.
-        compute: False only collects.
-        tell: Is told of each cell that is computed.
-
-    Raises:
-        UnknownName: a system or data set that the table does not have.
-    """
-    for kind, names, known in (
-        (f"system of {table.name}", systems, {row.name for row in table.rows if row.name}),
-        (f"data set of {table.name}", data, {row.dataset for row in table.rows}),
-    ):
-        for name in names:
-            if name not in known:
-                raise UnknownName(kind, name, known)
-    store = Store(folder / "results.jsonl")
-    found: dict[int, list[float] | str] = {}
-    reasons: dict[tuple[str, str], str] = {}
-    for number, row in enumerate(table.rows):
-        if not row.name:
-            found[number] = "Diptych has no such system"
-            continue
-        if (row.name, row.dataset) not in reasons:
-            reasons[row.name, row.dataset] = missing(_cells(row)[0], root)
-        if reason := reasons[row.name, row.dataset]:
-            found[number] = reason
-            continue
-        wanted = compute and (not systems or row.name in systems) and (not data or row.dataset in data)
-        found[number] = _row(row, folder, store, root, wanted, tell)
-    return found
-
-
-def _row(
-    row: Row, folder: Path, store: Store, root: Path | None, wanted: bool, tell: Callable[[str], None]
-) -> list[float] | str:
-    direction = next(name for name, short in DIRECTIONS.items() if short == row.direction)
-    entries = []
-    for cell in _cells(row):
-        dataset = open_cell_data(cell, root)
-        entry = store.get(cell.key(dataset))
-        if entry is None and wanted:
-            try:
-                entry = run(cell, dataset, folder / "runs")
-            except DiptychError as error:
-                return f"failed: {error}"
-            store.put(entry)
-            tell(f"{row.system} on {row.dataset}: done in {entry['cpu_seconds']:.0f} s")
-        if entry is None:
-            return "not run yet"
-        entries.append(entry["results"][direction]["values"])
-    if row.metric == "R@n":
-        return [float(entries[0][str(column)]) for column in row.columns]
-    return [float(values["MAP@ALL"]) for values in entries]
-
-
-def _cells(row: Row) -> list[Cell]:
-    """One cell, or one for each code length; settings are those of our own table where it has the data."""
+def wanted(table: Published) -> Iterator[Wanted]:
+    """The cells of one of the survey's tables, with seed 0; the row is (number of the row)."""
     plan = ours()
+    for number, row in enumerate(table.rows):
+        for cell in _cells(row, plan):
+            bits = cell.settings.get("bits")
+            yield Wanted(
+                cell,
+                entry=row.dataset,
+                system=row.name,
+                row=(number,),
+                label=f"{row.system} on {row.dataset}" + (f" {bits} bits" if bits else ""),
+            )
+
+
+def _cells(row: Row, plan: Plan) -> list[Cell]:
+    """One cell, or one for each code length; settings are those of our own table where it has the data."""
     entry = next((entry for entry in plan.entries if entry.data == row.dataset), None)
-    if entry is not None and entry.protocol == row.protocol:
-        return [plan.cell(entry, row.name, 0, 0)]
+    if row.name and entry is not None and entry.protocol == row.protocol:
+        return [plan.cell(entry, row.name, bits=0, seed=0)]
     bits = [column for column in row.columns if isinstance(column, int)]
-    if not bits:
-        return [Cell(row.name, row.dataset, row.protocol)]
-    return [Cell(row.name, row.dataset, row.protocol, settings={"bits": length}) for length in bits]
+    settings: list[dict[str, int]] = [{"bits": length} for length in bits] or [{}]
+    return [Cell(row.name, row.dataset, row.protocol, settings=one) for one in settings]
+
+
+def found_rows(table: Published, filled: Filled) -> Found:
+    """Our values of each row, or why there are none; a row that lacks one value has none."""
+    found: dict[int, list[float] | str] = {}
+    for number, row in enumerate(table.rows):
+        if (number,) in filled.reasons:
+            found[number] = filled.reasons[number,]
+            continue
+        direction = next(name for name, short in DIRECTIONS.items() if short == row.direction)
+        values = [result["results"][direction]["values"] for result in filled.results[number,]]
+        if row.metric == "R@n":
+            found[number] = [float(values[0][str(column)]) for column in row.columns]
+        else:
+            found[number] = [float(one["MAP@ALL"]) for one in values]
+    return found
 
 
 def survey_table(table: Published, found: Found) -> Table:
     """Printed, the paper's and our value side by side; a row's code lengths or measures in one line."""
     rows: list[list[Any]] = []
-    reasons = {reason: at for at, reason in enumerate(_reasons(found), start=1)}
+    notes = Notes()
     for number, row in enumerate(table.rows):
         own = found[number]
         other = row.paper_metric and row.paper_metric != row.metric
@@ -118,7 +76,7 @@ def survey_table(table: Published, found: Found) -> Table:
                 _columns(row.columns),
                 _values(row.survey),
                 _values(row.paper) + (f" ({row.paper_metric})" if other else "") if row.paper else None,
-                f"- [{reasons[own]}]" if isinstance(own, str) else _values(own),
+                notes.mark(own) if isinstance(own, str) else _values(own),
                 None
                 if isinstance(own, str)
                 else " / ".join(f"{a - b:+.3f}" for a, b in zip(own, row.survey, strict=True)),
@@ -126,10 +84,9 @@ def survey_table(table: Published, found: Found) -> Table:
             ]
         )
     headings = ["system", "data", "direction", "column", "survey", "paper", "ours", "ours - survey", "remark"]
-    notes = [f"[{at}] {reason}" for reason, at in reasons.items()]
     charts = [_chart(table, found, direction) for direction in DIRECTIONS.values()]
     title = "The survey's values, the papers' own, and ours"
-    return Table(title, headings, rows, f"Source: {table.source}.", [*table.remarks, *notes], charts)
+    return Table(title, headings, rows, f"Source: {table.source}.", [*table.remarks, *notes.lines()], charts)
 
 
 def reference_table(table: Published) -> Table:
@@ -187,13 +144,8 @@ def _chart(table: Published, found: Found, direction: str) -> Chart:
     return Chart(direction, points, y=shown, dots=True)
 
 
-def _reasons(found: Found) -> list[str]:
-    """Why cells are empty, each reason once."""
-    return list(dict.fromkeys(reason for reason in found.values() if isinstance(reason, str)))
-
-
-def survey_json(table: Published, found: Found) -> str:
-    """All of it for programs."""
+def survey_content(table: Published, found: Found) -> dict[str, Any]:
+    """All of it for programs, as JSON has it."""
     rows = [
         {
             "system": row.system,
@@ -214,7 +166,7 @@ def survey_json(table: Published, found: Found) -> str:
         }
         for number, row in enumerate(table.rows)
     ]
-    content = {
+    return {
         "name": table.name,
         "title": table.title,
         "source": table.source,
@@ -222,4 +174,3 @@ def survey_json(table: Published, found: Found) -> str:
         "rows": rows,
         "references": [asdict(one) for one in table.references],
     }
-    return json.dumps(content, indent=1) + "\n"

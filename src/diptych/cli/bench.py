@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-
-if TYPE_CHECKING:
-    from diptych.bench.produce import Report
 
 __all__ = ["command"]
 
@@ -37,40 +34,27 @@ def command(
 ) -> None:
     """Fill a result table and write it as Markdown, JSON and HTML.
 
-    Finished cells are kept under a fingerprint of system, settings, data, features and code, and are not
-    computed again.
+    Finished cells are kept under a fingerprint of system, settings, seed, data, features and code, and are
+    not computed again. A written table is not replaced by one with fewer finished cells.
     """
-    from diptych.bench.produce import produce
+    from diptych.bench.produce import produce, write
 
     told = (lambda _: None) if quiet else _tell
     report = produce(
         table, out, entries=data or (), systems=system or (), root=root, compute=not collect, tell=told
     )
-    paths = _written(out, table, report)
-    if as_json:
-        typer.echo(report.content, nl=False)
-    else:
-        from diptych.report.bench_page import as_markdown
-
-        typer.echo(as_markdown(report.title, report.tables, facts=report.facts), nl=False)
+    paths = write(report, out, table)
+    typer.echo(report.content if as_json else report.markdown(), nl=False)
     for path in paths:
         typer.echo(str(path), err=True)
+    if not paths:
+        typer.echo(
+            f"{out / table}.md is kept as it was, with more than the {report.finished} of {report.asked} "
+            "cells that are finished now; choose another --out, or remove it to have this table in its place",
+            err=True,
+        )
 
 
 def _tell(line: str) -> None:
     typer.echo(line, err=True)
     sys.stderr.flush()
-
-
-def _written(out: Path, table: str, report: Report) -> list[Path]:
-    from diptych.report.bench_page import as_html, as_markdown
-
-    out.mkdir(parents=True, exist_ok=True)
-    texts = {
-        f"{table}.md": as_markdown(report.title, report.tables, facts=report.facts),
-        f"{table}.json": report.content,
-        f"{table}.html": as_html(report.title, report.tables, facts=report.facts),
-    }
-    for name, text in texts.items():
-        (out / name).write_text(text, encoding="utf-8")
-    return [out / name for name in texts]

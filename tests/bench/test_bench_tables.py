@@ -1,51 +1,24 @@
-"""Result tables: the printed ones are whole, cells are cached by fingerprint, and gaps say why."""
+"""Result tables: the printed ones are whole, our own name what exists, and gaps say why."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from diptych import catalogue
-from diptych.bench import cells, produce, run, survey, tables
-from diptych.bench.cells import Cell, Store, open_cell_data
-from diptych.bench.plan import Entry, Plan, ours
-from diptych.bench.report import ours_tables
+from diptych.bench import ablations, produce, survey, tables
+from diptych.bench.fill import Filled
+from diptych.bench.plan import Plan, ours
+from diptych.bench.report import ours_content, ours_tables
 from diptych.data import open_data
 from diptych.data.originals import Originals
 from diptych.errors import BadData, UnknownName
 from diptych.report.bench_page import as_html, as_markdown
 
 LATER = {"blip2", "grace"}
-
-PLAN = Plan(
-    title="toy",
-    seeds=(0, 1),
-    systems={"real": ("random", "cca", "ridge", "dscmr:tiny"), "hashing": ("lsh", "cca_itq", "dsph:tiny")},
-    baselines=("random", "cca", "ridge", "lsh", "cca_itq"),
-    deterministic=("ridge",),
-    bits=(16, 32),
-    entries=(
-        Entry("planted", "planted", "test", "real", "a note"),
-        Entry("absent", "pascal_sentence", "official", "real", ""),
-        Entry("syn", "planted:syn", "query", "hashing", "codes"),
-    ),
-    settings=(),
-)
-
-
-@pytest.fixture(autouse=True)
-def _no_data(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("DIPTYCH_DATA", str(tmp_path / "data"))
-
-
-def plan() -> Plan:
-    """With the protocols that the planted data have."""
-    entries = [replace(entry, protocol=next(iter(open_data(entry.data).protocols))) for entry in PLAN.entries]
-    return replace(PLAN, entries=entries)
 
 
 @pytest.mark.parametrize(("name", "rows"), [("table2", 36), ("table3", 30), ("table4", 14)])
@@ -106,83 +79,6 @@ def test_broken_tables_get_a_sentence() -> None:
         tables.published("table5")
 
 
-def test_filling_caches_and_says_what_is_missing(tmp_path: Path) -> None:
-    told: list[str] = []
-    first = run.fill(plan(), tmp_path, tell=told.append)
-    assert len(told) == 2 * 3 + 1 + 2 * 2 * 3
-    again: list[str] = []
-    second = run.fill(plan(), tmp_path, tell=again.append)
-    assert not again
-    assert second.results == first.results
-    assert "pascal_sentence" in first.reasons["absent", "cca"]
-    shown = ours_tables(plan(), first.results, first.reasons)
-    text = as_markdown("toy", shown)
-    assert "± 0.000" in text
-    assert "pascal_sentence" in text
-    assert "trained systems are above" in text or "Not above" in text
-    page = as_html("toy", shown)
-    assert page.count("<svg") == 1 + 6
-    content = json.loads(run.as_json(plan(), first))
-    assert {cell["bits"] for cell in content["cells"]} == {None, 16, 32}
-
-
-def test_a_cell_changes_with_what_it_depends_on(tmp_path: Path) -> None:
-    entry = plan().entries[0]
-    base = Cell("ridge", entry.data, entry.protocol)
-    dataset = open_cell_data(base)
-    key = base.key(dataset)
-    assert key == Cell("ridge", entry.data, entry.protocol).key(dataset)
-    for other in (
-        replace(base, seed=1),
-        replace(base, system="cca"),
-        replace(base, settings={"penalty": 1.0}),
-        replace(base, limit=50),
-    ):
-        assert other.key(open_cell_data(other)) != key
-
-
-def test_a_result_that_was_cut_off_is_computed_again(tmp_path: Path) -> None:
-    store = Store(tmp_path / "results.jsonl")
-    store.put({"key": "a", "n": 1})
-    with store.path.open("a") as file:
-        file.write('{"key": "b", "n"')
-    store = Store(store.path)
-    assert store.get("b") is None
-    store.put({"key": "b", "n": 2})
-    again = Store(store.path)
-    assert (again.get("a"), again.get("b")) == ({"key": "a", "n": 1}, {"key": "b", "n": 2})
-
-
-def test_labels_can_be_hidden_and_training_cut() -> None:
-    entry = plan().entries[0]
-    cut = open_cell_data(Cell("cca", entry.data, entry.protocol, limit=40, pairs=True))
-    train = cut.split(cut.protocol(entry.protocol).train)
-    assert len(train) == 40
-    assert train.label is None
-
-
-def test_signs_are_centred_on_their_own_modality(tmp_path: Path) -> None:
-    entry = plan().entries[0]
-    cell = Cell("sign:dscmr:tiny", entry.data, entry.protocol, settings={"dim": 16, "epochs": 2})
-    found = cells.run(cell, open_cell_data(cell), tmp_path)
-    assert found["results"]["image to text"]["values"]["MAP@ALL"] > 0.2
-
-
-def test_failures_are_told_and_do_not_stop_the_table(tmp_path: Path) -> None:
-    bad = replace(plan(), systems={"real": ("dscmr:tiny", "cca"), "hashing": ()})
-    from diptych.bench.plan import Settings
-
-    bad = replace(bad, settings=(Settings(["dscmr:tiny"], ["planted"], {"nonsense": 1}),))
-    told: list[str] = []
-    filled = run.fill(bad, tmp_path, tell=told.append)
-    assert "nonsense" in filled.reasons["planted", "dscmr:tiny"]
-    assert filled.results["planted", "cca", 0]
-    with pytest.raises(UnknownName, match="row of systems"):
-        run.fill(bad, tmp_path, systems=["nobody"])
-    with pytest.raises(UnknownName, match="data set of this table"):
-        run.fill(bad, tmp_path, entries=["nothing"])
-
-
 @pytest.mark.parametrize("name", ["table2", "table3", "table4"])
 def test_the_surveys_tables_say_what_each_cell_needs(name: str, tmp_path: Path) -> None:
     report = produce.produce(name, tmp_path)
@@ -233,8 +129,6 @@ def test_our_own_plan_names_what_exists() -> None:
 
 
 def test_ablations_name_what_exists_and_say_what_is_missing(tmp_path: Path) -> None:
-    from diptych.bench import ablations
-
     _, _, wanted = ablations.ablations()
     for one in wanted:
         module = __import__(catalogue.card("system", one.name).module, fromlist=["x"])
@@ -243,6 +137,55 @@ def test_ablations_name_what_exists_and_say_what_is_missing(tmp_path: Path) -> N
             catalogue.checked(system, settings)
     report = produce.produce("ablations", tmp_path)
     assert len(report.tables[0].rows) == sum(1 + len(one.without) for one in wanted)
-    assert all("is not in" in row[2] for row in report.tables[0].rows)
+    assert all(row[3].startswith("- [") for row in report.tables[0].rows)
+    assert all("is not in" in remark for remark in report.tables[0].remarks)
     with pytest.raises(UnknownName, match="system of the ablations"):
-        ablations.compute(tmp_path, systems=["nobody"])
+        produce.produce("ablations", tmp_path, systems=["nobody"])
+    with pytest.raises(UnknownName, match="data set of the ablations"):
+        produce.produce("ablations", tmp_path, entries=["nothing"])
+
+
+def result(first: float, second: float) -> dict[str, Any]:
+    """A finished cell of that MAP in the two directions."""
+    sides = {}
+    for direction, value in (("image to text", first), ("text to image", second)):
+        kinds = dict.fromkeys(("best", "worst", "expected"), value)
+        values = {"MAP@ALL": value, "R@10": 0.5, "P@1": value}
+        sides[direction] = {"values": values, "ties": {"MAP@ALL": kinds}}
+    return {"measure": "MAP@ALL", "results": sides, "cpu_seconds": 1.0}
+
+
+def remarks(plan: Plan, results: dict[Any, Any]) -> list[str]:
+    """What the first table says below its values, without reasons for gaps."""
+    reasons = {(entry.id, system): "gone" for entry in plan.entries for system in plan.systems[entry.half]}
+    shown = ours_tables(plan, Filled(results, reasons, {}, 9))[0].remarks
+    return [remark for remark in shown if not remark.startswith("[")]
+
+
+def test_trained_systems_are_compared_with_the_baselines_in_both_directions(plan: Plan) -> None:
+    base = {("planted", "cca", 0): [result(0.3, 0.3)]}
+    assert remarks(plan, base) == []
+    lost = {**base, ("planted", "dscmr:tiny", 0): [result(0.4, 0.2)]}
+    assert remarks(plan, lost) == ["Not above cca: dscmr:tiny (TqI)."]
+    level = {**base, ("planted", "dscmr:tiny", 0): [result(0.3, 0.3)]}
+    assert remarks(plan, level) == ["Not above cca: dscmr:tiny (IqT, TqI)."]
+    seeds = {**base, ("planted", "dscmr:tiny", 0): [result(0.2, 0.5), result(0.5, 0.4)]}
+    assert remarks(plan, seeds) == ["All 1 trained systems are above cca in both directions."]
+    ridge = {**seeds, ("planted", "ridge", 0): [result(0.9, 0.9)]}
+    assert remarks(plan, ridge)[1:] == ["Not above ridge: dscmr:tiny (IqT, TqI)."]
+
+
+def test_values_gaps_and_their_reasons_are_shown_once(plan: Plan) -> None:
+    results = {("planted", "cca", 0): [result(0.25, 0.5), result(0.75, 0.5)]}
+    reasons = {(entry.id, system): "gone" for entry in plan.entries for system in plan.systems[entry.half]}
+    filled = Filled(results, {**reasons, ("planted", "ridge"): "failed: no"}, {}, 9)
+    table = ours_tables(plan, filled)[0]
+    assert table.rows[0] == ["random", "- [1]", *[None] * 5]
+    assert table.rows[1] == ["cca", "0.500 ± 0.354", "0.500 ± 0.000", 0.5, 0.5, 2, "1"]
+    assert table.rows[2][1] == "- [2]"
+    assert list(table.remarks) == ["[1] gone", "[2] failed: no"]
+    content = ours_content(plan, filled)
+    assert [(cell["entry"], cell["system"], cell["bits"]) for cell in content["cells"]] == [
+        ("planted", "cca", None)
+    ]
+    assert {"entry": "planted", "system": "ridge", "reason": "failed: no"} in content["missing"]
