@@ -33,7 +33,7 @@ from PIL import Image
 import diptych
 from diptych.engine.results import Progress, Summary
 from diptych.engine.scan import walk
-from diptych.media.pictures import quiet, read_captioned
+from diptych.media.pictures import open_picture
 
 _DRAWN = 16  # different pictures; further files repeat them with other bytes at the end
 
@@ -100,11 +100,9 @@ def timed(action: Callable[[], Any]) -> tuple[float, float]:
 def ratio(options: argparse.Namespace) -> None:
     model = diptych.load(options.model)
     with pictures(options) as folder:
-        with quiet():
-            prepared = [
-                model.prepare_image(read_captioned(found.path, size=model.image_size)[0])
-                for found in walk([folder])
-            ]
+        prepared = [
+            model.prepare_image(open_picture(found.path, size=model.image_size)) for found in walk([folder])
+        ]
         count, batch = len(prepared), model.batch_size
 
         def bare() -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from diptych.data.pictures import Pictures, decode, pictures_in
+from diptych.data.pictures import Pictures, pictures_in
 from diptych.errors import BadData, ImageError, MissingData
 
 
@@ -92,26 +92,12 @@ def test_a_bad_picture_is_named_when_it_is_looked_at(tmp_path: Path) -> None:
     (tmp_path / "text.jpg").write_text("not a picture")
     (tmp_path / "cut.png").write_bytes(png(1, (64, 64))[:-40])
     pictures = Pictures.from_folder(tmp_path, ["text.jpg", "cut.png", "gone.jpg"])
-    with pytest.raises(ImageError, match=r"text\.jpg: is not a picture"):
+    with pytest.raises(ImageError, match=r"text\.jpg: not a picture"):
         pictures[0]
-    with pytest.raises(ImageError, match=r"cut\.png: cannot be decoded"):
+    with pytest.raises(ImageError, match=r"cut\.png: damaged"):
         pictures[1]
     with pytest.raises(ImageError, match=r"gone\.jpg: cannot be read"):
         pictures[2]
-
-
-def test_decoding_turns_upright_and_scales_16_bit() -> None:
-    exif = Image.Exif()
-    exif[0x0112] = 6  # turned by 90 degrees
-    buffer = io.BytesIO()
-    Image.new("RGB", (4, 2)).save(buffer, "JPEG", exif=exif)
-    assert decode(buffer.getvalue(), "x").size == (2, 4)
-    buffer = io.BytesIO()
-    Image.fromarray(np.full((2, 2), 32768, np.uint16)).save(buffer, "PNG")
-    assert decode(buffer.getvalue(), "x").getpixel((0, 0)) == (128, 128, 128)
-    buffer = io.BytesIO()
-    Image.new("CMYK", (2, 2), (0, 0, 0, 0)).save(buffer, "JPEG")
-    assert decode(buffer.getvalue(), "x").getpixel((0, 0)) == (255, 255, 255)
 
 
 def test_matlab_pictures_are_read_one_by_one(tmp_path: Path) -> None:

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from engine_helpers import content
 from PIL import Image
-from test_decode import bomb, truncations
 
 from conftest import Paint
+from damaged_pictures import bomb, truncations
 from diptych.engine import ingest as ingesting
 from diptych.engine import scan
 from diptych.engine.collection import Collection, open
@@ -170,7 +170,7 @@ def test_files_that_vanish_between_walk_and_reading(
         patched.setattr(ingesting, "_ahead", lose_then_read)
         summary = collection.add()
     assert [(one.path.name, one.reason) for one in summary.skipped] == [
-        ("2.png", "vanished while it was being read")
+        ("2.png", "cannot be read: there is no such file")
     ]
     collection.add()
     assert {path.name for path in held(collection)} == {"0.png", "1.png", "3.png", "4.png", "5.png"}

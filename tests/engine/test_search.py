@@ -99,7 +99,7 @@ def test_what_cannot_be_asked(filled: Collection, how: dict[str, Any], message: 
 
 
 def test_a_query_picture_that_cannot_be_read(filled: Collection, photos: Path) -> None:
-    with pytest.raises(ImageError, match=r"gone\.jpg: there is no such file"):
+    with pytest.raises(ImageError, match=r"gone\.jpg: cannot be read: there is no such file"):
         filled.search(photos / "gone.jpg")
 
 

@@ -8,6 +8,7 @@ import os
 import random
 import shutil
 import sqlite3
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from engine_helpers import content, names
 from PIL import Image
 
 from conftest import Paint
+from diptych.engine import ingest as ingesting
 from diptych.engine.collection import Collection, find, open
 from diptych.engine.results import Progress
 from diptych.errors import (
@@ -26,7 +28,6 @@ from diptych.errors import (
     UsageError,
     WrongModel,
 )
-from diptych.media import pictures as decode
 from diptych.testing import Colours
 
 
@@ -204,12 +205,9 @@ def test_skipped_files_are_listed_again_but_read_only_when_they_change(
 def test_what_an_extra_would_read_is_tried_again(
     collection: Collection, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def missing(path: Path, size: int) -> Any:
-        raise decode.NeedsExtra(str(path), "SVG", "svg")
-
     (photos / "a.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>')
     with monkeypatch.context() as without:
-        without.setattr(decode, "_read_svg", missing)
+        without.setitem(sys.modules, "resvg_py", None)
         assert "diptych[svg]" in collection.add().skipped[0].reason
     pytest.importorskip("resvg_py", reason="the extra svg is not installed")
     assert collection.add().added == 1
@@ -419,3 +417,26 @@ def test_pictures_that_show_the_query_side(collection: Collection, paint: Paint,
     assert names(collection.search(image=Image.new("RGB", (3, 3), "blue"), k=1)) == ["b.png"]
     assert names(collection.search("red", image=[query], image_weight=0.1, k=1)) == ["a.png"]
     assert names(collection.search(negative="red", image=query, k=1)) == ["b.png"]
+
+
+def test_what_is_hashed_is_what_is_decoded(
+    collection: Collection, paint: Paint, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a file written in between would keep its new vector under the hash of the old content."""
+    old = paint("a.png", "red").read_bytes()
+    decode = ingesting.read_captioned
+
+    def write_then_decode(file: Any, **how: Any) -> Any:
+        paint("a.png", "blue")
+        return decode(file, **how)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ingesting, "read_captioned", write_then_decode)
+        collection.add()
+    (photos / "copy.png").write_bytes(old)
+    collection.add()
+    found = {
+        result.path.name: result.score for result in collection.search(photos / "copy.png") if result.path
+    }
+    assert found["copy.png"] == pytest.approx(1, abs=1e-3)
+    assert found["a.png"] < 0.9

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from diptych.builtin.towers import IMAGE_SIZE, WEIGHTS, ImageTower, TextTower, prepare_image
 from diptych.core import Floats, Side
 from diptych.errors import BadData, MissingData
+from diptych.media.pictures import batches
 from diptych.similarity import unit
 
 __all__ = ["FITTED_AMONG", "HEADS", "Builtin", "compact", "concepts_of", "project"]
@@ -85,15 +86,14 @@ class Builtin:
 
     @staticmethod
     def prepare_image(picture: Any) -> NDArray[np.uint8]:
-        """A PIL picture as `encode_image` takes it; may run in other threads."""
+        """A picture as `encode_image` takes it; may run in other threads."""
         return prepare_image(picture)
 
     def encode_image(self, images: Sequence[Any]) -> Floats:
-        """Unit vectors (n, d) of pictures: paths, PIL pictures or what `prepare_image` gave."""
+        """Unit vectors (n, d) of pictures, each as `open_picture` takes it or what `prepare_image` gave."""
         parts = []
-        for start in range(0, len(images), self.batch_size):
-            batch = [_prepared(image) for image in images[start : start + self.batch_size]]
-            parts.append(self.join_image(*self.image_tower(np.stack(batch))))
+        for batch in batches(images, self):
+            parts.append(self.join_image(*self.image_tower(batch)))
         return np.concatenate(parts) if parts else np.zeros((0, self.dim), np.float32)
 
     def encode_text(self, texts: Sequence[str]) -> Floats:
@@ -217,17 +217,6 @@ def _expanded(small: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         for name, array in small.items()
         if not name.endswith(_SCALE)
     }
-
-
-def _prepared(image: Any) -> NDArray[np.uint8]:
-    if isinstance(image, np.ndarray):
-        return np.asarray(image, np.uint8)
-    if isinstance(image, (str, Path)):
-        from PIL import Image, ImageOps
-
-        with Image.open(image) as opened:
-            return prepare_image(ImageOps.exif_transpose(opened))
-    return prepare_image(image)
 
 
 def _read(path: Path) -> dict[str, NDArray[Any]]:

@@ -7,16 +7,14 @@ import importlib.util
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from diptych.core import Floats
 from diptych.errors import MissingData
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
+from diptych.media.pictures import Source, open_picture
 
 __all__ = ["IMAGE_SIZE", "WEIGHTS", "ImageTower", "TextTower", "prepare_image"]
 
@@ -27,8 +25,8 @@ _MOST_TOKENS = 256  # what MiniLM was trained with
 _log = logging.getLogger(__name__)
 
 
-def prepare_image(picture: Image) -> NDArray[np.uint8]:
-    """A picture as the image tower takes it, (224, 224, 3) uint8.
+def prepare_image(picture: Source) -> NDArray[np.uint8]:
+    """A picture as the image tower takes it, (224, 224, 3) uint8; an array of that shape is one already.
 
     The whole picture is squeezed into the square: for search, what stands at its edge matters more than that
     circles stay round.
@@ -36,8 +34,10 @@ def prepare_image(picture: Image) -> NDArray[np.uint8]:
     from PIL.Image import Resampling
 
     size = (IMAGE_SIZE, IMAGE_SIZE)
-    squeezed = picture.convert("RGB").resize(size, Resampling.BICUBIC, reducing_gap=2.0)
-    return np.asarray(squeezed, np.uint8)
+    if isinstance(picture, np.ndarray) and picture.shape == (*size, 3):
+        return picture
+    opened = open_picture(picture, size=IMAGE_SIZE)
+    return np.asarray(opened.resize(size, Resampling.BICUBIC, reducing_gap=2.0), np.uint8)
 
 
 class ImageTower:

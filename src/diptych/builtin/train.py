@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diptych.builtin.encoder import FITTED_AMONG, HEADS, Builtin, compact, concepts_of
-from diptych.builtin.towers import prepare_image
 from diptych.core import Floats
 from diptych.data.base import Split
 from diptych.errors import UsageError
 from diptych.files import replacing, write
+from diptych.media.pictures import batches
 from diptych.optional import optional
 
 __all__ = ["Features", "extract", "fit", "train"]
@@ -111,13 +111,13 @@ def extract(split: Split, on_progress: Callable[[str], None] = _log.info) -> Fea
         )
     encoder = Builtin(heads=False)
     views: tuple[list[Floats], list[Floats]] = ([], [])
-    for start in range(0, len(split.image), encoder.batch_size):
-        rows = range(start, min(start + encoder.batch_size, len(split.image)))
-        pictures = np.stack([prepare_image(_opened(split.image[row])) for row in rows])
+    done = 0
+    for pictures in batches(split.image, encoder):
         for view, batch in zip(views, (pictures, pictures[:, :, ::-1]), strict=True):
             view.append(np.concatenate(encoder.image_tower(np.ascontiguousarray(batch)), axis=1))
-        if start % (50 * encoder.batch_size) == 0:
-            on_progress(f"looked at {rows.stop} of {len(split.image)} pictures")
+        if done % (50 * encoder.batch_size) == 0:
+            on_progress(f"looked at {done + len(pictures)} of {len(split.image)} pictures")
+        done += len(pictures)
     texts = encoder.text_tower(list(split.text))
     return Features((np.concatenate(views[0]), np.concatenate(views[1])), texts, split.pairs)
 
@@ -164,15 +164,6 @@ def _concept_means(features: Features, learned: NDArray[np.int64]) -> dict[str, 
         "concepts_image_mean": concepts_of(features.views[0][learned, _WIDTH:], concepts).mean(axis=0),
         "concepts_text_mean": features.texts[texts].mean(axis=0),
     }
-
-
-def _opened(image: Any) -> Any:
-    if isinstance(image, (str, Path)):
-        from PIL import Image, ImageOps
-
-        with Image.open(image) as opened:
-            return ImageOps.exif_transpose(opened).convert("RGB")
-    return image
 
 
 def _head(

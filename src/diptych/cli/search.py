@@ -171,7 +171,7 @@ def _notes(opened: Collection, results: Results, to: Any) -> None:
 def _sheet(question: str, results: Results, images: list[Path], target: Path | None, *, show: bool) -> None:
     import tempfile
 
-    from diptych.media.pictures import read_image
+    from diptych.media.pictures import open_picture
     from diptych.report.contact_sheet import Cell, Sheet, contact_sheet
 
     if target is None:
@@ -181,7 +181,7 @@ def _sheet(question: str, results: Results, images: list[Path], target: Path | N
     page = contact_sheet(
         [Sheet(question, cells, images, note)],
         title="Diptych",
-        read=lambda path: read_image(path, size=320),
+        read=lambda path: open_picture(path, size=320),
         base=target.parent,
     )
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 
 from diptych.core import Side
 from diptych.data.pictures import Absent, Pictures
-from diptych.errors import ImageError
+from diptych.media.pictures import read_file
 
 __all__ = ["contents_sha256"]
 
@@ -52,10 +51,7 @@ def _bytes(item: Any, side: Side) -> bytes:
     if isinstance(item, bytes):
         return item
     if isinstance(item, str | os.PathLike):
-        try:
-            return Path(item).read_bytes()
-        except OSError as error:
-            raise ImageError(str(item), f"cannot be read ({error.strerror})") from error
+        return read_file(item)
     if isinstance(item, np.ndarray):
         return _array_head(item) + bytes(_array_bytes(item))
     return f"{item.mode}{item.size}".encode() + bytes(item.tobytes())

@@ -17,11 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from diptych.core import Floats, Side
+from diptych.core import Floats, Side, offered
 from diptych.data.base import Absent, Split
 from diptych.data.contents import contents_sha256
 from diptych.errors import UsageError
 from diptych.files import replacing
+from diptych.media.pictures import sized
 
 __all__ = ["extract", "folder"]
 
@@ -100,7 +101,8 @@ def _write(path: Path, content: Sequence[Any], side: str, extractor: Any, progre
 
 def _ahead(content: Sequence[Any], extractor: Any) -> Iterator[list[Any]]:
     """Batches; while one is encoded, the next is read and prepared in another thread."""
-    prepare = getattr(extractor, "prepare_image", None)
+    prepare = offered(extractor, "prepare_image")
+    content = sized(content, offered(extractor, "image_size"))
 
     def batch(start: int) -> list[Any]:
         rows = range(start, min(start + _BATCH, len(content)))

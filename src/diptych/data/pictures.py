@@ -1,7 +1,8 @@
-"""Sequences of pictures that are decoded only when they are looked at.
+"""Where the pictures of a data set are: sequences that read and decode them only when they are looked at.
 
 A `Pictures` knows where each picture's bytes are (a file, a member of a ZIP, a slice of a tar, bytes in
 memory); reading one costs one seek. It can be pickled and used from several threads and forked processes.
+What the bytes show is the matter of `diptych.media.pictures`.
 """
 
 from __future__ import annotations
@@ -19,37 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diptych.errors import BadData, ImageError, MissingData
+from diptych.media.pictures import is_picture, open_picture, read_file
 from diptych.optional import optional
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["SUFFIXES", "Absent", "Pictures", "decode", "is_picture", "open_zip", "pictures_in", "tar_slices"]
-
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"})
-"""File endings (lower case) that the readers take for pictures."""
-
-
-def decode(data: bytes, name: str) -> Image:
-    """The picture (RGB, first frame, turned upright) that the bytes of a file hold.
-
-    Raises:
-        ImageError: naming the picture, if Pillow cannot read it.
-    """
-    import io
-
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
-    try:
-        with Image.open(io.BytesIO(data)) as opened:
-            picture = ImageOps.exif_transpose(opened)
-            if picture.mode.startswith("I;16"):  # Pillow's own conversion clips to white
-                return picture.point(lambda value: value / 256, "L").convert("RGB")
-            return picture.convert("RGB")
-    except UnidentifiedImageError as error:
-        raise ImageError(name, "is not a picture that Pillow can read") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ImageError(name, f"cannot be decoded ({error})") from error
+__all__ = ["Absent", "Pictures", "open_zip", "pictures_in", "tar_slices"]
 
 
 class _Store(Protocol):
@@ -65,10 +42,7 @@ class _Files:
     folder: Path
 
     def read(self, key: str) -> bytes:
-        try:
-            return (self.folder / key).read_bytes()
-        except OSError as error:
-            raise ImageError(self.place(key), f"cannot be read ({error.strerror})") from error
+        return read_file(self.folder / key)
 
     def place(self, key: str) -> str:
         return str(self.folder / key)
@@ -182,7 +156,7 @@ class _Hdf5:
     def read(self, key: str) -> bytes:
         pixels = np.asarray(self.array()[int(key)]).T.astype(np.uint8)
         height, width, _ = pixels.shape
-        return f"P6 {width} {height} 255\n".encode() + pixels.tobytes()  # as a PPM file, which Pillow reads
+        return f"P6 {width} {height} 255\n".encode() + pixels.tobytes()  # as a PPM file
 
     def place(self, key: str) -> str:
         return f"{self.path}::{self.dataset}[{key}]"
@@ -202,8 +176,8 @@ class Pictures(Sequence["Image"]):
     `from_bytes`; join two with ``+``.
     """
 
-    def __init__(self, entries: Sequence[tuple[_Store, str]]) -> None:
-        self._entries = entries
+    def __init__(self, entries: Sequence[tuple[_Store, str]], size: int | None = None) -> None:
+        self._entries, self._size = entries, size
 
     @classmethod
     def from_paths(cls, paths: Iterable[str | Path]) -> Pictures:
@@ -274,6 +248,10 @@ class Pictures(Sequence["Image"]):
         store, key = self._entries[row]
         return store.read(key)
 
+    def sized(self, size: int | None) -> Pictures:
+        """The same pictures, decoded with no more detail than `size` asks for (see `open_picture`)."""
+        return Pictures(self._entries, size)
+
     def __len__(self) -> int:
         return len(self._entries)
 
@@ -285,14 +263,14 @@ class Pictures(Sequence["Image"]):
 
     def __getitem__(self, row: int | slice | Sequence[int] | NDArray[np.integer[Any]]) -> Image | Pictures:
         if isinstance(row, slice):
-            return Pictures(self._entries[row])
+            return Pictures(self._entries[row], self._size)
         if not isinstance(row, int | np.integer):
-            return Pictures([self._entries[int(one)] for one in row])
+            return Pictures([self._entries[int(one)] for one in row], self._size)
         store, key = self._entries[int(row)]
-        return decode(store.read(key), store.place(key))
+        return open_picture(store.read(key), size=self._size, name=store.place(key))
 
     def __add__(self, other: Pictures) -> Pictures:
-        return Pictures([*self._entries, *other._entries])
+        return Pictures([*self._entries, *other._entries], self._size if self._size == other._size else None)
 
     def __repr__(self) -> str:
         return f"<{len(self)} pictures>"
@@ -366,12 +344,6 @@ def _entries(
     if lost:
         raise BadData(f"{archive} lacks {len(lost)} of {len(members)} pictures, the first {lost[0]!r}")
     return [(store, name) for name in members]
-
-
-def is_picture(name: str) -> bool:
-    """Whether the name ends like a picture and is no leftover of macOS."""
-    path = PurePosixPath(name)
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith("._") and "__MACOSX" not in path.parts
 
 
 def tar_slices(archive: Path) -> dict[str, tuple[int, int]]:

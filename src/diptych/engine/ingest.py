@@ -22,7 +22,7 @@ from diptych.engine.plan import Work
 from diptych.engine.results import Skipped, Summary
 from diptych.errors import BadData, ImageError
 from diptych.media.captions import Sidecars, lines
-from diptych.media.pictures import NeedsExtra, quiet, read_captioned
+from diptych.media.pictures import Unread, read_captioned, read_file
 
 __all__ = ["Ingest"]
 
@@ -117,7 +117,7 @@ class Ingest:
             batch_size: Pictures to encode, and files to store, at a time.
         """
         threads = max(2, (os.cpu_count() or 2) // 2)
-        with quiet(), ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:
+        with ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:
             read = _ahead(pool, self._read, waiting, batch_size * _AHEAD)
             try:
                 while batch := tuple(itertools.islice(read, batch_size)):
@@ -130,7 +130,7 @@ class Ingest:
     # Reading, in threads
 
     def _read(self, work: Work, known: bool = True) -> _Read:
-        """Hash a file and, unless its content is known, decode it.
+        """Hash a file and, unless its content is known, decode the very bytes that were hashed.
 
         Args:
             work: The file.
@@ -140,27 +140,21 @@ class Ingest:
         if known and work.same and work.before is not None and work.before.image:
             return _Copy(work, work.before.hash)
         try:
-            with found.path.open("rb") as file:
-                digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).digest()
+            content = read_file(found.path)
+            digest = hashlib.blake2b(content, digest_size=16).digest()
             if found.kind == "text":
-                return _Texts(work, digest, lines(found.path))
+                return _Texts(work, digest, lines(content))
             if known and self.home.twins(digest, image=True):
                 return _Copy(work, digest)
             encoder = self.model.encoder
-            picture, captions = read_captioned(found.path, size=offered(encoder, "image_size"))
+            size = offered(encoder, "image_size")
+            picture, captions = read_captioned(content, size=size, name=str(found.path))
             prepare = offered(encoder, "prepare_image")
             return _Picture(work, digest, picture if prepare is None else prepare(picture), captions)
         except ImageError as error:
-            passing = isinstance(error, NeedsExtra) or isinstance(
-                error.__cause__, (FileNotFoundError, PermissionError)
-            )
-            return _Failed(work, error.reason, passing)
+            return _Failed(work, error.reason, isinstance(error, Unread))
         except BadData as error:
-            return _Failed(work, str(error), isinstance(error.__cause__, OSError))
-        except FileNotFoundError:
-            return _Failed(work, "vanished while it was being read", True)
-        except OSError as error:
-            return _Failed(work, f"cannot be read ({(error.strerror or str(error)).lower()})", True)
+            return _Failed(work, str(error), False)
 
     # Storing, in this thread
 

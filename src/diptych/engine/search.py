@@ -99,17 +99,18 @@ def _picture(value: Any, *, paths: tuple[type, ...]) -> Any:
 
 
 def decoded(item: Item, encoder: Any) -> Item:
-    """The query with its pictures read by our own decoder, as the collection's pictures were.
+    """The query with its pictures read as the collection's pictures were.
 
     Raises:
         ImageError: a picture cannot be read.
+        UsageError: an array is no picture.
     """
-    from diptych.media.pictures import read_image
+    from diptych.media.pictures import open_picture
 
     if item.terms:
         return Item(item.id, terms=tuple((weight, decoded(term, encoder)) for weight, term in item.terms))
-    if isinstance(item.image, str | Path):
-        picture = read_image(item.image, size=offered(encoder, "image_size"))
+    if item.image is not None:
+        picture = open_picture(item.image, size=offered(encoder, "image_size"))
         return Item(item.id, image=picture, text=item.text, meta=item.meta)
     return item
 

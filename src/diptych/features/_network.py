@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from diptych.core import Floats
-from diptych.features._pictures import opened
+from diptych.media.pictures import batches, open_picture
 
 __all__ = ["SIZE", "Classic", "minus_mean"]
 
@@ -48,17 +48,15 @@ class Classic:
         return {"weights": self.weights}
 
     def prepare_image(self, picture: Any) -> Floats:
-        """The network's input (3, 224, 224) float32 of a path or PIL picture."""
-        return self._pixels(opened(picture))
+        """The network's input (3, 224, 224) float32 of a picture."""
+        return self._pixels(open_picture(picture, size=self.image_size))
 
     def encode_image(self, images: Sequence[Any]) -> Floats:
         """Activations (n, d) float32 after the seventh layer's ReLU, so none is negative."""
         found = []
-        for start in range(0, len(images), self.batch_size):
-            batch = [images[row] for row in range(start, min(start + self.batch_size, len(images)))]
-            ready = [item if isinstance(item, np.ndarray) else self.prepare_image(item) for item in batch]
+        for batch in batches(images, self):
             with torch.inference_mode():
-                found.append(self.net(torch.from_numpy(np.stack(ready)).to(self.device)).cpu().numpy())
+                found.append(self.net(torch.from_numpy(batch).to(self.device)).cpu().numpy())
         return np.concatenate(found) if found else np.zeros((0, self.dim), np.float32)
 
     @property

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from diptych.builtin.towers import IMAGE_SIZE, WEIGHTS, ImageTower, prepare_image
 from diptych.core import Floats
-from diptych.features._pictures import opened
+from diptych.media.pictures import batches
 
 __all__ = ["BuiltinImage"]
 
@@ -52,14 +52,12 @@ class BuiltinImage:
         return ImageTower()
 
     def prepare_image(self, picture: Any) -> NDArray[np.uint8]:
-        """The tower's input (224, 224, 3) uint8 of a path or PIL picture."""
-        return prepare_image(opened(picture))
+        """The tower's input (224, 224, 3) uint8 of a picture."""
+        return prepare_image(picture)
 
     def encode_image(self, images: Sequence[Any]) -> Floats:
-        """Features (n, 1280) float32 of paths, PIL pictures or results of `prepare_image`."""
+        """Features (n, 1280) float32 of pictures or results of `prepare_image`."""
         found = [np.zeros((0, 1280), np.float32)]
-        for start in range(0, len(images), self.batch_size):
-            batch = [images[row] for row in range(start, min(start + self.batch_size, len(images)))]
-            ready = [item if isinstance(item, np.ndarray) else self.prepare_image(item) for item in batch]
-            found.append(self._tower(np.stack(ready))[0])
+        for batch in batches(images, self):
+            found.append(self._tower(batch)[0])
         return np.concatenate(found)

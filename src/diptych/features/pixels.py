@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diptych.errors import BadParameter
-from diptych.features._pictures import opened
+from diptych.media.pictures import batches, open_picture
 
 __all__ = ["Pixels"]
 
@@ -56,17 +56,15 @@ class Pixels:
         return self.size
 
     def prepare_image(self, picture: Any) -> NDArray[np.uint8]:
-        """The array (3, size, size) uint8 of a path or PIL picture."""
+        """The array (3, size, size) uint8 of a picture."""
         from PIL import ImageOps
         from PIL.Image import Resampling
 
-        fitted = ImageOps.fit(opened(picture), (self.size, self.size), Resampling.BICUBIC)
+        opened = open_picture(picture, size=self.size)
+        fitted = ImageOps.fit(opened, (self.size, self.size), Resampling.BICUBIC)
         return np.ascontiguousarray(np.asarray(fitted, np.uint8).transpose(2, 0, 1))
 
     def encode_image(self, images: Sequence[Any]) -> NDArray[np.uint8]:
-        """Arrays (n, 3, size, size) uint8 of paths, PIL pictures or results of `prepare_image`."""
-        if len(images) == 0:
-            return np.zeros((0, 3, self.size, self.size), np.uint8)
-        return np.stack(
-            [item if isinstance(item, np.ndarray) else self.prepare_image(item) for item in images]
-        )
+        """Arrays (n, 3, size, size) uint8 of pictures or results of `prepare_image`."""
+        none = np.zeros((0, 3, self.size, self.size), np.uint8)
+        return next(batches(images, self, size=max(1, len(images))), none)

@@ -100,23 +100,23 @@ def _beside(picture: Path) -> tuple[Path, Path]:
     return picture.with_suffix(".txt"), picture.with_name(picture.name + ".txt")
 
 
-def lines(path: Path) -> list[str]:
-    """The lines of a text file (UTF-8, or UTF-16 with its mark) that say something.
+def lines(text: Path | bytes) -> list[str]:
+    """The lines that say something, of a text file or its bytes: UTF-8, or UTF-16 with its mark.
 
     Raises:
         BadData: it is no such text, or cannot be read.
     """
     try:
-        data = path.read_bytes()
+        data = text if isinstance(text, bytes) else text.read_bytes()
         utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-        text = data.decode("utf-16" if utf16 else "utf-8-sig")
+        decoded = data.decode("utf-16" if utf16 else "utf-8-sig")
     except OSError as error:
         raise BadData(f"cannot be read ({error.strerror or error})") from error
     except UnicodeDecodeError as error:
         raise BadData(f"is not UTF-8 text (byte {error.start})") from error
-    if "\0" in text:
+    if "\0" in decoded:
         raise BadData("is not text (it holds a zero byte)")
-    return [line.strip() for line in text.splitlines() if line.strip()]
+    return [line.strip() for line in decoded.splitlines() if line.strip()]
 
 
 def read_list(path: Path) -> list[tuple[str, list[str]]]:

@@ -1,216 +1,327 @@
-"""Reads one picture from disk as 8-bit RGB, refusing what is damaged or too large before memory is spent."""
+"""The one eye: whatever a picture is given as, it becomes the same upright 8-bit RGB picture here.
+
+Indexing, queries, data sets and encoders all look through `open_picture`, so that one picture has one vector
+wherever it comes from. Damaged and oversized files are refused before memory is spent on them.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import functools
-import struct
+import io
+import os
+import stat
 import threading
 import warnings
-import zlib
-from collections.abc import Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
-from diptych.errors import ImageError
+import numpy as np
+from numpy.typing import NDArray
+
+from diptych.errors import ImageError, MissingExtra, UsageError
 from diptych.media.captions import embedded
+from diptych.media.colours import DAMAGE, upright
+from diptych.media.drawings import draw
+from diptych.optional import optional
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["MAX_PIXELS", "SUFFIXES", "NeedsExtra", "quiet", "read_captioned", "read_image"]
+__all__ = [
+    "MAX_BYTES",
+    "MAX_PIXELS",
+    "SUFFIXES",
+    "NeedsExtra",
+    "Source",
+    "Unread",
+    "batches",
+    "is_picture",
+    "open_picture",
+    "read_captioned",
+    "read_file",
+    "sized",
+]
 
 MAX_PIXELS = 178_956_970
 """Largest picture that is decoded, in pixels; Pillow refuses beyond it as well."""
+
+MAX_BYTES = 2**30
+"""Largest file that is read."""
 
 SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"}
     | {".avif", ".avifs", ".heic", ".heif", ".hif", ".svg", ".jp2", ".ppm", ".pgm", ".pbm"}
 )
-"""Endings that make a file a picture when a folder is walked; what it really is, its content decides."""
-
-# What Pillow's decoders raise for damaged content; they share no base class.
-_DAMAGE = (
-    OSError, ValueError, SyntaxError, EOFError, TypeError, LookupError, AttributeError, ArithmeticError,
-    MemoryError, NotImplementedError, RuntimeError, struct.error, zlib.error,
-)  # fmt: skip
+"""Endings (lower case) that make a file a picture, in a folder and in an archive; what it really is, its
+content decides."""
 
 # Pictures beyond this many pixels are decoded one at a time, or every thread would hold half a gigabyte.
 _LARGE_PIXELS = 24_000_000
 _large = threading.Lock()
 
 
-class NeedsExtra(ImageError):
-    """The picture may well be whole, but reading its kind needs a package that is not installed."""
+Source: TypeAlias = Union[str, os.PathLike[str], bytes, "Image", NDArray[np.uint8]]
+"""All that a picture may be given as; see `open_picture`."""
+
+
+class Unread(ImageError):
+    """The file cannot be read as things are; that says nothing of the picture, which may well be whole."""
+
+
+class NeedsExtra(Unread):
+    """Reading pictures of this kind needs a package that is not installed."""
 
     def __init__(self, path: str, kind: str, extra: str) -> None:
         super().__init__(path, f"{kind} needs an optional package: pip install 'diptych[{extra}]'")
 
 
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Keeps Pillow from warning of oddities that it decodes nevertheless.
+def open_picture(
+    picture: Source, *, size: int | None = None, max_pixels: int = MAX_PIXELS, name: str = ""
+) -> Image:
+    """A picture as 8-bit RGB, upright, its first frame, transparent parts on white.
 
-    Warning filters belong to the whole process, so one thread enters this on behalf of those it starts.
+    The same picture comes out the same from a path, from the bytes of the file, from an archive and from
+    Pillow's `Image.open`. Only where the file is gone (a picture that Pillow has decoded already, an array)
+    is there nothing to leave out with `size`; then a JPEG of more than twice the size differs by the rounding
+    of its decoder.
+
+    Args:
+        picture: A path, the bytes of a file, a PIL picture, or an array (h, w, 3), (h, w, 4) or (h, w) of
+            uint8: RGB, RGBA or grey.
+        size: Pixels of the shorter side that are enough: an encoder's `image_size`. Lets decoding skip
+            detail beyond it; the result is never smaller, but for drawings and for pictures that are. None
+            keeps everything.
+        max_pixels: Refuse anything larger.
+        name: What errors call it; by default its path.
+
+    Raises:
+        ImageError: with the picture's name and the reason, whatever is wrong with it.
+        UsageError: it is none of these.
+
+    Example:
+        >>> import numpy as np
+        >>> open_picture(np.zeros((3, 4), np.uint8)).size
+        (4, 3)
     """
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"PIL\.")
-        yield
+    from PIL.Image import Image
 
-
-def read_image(path: str | Path, *, size: int | None = None, max_pixels: int = MAX_PIXELS) -> Image:
-    """The picture as RGB, upright, its first frame, transparent parts on white; see `read_captioned`."""
-    with quiet():
-        return read_captioned(path, size=size, max_pixels=max_pixels)[0]
+    if isinstance(picture, np.ndarray):
+        picture = _of_array(picture)
+    if isinstance(picture, Image):
+        return _of_picture(picture, size, max_pixels, name)
+    if isinstance(picture, str | os.PathLike | bytes):
+        return read_captioned(picture, size=size, max_pixels=max_pixels, name=name)[0]
+    raise UsageError(
+        f"{type(picture).__name__} is no picture; give a path, the bytes of a file, a PIL picture, or an "
+        "array (h, w, 3), (h, w, 4) or (h, w) of uint8"
+    )
 
 
 def read_captioned(
-    path: str | Path, *, size: int | None = None, max_pixels: int = MAX_PIXELS
+    file: str | os.PathLike[str] | bytes,
+    *,
+    size: int | None = None,
+    max_pixels: int = MAX_PIXELS,
+    name: str = "",
 ) -> tuple[Image, list[str]]:
-    """The picture as `read_image` gives it, and the captions in its own fields; call it inside `quiet`.
+    """The picture of a file as `open_picture` gives it, and the captions in its own fields.
 
     Args:
-        path: The file; what it is, its content decides and not its ending.
-        size: The shorter side (pixels) that is enough; lets JPEG decoding skip detail. None keeps all of it.
-        max_pixels: Refuse anything larger.
+        file: Path or bytes; what it is, its content decides and not its ending.
+        size, max_pixels, name: As for `open_picture`.
 
     Raises:
-        ImageError: with path and reason, whatever is wrong.
+        ImageError: with name and reason, whatever is wrong.
+    """
+    data = file if isinstance(file, bytes) else read_file(file)
+    name = name or (f"picture of {len(file)} bytes" if isinstance(file, bytes) else os.fspath(file))
+    with _refusing(name, max_pixels), _opened(data, name, 2 * (size or 512)) as picture:
+        if size is not None:
+            _check_pixels(picture, name, max_pixels)
+            picture.draft("RGB", (size, size))
+        return _decoded(picture, name, size, max_pixels), embedded(picture)
+
+
+def read_file(path: str | os.PathLike[str]) -> bytes:
+    """The bytes of a picture's file.
+
+    Raises:
+        Unread: it is not there, or may not or cannot be read.
+        ImageError: it is no regular file, or larger than `MAX_BYTES`.
+    """
+    name = os.fspath(path)
+    try:
+        mode = os.stat(path).st_mode
+        if not stat.S_ISREG(mode):
+            raise ImageError(name, "is a folder" if stat.S_ISDIR(mode) else "is not a regular file")
+        with Path(path).open("rb") as file:
+            large = os.fstat(file.fileno()).st_size > MAX_BYTES
+            data = b"" if large else file.read(MAX_BYTES + 1)
+    except FileNotFoundError as error:
+        raise Unread(name, "cannot be read: there is no such file") from error
+    except PermissionError as error:
+        raise Unread(name, "cannot be read: permission denied") from error
+    except (OSError, ValueError) as error:  # a zero in the name is a ValueError
+        raise Unread(name, f"cannot be read ({getattr(error, 'strerror', None) or error})") from error
+    if large or len(data) > MAX_BYTES:
+        raise ImageError(name, f"too large a file (at most {MAX_BYTES // 2**20} MiB are read)")
+    return data
+
+
+def is_picture(name: str) -> bool:
+    """Whether a file of that name counts as a picture: by its ending, and no leftover of macOS."""
+    path = PurePosixPath(name)
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith("._") and "__MACOSX" not in path.parts
+
+
+def sized(images: Sequence[Any], size: int | None) -> Sequence[Any]:
+    """Pictures as an encoder should be given them.
+
+    A sequence that decodes its pictures itself (it has a method `sized`, as a data set's `Pictures`) is told
+    how much is enough, so that they come out as from their files; any other stays as it is.
+
+    Args:
+        images: Pictures of one kind or another.
+        size: The encoder's `image_size`; None for all detail.
+    """
+    told = getattr(images, "sized", None)
+    return images if told is None else told(size)
+
+
+def batches(images: Sequence[Any], encoder: Any, *, size: int | None = None) -> Iterator[NDArray[Any]]:
+    """What an encoder's network takes of pictures, (b, ...) a batch.
+
+    Args:
+        images: Each a picture as `open_picture` takes it, or what `prepare_image` gave: an array that is no
+            picture, or that `prepare_image` does not change.
+        encoder: Offers `prepare_image` and `image_size`, and `batch_size` unless `size` is given.
+        size: Pictures in a batch.
+    """
+    size = encoder.batch_size if size is None else size
+    images = sized(images, encoder.image_size)
+    for start in range(0, len(images), size):
+        found = (images[row] for row in range(start, min(start + size, len(images))))
+        yield np.stack(
+            [
+                one if isinstance(one, np.ndarray) and not _is_pixels(one) else encoder.prepare_image(one)
+                for one in found
+            ]
+        )
+
+
+def _is_pixels(array: NDArray[Any]) -> bool:
+    colours = array.shape[2:]
+    return array.dtype == np.uint8 and array.ndim in {2, 3} and array.size > 0 and colours in {(), (3,), (4,)}
+
+
+def _of_array(array: NDArray[Any]) -> Image:
+    from PIL import Image
+
+    if not _is_pixels(array):
+        raise UsageError(
+            f"an array {array.shape} of {array.dtype} is no picture; give one (h, w, 3), (h, w, 4) or (h, w) "
+            "of uint8"
+        )
+    return Image.fromarray(np.ascontiguousarray(array))
+
+
+def _of_picture(picture: Image, size: int | None, max_pixels: int, name: str) -> Image:
+    from PIL.JpegImagePlugin import JpegImageFile
+
+    name = name or str(getattr(picture, "filename", "")) or "picture"
+    with _refusing(name, max_pixels):
+        _check_pixels(picture, name, max_pixels)
+        # Opened and not decoded yet: read from its file, as any other road would, and leave it as it is.
+        if size is not None and isinstance(picture, JpegImageFile) and picture.tile and picture.fp:
+            place = picture.fp.tell()
+            picture.fp.seek(0)
+            data = picture.fp.read()
+            picture.fp.seek(place)
+            return read_captioned(data, size=size, max_pixels=max_pixels, name=name)[0]
+        return _decoded(picture, name, size, max_pixels)
+
+
+def _decoded(picture: Image, name: str, size: int | None, max_pixels: int) -> Image:
+    """Decode and convert; large pictures one at a time, and no larger than they must be afterwards."""
+    _check_pixels(picture, name, max_pixels)
+    large = picture.width * picture.height > _LARGE_PIXELS
+    with _large if large else contextlib.nullcontext():
+        found = upright(picture)
+        if large and size is not None:
+            found = found.reduce(max(1, min(found.size) // (2 * size)))
+        return found
+
+
+@contextlib.contextmanager
+def _opened(data: bytes, name: str, drawn: int) -> Iterator[Image]:
+    """The picture that a file holds, not decoded yet; a drawing within `drawn` x `drawn` pixels.
+
+    Raises:
+        ImageError: it holds none.
     """
     from PIL import Image, UnidentifiedImageError
 
-    _register_heif()
+    _hush()
+    brand = data[8:12] if data[4:8] == b"ftyp" else b""
+    if brand in _HEIF_BRANDS and not {data[at : at + 4] for at in range(16, 64, 4)} & {b"avif", b"avis"}:
+        # Opened by itself, and not registered with Pillow for the whole process.
+        with optional("pillow_heif", "HEIC", "heic").HeifImageFile(io.BytesIO(data)) as picture:
+            yield picture
+        return
+    opened: Image.Image
     try:
-        with Image.open(path) as picture:
-            width, height = picture.size
-            if width * height > max_pixels:
-                raise ImageError(str(path), _too_large(max_pixels, f"{width} x {height} pixels, "))
-            if size is not None:
-                picture.draft("RGB", (size, size))
-            with _large if picture.width * picture.height > _LARGE_PIXELS else contextlib.nullcontext():
-                picture.load()
-                return _upright(_rgb(picture), picture), embedded(picture)
-    except FileNotFoundError as error:
-        raise ImageError(str(path), "there is no such file") from error
-    except PermissionError as error:
-        raise ImageError(str(path), "permission denied") from error
+        opened = Image.open(io.BytesIO(data))
     except UnidentifiedImageError:
-        return _read_other(Path(path), size or 512), []
-    except Image.DecompressionBombError as error:
-        raise ImageError(str(path), _too_large(max_pixels)) from error
-    except _DAMAGE as error:
-        raise ImageError(str(path), f"damaged or of a kind that is not supported ({error})") from error
+        if not data:
+            raise ImageError(name, "empty file") from None
+        if b"<svg" not in data[:4096]:
+            raise ImageError(name, "not a picture, whatever its name says") from None
+        try:
+            opened = draw(data, drawn)
+        except DAMAGE as error:
+            raise ImageError(name, f"damaged drawing ({error})") from error
+    with opened:
+        yield opened
+
+
+@contextlib.contextmanager
+def _refusing(name: str, max_pixels: int) -> Iterator[None]:
+    """Turns whatever Pillow raises into an `ImageError` with the picture's name."""
+    from PIL.Image import DecompressionBombError
+
+    try:
+        yield
+    except MissingExtra as error:
+        raise NeedsExtra(name, error.purpose, error.extra) from None
+    except DecompressionBombError as error:
+        raise ImageError(name, _too_large(max_pixels)) from error
+    except DAMAGE as error:
+        raise ImageError(name, f"damaged or of a kind that is not supported ({error})") from error
+
+
+def _check_pixels(picture: Image, name: str, max_pixels: int) -> None:
+    if picture.width * picture.height > max_pixels:
+        raise ImageError(name, _too_large(max_pixels, f"{picture.width} x {picture.height} pixels, "))
 
 
 def _too_large(max_pixels: int, given: str = "") -> str:
     return f"too large ({given}at most {max_pixels // 1_000_000} million are read)"
 
 
-def _rgb(picture: Image) -> Image:
-    if picture.mode in {"I", "F"} or picture.mode.startswith("I;16"):
-        return _scaled_grey(picture).convert("RGB")
-    if picture.has_transparency_data:
-        return _on_white(picture)
-    if picture.mode == "LAB":
-        from PIL import ImageCms
-
-        lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-        converted = ImageCms.profileToProfile(picture, lab, srgb, outputMode="RGB")
-        assert converted is not None  # None only when it converts in place
-        return converted
-    return picture.convert("RGB")
-
-
-def _upright(picture: Image, original: Image) -> Image:
-    """The picture turned as its EXIF field says; a damaged field turns nothing."""
-    from PIL.Image import Transpose
-
-    turns = {
-        2: Transpose.FLIP_LEFT_RIGHT,
-        3: Transpose.ROTATE_180,
-        4: Transpose.FLIP_TOP_BOTTOM,
-        5: Transpose.TRANSPOSE,
-        6: Transpose.ROTATE_270,
-        7: Transpose.TRANSVERSE,
-        8: Transpose.ROTATE_90,
-    }
-    try:
-        turn = turns.get(original.getexif().get(0x0112, 1))
-    except _DAMAGE:
-        return picture
-    return picture if turn is None else picture.transpose(turn)
-
-
-def _scaled_grey(picture: Image) -> Image:
-    """Deep grey as 8 bits; Pillow's own conversion would turn everything above 255 white."""
-    import numpy as np
-    from PIL import Image
-
-    values = np.nan_to_num(np.asarray(picture, dtype=np.float32), posinf=0, neginf=0)
-    low, high = 0.0, 65535.0
-    largest = float(values.max(initial=0))
-    if picture.mode == "F" or values.min(initial=0) < 0 or largest > high:
-        low, high = float(values.min()), float(values.max())
-    elif picture.mode == "I" and largest <= 255:  # 32 bits a pixel, but 8 of them used
-        high = 255.0
-    scaled = (values - low) * (255 / ((high - low) or 1))
-    return Image.fromarray(np.clip(scaled, 0, 255).astype(np.uint8))
-
-
-def _on_white(picture: Image) -> Image:
-    from PIL import Image
-
-    rgba = picture.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
-
-
-def _read_other(path: Path, size: int) -> Image:
-    """What Pillow does not know: a drawing, or nothing of ours.
-
-    Raises:
-        ImageError: always with the reason, unless it is a drawing.
-    """
-    try:
-        with path.open("rb") as file:
-            head = file.read(4096)
-    except OSError as error:
-        raise ImageError(str(path), f"cannot be read ({error.strerror or error})") from error
-    if not head:
-        raise ImageError(str(path), "empty file")
-    if b"<svg" in head:
-        return _read_svg(path, 2 * size)
-    if head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS and not _register_heif():
-        raise NeedsExtra(str(path), "HEIC", "heic")
-    raise ImageError(str(path), "not a picture, whatever its name says")
-
-
 _HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
 
 
-@functools.cache
-def _register_heif() -> bool:
-    try:
-        from pillow_heif import register_heif_opener
-    except ImportError:
-        return False
-    register_heif_opener()
-    return True
+_quiet: Any = None
 
 
-def _read_svg(path: Path, size: int) -> Image:
-    import io
+def _hush() -> None:
+    """Keep Pillow from warning of oddities that it decodes nevertheless.
 
-    from PIL import Image
-
-    try:
-        import resvg_py
-    except ImportError:
-        raise NeedsExtra(str(path), "SVG", "svg") from None
-    try:
-        text = path.read_text(encoding="utf-8")
-        # Both sides are limits, so that no drawing, however long, needs more than size x size pixels.
-        drawn = resvg_py.svg_to_bytes(svg_string=text, width=size, height=size)
-        with Image.open(io.BytesIO(bytes(drawn))) as picture:
-            return _on_white(picture)
-    except _DAMAGE as error:
-        raise ImageError(str(path), f"damaged drawing ({error})") from error
+    Filters of warnings belong to the whole process, so this one is set once, is never taken away (which
+    another thread would notice), and speaks of Pillow's own modules only.
+    """
+    global _quiet
+    if _quiet is None or _quiet not in warnings.filters:
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        _quiet = warnings.filters[0]

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diptych import similarity
-from diptych.core import Column, Floats, Item, Rows, Side, encodes
+from diptych.core import Column, Floats, Item, Rows, Side, encodes, offered
 from diptych.errors import UsageError
+from diptych.media.pictures import sized
 
 __all__ = ["Remembered", "contents", "encode", "holding"]
 
@@ -128,6 +129,8 @@ def encode(encoder: Any, items: Sequence[Item], *, side: Side | None = None) -> 
 def _encoded(encoder: Any, side: Side, values: Sequence[Any]) -> Floats:
     if not encodes(encoder, side):
         raise UsageError(f"{type(encoder).__name__} does not encode {side}s")
+    if side == "image":
+        values = sized(values, offered(encoder, "image_size"))
     return np.asarray(getattr(encoder, f"encode_{side}")(values), dtype=np.float32)
 
 

@@ -10,8 +10,8 @@ import os
 from pathlib import Path
 
 from diptych.data.base import Loaded, Pictures, Split, captioned
-from diptych.data.pictures import is_picture
 from diptych.errors import BadData, MissingData
+from diptych.media.pictures import is_picture
 
 __all__ = ["FORM", "Folder", "read", "recognises"]
 

@@ -13,8 +13,9 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from diptych.data.base import Dataset, Loaded, Pictures, Split, captioned
-from diptych.data.pictures import SUFFIXES, tar_slices
+from diptych.data.pictures import tar_slices
 from diptych.errors import BadData
+from diptych.media.pictures import SUFFIXES
 
 __all__ = ["FORM", "read", "recognises"]
 

@@ -22,8 +22,9 @@ import numpy as np
 
 from diptych.data.base import Pictures, Protocol, Split, multi_hot
 from diptych.data.originals import Files, Layout, Originals
-from diptych.data.pictures import is_picture, pictures_in
+from diptych.data.pictures import pictures_in
 from diptych.data.readers import tables
+from diptych.media.pictures import is_picture
 
 __all__ = ["Caltech101"]
 

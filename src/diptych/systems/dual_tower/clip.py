@@ -21,26 +21,25 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.nn.functional import normalize
 
 from diptych.core import Floats
-from diptych.data.pictures import decode
 from diptych.errors import (
     BadData,
     BadParameter,
-    ImageError,
     MissingData,
     UnknownName,
     UsageError,
 )
+from diptych.media.pictures import batches, open_picture
 from diptych.optional import optional
 
 __all__ = ["CLIP"]
@@ -189,7 +188,7 @@ class CLIP:
         return f"clip:{self.kind}:{digest.hexdigest()[:24]}"
 
     def prepare_image(self, picture: Any) -> Floats:
-        """What the image tower takes of one picture (path or PIL): float32, (3, h, w) for most towers.
+        """What the image tower takes of one picture: float32, (3, h, w) for most towers.
 
         For SigLIP 2 of flexible resolution (patches + 1, d): the patches, then a row that begins with the
         number of patches down and across.
@@ -197,7 +196,8 @@ class CLIP:
         Raises:
             ImageError: the picture cannot be read.
         """
-        found = self._processor(images=[_picture(picture)], return_tensors="np")
+        opened = open_picture(picture, size=self.image_size)
+        found = self._processor(images=[opened], return_tensors="np")
         pixels = np.asarray(found["pixel_values"][0], np.float32)
         if "spatial_shapes" in found:
             shape = np.zeros((1, pixels.shape[1]), np.float32)
@@ -206,22 +206,24 @@ class CLIP:
         return pixels
 
     def encode_image(self, images: Sequence[Any]) -> Floats:
-        """Unit vectors (n, d) float32 of pictures: paths, PIL pictures, or results of `prepare_image`.
+        """Unit vectors (n, d) float32 of pictures, or of results of `prepare_image`.
 
         Raises:
             ImageError: a picture cannot be read.
         """
-        return self._encode(images, self._image_inputs, self.model.get_image_features)
+        ready = batches(images, self)
+        return self._encode(map(self._image_inputs, ready), self.model.get_image_features)
 
     def encode_text(self, texts: Sequence[str]) -> Floats:
         """Unit vectors (n, d) float32 of texts; the first that is longer than the context is warned of."""
-        return self._encode(texts, self._text_inputs, self.model.get_text_features)
+        parts = (texts[start : start + self.batch_size] for start in range(0, len(texts), self.batch_size))
+        return self._encode(map(self._text_inputs, parts), self.model.get_text_features)
 
-    def _encode(self, content: Sequence[Any], inputs: Any, tower: Any) -> Floats:
+    def _encode(self, inputs: Iterable[Mapping[str, torch.Tensor]], tower: Any) -> Floats:
         found = [np.empty((0, self._dim), np.float32)]
-        for batch in _batches(content, self.batch_size):
+        for batch in inputs:
             with torch.inference_mode():
-                vectors = tower(**{k: v.to(self.device) for k, v in inputs(batch).items()}).pooler_output
+                vectors = tower(**{k: v.to(self.device) for k, v in batch.items()}).pooler_output
                 found.append(normalize(vectors.float(), dim=1).cpu().numpy())
         return np.concatenate(found)
 
@@ -230,9 +232,8 @@ class CLIP:
         config = self.model.config
         return int(getattr(config, "projection_dim", None) or config.vision_config.hidden_size)
 
-    def _image_inputs(self, batch: Sequence[Any]) -> dict[str, torch.Tensor]:
-        ready = [item if isinstance(item, np.ndarray) else self.prepare_image(item) for item in batch]
-        pixels = torch.from_numpy(np.stack(ready).astype(np.float32, copy=False))
+    def _image_inputs(self, ready: NDArray[Any]) -> dict[str, torch.Tensor]:
+        pixels = torch.from_numpy(ready.astype(np.float32, copy=False))
         if pixels.ndim == 4:
             return {"pixel_values": pixels}
         shapes = pixels[:, -1, :2].long()
@@ -272,21 +273,6 @@ class CLIP:
                 )
                 self._warned = True
                 return
-
-
-def _batches(content: Sequence[Any], size: int) -> Iterator[list[Any]]:
-    for start in range(0, len(content), size):
-        yield [content[row] for row in range(start, min(start + size, len(content)))]
-
-
-def _picture(value: Any) -> Any:
-    if isinstance(value, str | os.PathLike):
-        try:
-            data = Path(value).read_bytes()
-        except OSError as error:
-            raise ImageError(str(value), f"cannot be read ({error.strerror})") from error
-        return decode(data, str(value))
-    return value if value.mode == "RGB" else value.convert("RGB")
 
 
 def _device(name: str) -> torch.device:

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import io
-import struct
-import zlib
+import sys
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from diptych.errors import ImageError
-from diptych.media import pictures as decode
-from diptych.media.pictures import NeedsExtra, quiet, read_captioned, read_image
+from damaged_pictures import bomb, truncations
+from diptych.errors import ImageError, UsageError
+from diptych.media.pictures import (
+    MAX_BYTES,
+    NeedsExtra,
+    Unread,
+    batches,
+    open_picture,
+    read_captioned,
+)
 
 RED, WHITE, GREY = (255, 0, 0), (255, 255, 255), (128, 128, 128)
 
@@ -29,29 +38,24 @@ def near(picture: Image.Image, colour: tuple[int, int, int], at: tuple[int, int]
 def test_formats(tmp_path: Path, ending: str) -> None:
     path = tmp_path / f"a.{ending}"
     Image.new("RGB", (20, 10), RED).save(path)
-    assert read_image(path).size == (20, 10)
-    assert near(read_image(path), RED)
+    assert open_picture(path).size == (20, 10)
+    assert near(open_picture(path), RED)
 
 
 def test_heic(tmp_path: Path) -> None:
     heif = pytest.importorskip("pillow_heif", reason="the extra heic is not installed")
     path = tmp_path / "a.heic"
     heif.from_pillow(Image.new("RGB", (64, 48), RED)).save(path)
-    assert read_image(path).size == (64, 48)
-    assert near(read_image(path), RED)
+    assert open_picture(path).size == (64, 48)
+    assert near(open_picture(path), RED)
 
 
 def test_heic_without_its_package_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decode, "_register_heif", lambda: False)
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
     path = tmp_path / "a.heic"
     path.write_bytes(b"\0\0\0\x18ftypheic" + bytes(100))
-    registered = Image.registered_extensions().get(".heic")
-    if registered is None:
-        with pytest.raises(NeedsExtra, match=r"diptych\[heic\]"):
-            read_image(path)
-    else:  # another test has registered the opener for the whole process
-        with pytest.raises(NeedsExtra, match=r"diptych\[heic\]"):
-            decode._read_other(path, 32)
+    with pytest.raises(NeedsExtra, match=r"a\.heic: HEIC needs .*diptych\[heic\]"):
+        open_picture(path)
 
 
 def test_drawings(tmp_path: Path) -> None:
@@ -59,21 +63,21 @@ def test_drawings(tmp_path: Path) -> None:
     path = tmp_path / "a.svg"
     svg = '<svg xmlns="http://www.w3.org/2000/svg" width="{}" height="{}"><circle r="9" fill="red"/></svg>'
     path.write_text(svg.format(10, 10))
-    picture = read_image(path, size=32)
+    picture = open_picture(path, size=32)
     assert near(picture, RED)
     assert near(picture, WHITE, (60, 60))
     path.write_text(svg.format(1, 10**9))
-    assert max(read_image(path, size=32).size) <= 64
+    assert max(open_picture(path, size=32).size) <= 64
     path.write_text("<svg")
     with pytest.raises(ImageError, match="damaged drawing"):
-        read_image(path)
+        open_picture(path)
 
 
 @pytest.mark.parametrize("ending", ["jpg", "txt", "heic", "svg"])
 def test_the_content_decides_not_the_ending(tmp_path: Path, ending: str) -> None:
     path = tmp_path / f"really_png.{ending}"
     Image.new("RGB", (4, 4), RED).save(path, format="PNG")
-    assert near(read_image(path), RED)
+    assert near(open_picture(path), RED)
 
 
 @pytest.mark.parametrize(
@@ -86,7 +90,7 @@ def test_exif_orientation(tmp_path: Path, turn: int, corner: tuple[int, int]) ->
     exif = Image.Exif()
     exif[0x0112] = turn
     picture.save(tmp_path / "a.jpg", exif=exif, quality=95, subsampling=0)
-    upright = read_image(tmp_path / "a.jpg")
+    upright = open_picture(tmp_path / "a.jpg")
     assert upright.size == ((20, 40) if turn >= 5 else (40, 20))
     x, y = ((upright.width - 3) * corner[0] + 1, (upright.height - 3) * corner[1] + 1)
     assert near(upright, RED, (x, y))  # ... must be seen at this corner
@@ -96,30 +100,29 @@ def test_damaged_exif_does_not_cost_the_picture(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8), RED).save(
         tmp_path / "a.jpg", exif=b"Exif\0\0II*\0\xff\xff\xff\xff" + b"\xfe" * 40
     )
-    with quiet():
-        picture, captions = read_captioned(tmp_path / "a.jpg")
+    picture, captions = read_captioned(tmp_path / "a.jpg")
     assert near(picture, RED)
     assert captions == []
 
 
 def test_sixteen_bit_grey_is_scaled(tmp_path: Path) -> None:
     Image.fromarray(np.full((8, 8), 32896, np.uint16)).save(tmp_path / "a.png")
-    assert near(read_image(tmp_path / "a.png"), GREY)
+    assert near(open_picture(tmp_path / "a.png"), GREY)
     Image.fromarray(np.full((8, 8), 32896, np.uint16)).save(tmp_path / "a.tif")
-    assert near(read_image(tmp_path / "a.tif"), GREY)
+    assert near(open_picture(tmp_path / "a.tif"), GREY)
 
 
 def test_deep_modes(tmp_path: Path) -> None:
     ramp = np.tile(np.linspace(-2, 2, 16, dtype=np.float32), (16, 1))
     ramp[3, 3] = np.nan
     Image.fromarray(ramp).save(tmp_path / "float.tif")
-    pixels = np.asarray(read_image(tmp_path / "float.tif"))
+    pixels = np.asarray(open_picture(tmp_path / "float.tif"))
     assert (pixels[0, 0, 0], pixels[0, -1, 0]) == (0, 255)
     Image.fromarray(np.full((8, 8), 128, np.int32)).save(tmp_path / "int.tif")
-    assert near(read_image(tmp_path / "int.tif"), GREY)
+    assert near(open_picture(tmp_path / "int.tif"), GREY)
     lab = Image.merge("LAB", [Image.new("L", (8, 8), value) for value in (136, 128, 128)])
     lab.save(tmp_path / "lab.tif")
-    grey = read_image(tmp_path / "lab.tif").getpixel((2, 2))
+    grey = open_picture(tmp_path / "lab.tif").getpixel((2, 2))
     assert isinstance(grey, tuple)
     assert max(grey) - min(grey) < 12
 
@@ -128,7 +131,7 @@ def test_deep_modes(tmp_path: Path) -> None:
 def test_other_colour_modes(tmp_path: Path, mode: str) -> None:
     ending = "png" if mode == "1" else "jpg"
     Image.new("RGB", (8, 8), WHITE).convert(mode).save(tmp_path / f"a.{ending}")
-    assert near(read_image(tmp_path / f"a.{ending}"), WHITE)
+    assert near(open_picture(tmp_path / f"a.{ending}"), WHITE)
 
 
 def test_palette_and_alpha_lie_on_white(tmp_path: Path) -> None:
@@ -136,43 +139,33 @@ def test_palette_and_alpha_lie_on_white(tmp_path: Path) -> None:
     half.paste((255, 0, 0, 255), (0, 0, 8, 4))
     for name, picture in {"rgba": half, "la": half.convert("LA"), "pa": half.quantize()}.items():
         picture.save(tmp_path / f"{name}.png")
-        assert near(read_image(tmp_path / f"{name}.png"), WHITE, (2, 6)), name
+        assert near(open_picture(tmp_path / f"{name}.png"), WHITE, (2, 6)), name
     keyed = Image.new("P", (8, 8), 1)
     keyed.putpalette([0, 0, 0, 255, 0, 0])
     keyed.save(tmp_path / "keyed.gif", transparency=1)
-    assert near(read_image(tmp_path / "keyed.gif"), WHITE)
+    assert near(open_picture(tmp_path / "keyed.gif"), WHITE)
     Image.new("RGB", (8, 8), RED).save(tmp_path / "keyed.png", transparency=RED)
-    assert near(read_image(tmp_path / "keyed.png"), WHITE)
+    assert near(open_picture(tmp_path / "keyed.png"), WHITE)
 
 
 @pytest.mark.parametrize("ending", ["gif", "webp", "png"])
 def test_first_frame_of_animations(tmp_path: Path, ending: str) -> None:
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
     frames[0].save(tmp_path / f"a.{ending}", save_all=True, append_images=frames[1:])
-    assert near(read_image(tmp_path / f"a.{ending}"), RED)
+    assert near(open_picture(tmp_path / f"a.{ending}"), RED)
 
 
 def test_drafting_saves_work_but_never_goes_below_the_size(tmp_path: Path) -> None:
     Image.new("RGB", (1600, 800), RED).save(tmp_path / "a.jpg")
-    assert read_image(tmp_path / "a.jpg", size=100).size == (200, 100)
-    assert read_image(tmp_path / "a.jpg").size == (1600, 800)
+    assert open_picture(tmp_path / "a.jpg", size=100).size == (200, 100)
+    assert open_picture(tmp_path / "a.jpg").size == (1600, 800)
 
 
 @pytest.mark.parametrize("size", [(65_500, 1), (1, 65_500), (65_500, 20)])
 @pytest.mark.parametrize("ending", ["jpg", "png"])
 def test_long_strips(tmp_path: Path, size: tuple[int, int], ending: str) -> None:
     Image.new("RGB", size, RED).save(tmp_path / f"a.{ending}")
-    assert near(read_image(tmp_path / f"a.{ending}", size=32), RED, (0, 0))
-
-
-def bomb(width: int, height: int) -> bytes:
-    """A PNG whose header promises more than it holds."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1000)))
+    assert near(open_picture(tmp_path / f"a.{ending}", size=32), RED, (0, 0))
 
 
 def test_bombs_are_refused_before_they_are_decoded(tmp_path: Path) -> None:
@@ -180,14 +173,10 @@ def test_bombs_are_refused_before_they_are_decoded(tmp_path: Path) -> None:
         path = tmp_path / f"{number}.png"
         path.write_bytes(bomb(width, height))
         with pytest.raises(ImageError, match=r"too large .*178 million"):
-            read_image(path)
+            open_picture(path)
     Image.new("RGB", (20, 20)).save(tmp_path / "small.png")
     with pytest.raises(ImageError, match=r"too large \(20 x 20 pixels"):
-        read_image(tmp_path / "small.png", max_pixels=399)
-
-
-def truncations(data: bytes) -> list[int]:
-    return sorted({0, 1, 2, 3, 4, 10, 20, 100, *(len(data) * part // 20 for part in range(20))})
+        open_picture(tmp_path / "small.png", max_pixels=399)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "progressive", "PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF"])
@@ -203,11 +192,11 @@ def test_truncated_at_every_length_class(tmp_path: Path, kind: str) -> None:
     for length in truncations(data):
         path.write_bytes(data[:length])
         with pytest.raises(ImageError) as caught:
-            read_image(path, size=32)
+            open_picture(path, size=32)
         assert caught.value.path == str(path), (kind, length)
         assert caught.value.reason, (kind, length)
     path.write_bytes(data)
-    assert read_image(path).size == (80, 60)
+    assert open_picture(path).size == (80, 60)
 
 
 def test_arbitrary_damage_never_raises_anything_else(tmp_path: Path) -> None:
@@ -223,7 +212,7 @@ def test_arbitrary_damage_never_raises_anything_else(tmp_path: Path) -> None:
             path.write_bytes(data.tobytes())
             refused = ""
             try:
-                read = read_image(path, size=16)
+                read = open_picture(path, size=16)
             except ImageError as error:
                 refused = error.reason
             assert refused or read.mode == "RGB", kind
@@ -238,12 +227,124 @@ def test_reasons_for_what_is_no_picture(tmp_path: Path) -> None:
         "gone.jpg": "there is no such file",
     }.items():
         with pytest.raises(ImageError, match=reason) as caught:
-            read_image(tmp_path / name)
+            open_picture(tmp_path / name)
         assert caught.value.path == str(tmp_path / name)
 
 
 def test_oddities_that_decode_do_not_warn(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
     # Between the two limits of Pillow: it warns of a possible bomb, and decodes.
     Image.new("1", (10_000, 9_000)).save(tmp_path / "large.png")
-    assert read_image(tmp_path / "large.png").size == (10_000, 9_000)
+    assert open_picture(tmp_path / "large.png").size == (10_000, 9_000)
     assert not list(recwarn)
+
+
+def test_a_warning_filter_is_set_once_for_the_process(tmp_path: Path) -> None:
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    open_picture(tmp_path / "a.png")
+    before = list(warnings.filters)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(open_picture, [tmp_path / "a.png"] * 40))
+    assert warnings.filters == before
+    with pytest.warns(UserWarning, match="somebody else's"):
+        warnings.warn("somebody else's", UserWarning, stacklevel=1)
+
+
+def test_the_container_turns_avif_and_heic(tmp_path: Path) -> None:
+    """XMP repeats what a program has done to the pixels already."""
+    xmp = (
+        b'<x:xmpmeta xmlns:x="adobe:ns:meta/">'
+        b'<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+        b'<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/>'
+        b"</rdf:RDF></x:xmpmeta>"
+    )
+    Image.new("RGB", (40, 20), RED).save(tmp_path / "done.avif", xmp=xmp)
+    assert open_picture(tmp_path / "done.avif").size == (40, 20)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (40, 20), RED).save(tmp_path / "turned.avif", exif=exif, xmp=xmp)
+    assert open_picture(tmp_path / "turned.avif").size == (20, 40)
+    heif = pytest.importorskip("pillow_heif", reason="the extra heic is not installed")
+    heif.from_pillow(Image.new("RGB", (64, 48), RED)).save(tmp_path / "turned.heic", exif=_exif(6))
+    turned = open_picture(tmp_path / "turned.heic")
+    assert turned.size in {(64, 48), (48, 64)}  # as the package sees it, and not once more
+    assert turned.size == heif.open_heif(tmp_path / "turned.heic").to_pillow().size
+
+
+def _exif(turn: int) -> bytes:
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    return exif.tobytes()
+
+
+def test_a_decoded_picture_is_not_turned_twice(tmp_path: Path) -> None:
+    Image.new("RGB", (40, 20), RED).save(tmp_path / "a.jpg", exif=_exif(6))
+    once = open_picture(tmp_path / "a.jpg")
+    assert once.size == (20, 40)
+    assert open_picture(once) is once
+    with Image.open(tmp_path / "a.jpg") as opened:
+        assert open_picture(opened).size == (20, 40)
+        assert opened.size == (40, 20)  # the caller's picture stays as it was
+
+
+def test_a_picture_of_the_caller_stays_as_it_is(tmp_path: Path) -> None:
+    Image.new("RGB", (640, 480), RED).save(tmp_path / "a.jpg")
+    with Image.open(tmp_path / "a.jpg") as opened:
+        assert open_picture(opened, size=100).size == (160, 120)
+        assert opened.size == (640, 480)
+        assert opened.getpixel((2, 2)) == open_picture(tmp_path / "a.jpg").getpixel((2, 2))
+        assert open_picture(opened, size=100).size == (640, 480)  # decoded by now
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        np.zeros(512, np.float32),
+        np.zeros((4, 4, 3), np.float32),
+        np.zeros((3, 8, 8), np.uint8),
+        np.zeros((0, 4, 3), np.uint8),
+        ["a.jpg"],
+        7,
+        None,
+    ],
+)
+def test_what_is_no_picture_is_refused_in_one_sentence(wrong: object) -> None:
+    with pytest.raises(UsageError, match=r"is no picture; give .*\(h, w, 4\) or \(h, w\) of uint8") as caught:
+        open_picture(wrong)  # type: ignore[arg-type]
+    assert "\n" not in str(caught.value)
+
+
+def test_files_that_cannot_be_read_may_be_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(Unread, match="there is no such file"):
+        open_picture(tmp_path / "gone.jpg")
+    with pytest.raises(ImageError, match="is a folder"):
+        open_picture(tmp_path)
+    with (tmp_path / "sparse.jpg").open("wb") as file:
+        file.truncate(MAX_BYTES + 1)
+    with pytest.raises(ImageError, match=r"too large a file \(at most 1024 MiB") as caught:
+        open_picture(tmp_path / "sparse.jpg")
+    assert not isinstance(caught.value, Unread)
+
+
+class Small:
+    """An encoder of 2 x 2 pixels, two at a time."""
+
+    image_size = batch_size = 2
+
+    def prepare_image(self, picture: Any) -> np.ndarray:
+        return np.asarray(open_picture(picture).resize((2, 2)), np.float32)
+
+
+def test_batches_prepare_what_is_a_picture() -> None:
+    ready = np.full((2, 2, 3), 7, np.float32)
+    pixels = np.full((5, 4, 3), 9, np.uint8)
+    images = [ready, pixels, Image.new("RGB", (3, 3), (1, 1, 1))]
+    found = list(batches(images, Small()))
+    assert [batch[:, 0, 0, 0].tolist() for batch in found] == [[7, 9], [1]]
+    assert [len(batch) for batch in batches(images, Small(), size=3)] == [3]
+    assert list(batches([], Small())) == []
+
+
+def test_a_huge_picture_is_left_no_larger_than_needed(tmp_path: Path) -> None:
+    Image.new("L", (6000, 5000), 200).save(tmp_path / "a.png")
+    assert open_picture(tmp_path / "a.png", size=224).size == (546, 455)
+    assert open_picture(tmp_path / "a.png").size == (6000, 5000)
