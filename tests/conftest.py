@@ -52,11 +52,11 @@ def tiny_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("transformers")
     import torch
 
-    from diptych.systems.dual_tower import clip
+    from diptych.towers.transformers import tiny_parts
 
     folder = tmp_path_factory.mktemp("tiny_clip")
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        for part in clip._tiny():
+        for part in tiny_parts():
             part.save_pretrained(folder)
     return folder

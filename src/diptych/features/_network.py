@@ -13,6 +13,7 @@ from torch import nn
 
 from diptych.core import Floats
 from diptych.media.pictures import batches, open_picture
+from diptych.towers.preprocess import Normal, Preprocess
 
 __all__ = ["SIZE", "Classic", "minus_mean"]
 
@@ -66,13 +67,6 @@ class Classic:
         return layers[-1].out_features
 
 
-def minus_mean(mean: Floats) -> Callable[[Any], Floats]:
+def minus_mean(mean: Floats) -> Preprocess:
     """MatConvNet's preparation: squeezed to 224 x 224, 0..255, minus the mean image."""
-
-    def pixels(picture: Any) -> Floats:
-        from PIL.Image import Resampling
-
-        values = np.asarray(picture.resize((SIZE, SIZE), Resampling.BILINEAR), np.float32)
-        return np.ascontiguousarray((values - mean).transpose(2, 0, 1))
-
-    return pixels
+    return Preprocess(size=SIZE, filter="bilinear", normal=Normal(mean=mean, top=255))

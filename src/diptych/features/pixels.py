@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from diptych.errors import BadParameter
 from diptych.media.pictures import batches, open_picture
+from diptych.towers.preprocess import Preprocess
 
 __all__ = ["Pixels"]
 
@@ -39,6 +40,7 @@ class Pixels:
         if size < 1:
             raise BadParameter(f"size of pixels must be at least 1, not {size}")
         self.size = size
+        self._preprocess = Preprocess(size=size, fit="cover")
 
     @property
     def hyperparameters(self) -> dict[str, Any]:
@@ -57,12 +59,7 @@ class Pixels:
 
     def prepare_image(self, picture: Any) -> NDArray[np.uint8]:
         """The array (3, size, size) uint8 of a picture."""
-        from PIL import ImageOps
-        from PIL.Image import Resampling
-
-        opened = open_picture(picture, size=self.size)
-        fitted = ImageOps.fit(opened, (self.size, self.size), Resampling.BICUBIC)
-        return np.ascontiguousarray(np.asarray(fitted, np.uint8).transpose(2, 0, 1))
+        return self._preprocess(open_picture(picture, size=self.size))
 
     def encode_image(self, images: Sequence[Any]) -> NDArray[np.uint8]:
         """Arrays (n, 3, size, size) uint8 of pictures or results of `prepare_image`."""

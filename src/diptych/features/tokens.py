@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diptych.errors import BadData, BadParameter, MissingData, UsageError
-from diptych.nets.hub import folder_of, is_repository
+from diptych.towers.checkpoint import folder_of, is_repository
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

@@ -12,20 +12,17 @@ preparation: torchvision's crops the centre and divides by the deviation, MatCon
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
 from torch import nn
 
-from diptych.core import Floats
 from diptych.features._network import SIZE, Classic, minus_mean
 from diptych.nets.original_weights import existing, fill, fill_torchvision, matconvnet, torchvision
+from diptych.towers.preprocess import IMAGENET_NORMAL, Preprocess
 
 __all__ = ["VGG19Fc7"]
 
 _BLOCKS = ((2, 64), (2, 128), (4, 256), (4, 512), (4, 512))  # convolutions and channels before each pooling
-_MEAN = np.array((0.485, 0.456, 0.406), np.float32)
-_DEVIATION = np.array((0.229, 0.224, 0.225), np.float32)
+# Shorter side 256, centre 224 x 224, 0..1, standardised: as torchvision trained it.
+TORCHVISION = Preprocess(size=SIZE, fit="centre", shorter=256, filter="bilinear", normal=IMAGENET_NORMAL)
 
 
 class VGG19Fc7(Classic):
@@ -51,7 +48,7 @@ class VGG19Fc7(Classic):
             state = torchvision(path, "classifier.0.bias", "VGG-19")
             net, layers = network(state["classifier.0.bias"].numel())
             fill_torchvision(layers, state, path, "VGG-19")
-            super().__init__(path, net, _cropped)
+            super().__init__(path, net, TORCHVISION)
 
 
 def network(hidden: int = 4096) -> tuple[nn.Sequential, dict[str, nn.Module]]:
@@ -68,15 +65,3 @@ def network(hidden: int = 4096) -> tuple[nn.Sequential, dict[str, nn.Module]]:
     layers["fc6"], layers["fc7"] = nn.Linear(512 * 7 * 7, hidden), nn.Linear(hidden, hidden)
     steps += [nn.Flatten(), layers["fc6"], nn.ReLU(), layers["fc7"], nn.ReLU()]
     return nn.Sequential(*steps), layers
-
-
-def _cropped(picture: Any) -> Floats:
-    """Shorter side 256, centre 224 x 224, 0..1, standardised: as torchvision trained it."""
-    from PIL.Image import Resampling
-
-    scale = 256 / min(picture.size)
-    width, height = (max(256, int(side * scale)) for side in picture.size)
-    left, top = round((width - SIZE) / 2), round((height - SIZE) / 2)
-    picture = picture.resize((width, height), Resampling.BILINEAR)
-    values = np.asarray(picture.crop((left, top, left + SIZE, top + SIZE)), np.float32) / 255
-    return np.ascontiguousarray(((values - _MEAN) / _DEVIATION).transpose(2, 0, 1))

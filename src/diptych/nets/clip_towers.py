@@ -8,21 +8,19 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from diptych.data.base import InputKind
-from diptych.errors import BadData, BadParameter
-from diptych.nets.hub import folder_of
+from diptych.errors import BadParameter
 from diptych.optional import optional
+from diptych.towers.checkpoint import folder_of, opened
+from diptych.towers.preprocess import CLIP_NORMAL
 
-__all__ = ["CLIP_MEAN", "ClipImages", "ClipTexts", "ClipTowers", "clip_towers", "rates", "reads_of"]
+__all__ = ["ClipImages", "ClipTexts", "ClipTowers", "clip_towers", "rates", "reads_of"]
 
-CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
-_DEVIATION = (0.26862954, 0.26130258, 0.27577711)
 _FILES = ("*.json", "*.safetensors")
 # What decides the shape of a tower and what it computes; the rest of a configuration is the library's own.
 _TOWER = (
@@ -50,8 +48,8 @@ class ClipImages(nn.Module):
         self.vision, self.projection = model.vision_model, model.visual_projection
         self.size: int = model.config.vision_config.image_size
         self.dim: int = model.config.projection_dim
-        self.register_buffer("mean", torch.tensor(CLIP_MEAN).view(3, 1, 1), persistent=False)
-        self.register_buffer("deviation", torch.tensor(_DEVIATION).view(3, 1, 1), persistent=False)
+        self.register_buffer("mean", torch.tensor(CLIP_NORMAL.mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("deviation", torch.tensor(CLIP_NORMAL.deviation).view(3, 1, 1), persistent=False)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """(b, 3, size, size) uint8 to (b, dim).
@@ -165,7 +163,7 @@ def clip_towers(clip: str, config: str) -> ClipTowers | None:
     if clip:
         # What the library draws on the way must not decide what the heads start from.
         with torch.random.fork_rng(devices=[]):
-            model = _opened(folder_of(clip, _FILES), transformers)
+            model = opened(folder_of(clip, _FILES), ("clip",), network=transformers.CLIPModel)
         config = _shape(model.config)
     else:
         model = transformers.CLIPModel(_configuration(config, transformers))
@@ -193,35 +191,6 @@ def rates(*nets: nn.Module, tower_lr: float) -> list[dict[str, Any]]:
     heads = [p for net in nets for p in net.parameters() if id(p) not in known]
     groups = ({"params": heads}, {"params": inside, "lr": tower_lr})
     return [group for group in groups if group["params"]]
-
-
-def _opened(folder: Path, transformers: Any) -> Any:
-    """The `CLIPModel` of a folder, with every weight from it."""
-    from safetensors import SafetensorError
-
-    try:
-        kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
-    except FileNotFoundError:
-        raise BadData(f"{folder} holds no config.json, so it is no CLIP checkpoint of transformers") from None
-    except (ValueError, AttributeError) as error:
-        raise BadData(f"{folder / 'config.json'} is damaged ({error}); fetch it again") from error
-    if kind != "clip":
-        raise BadData(f"{folder} holds a model of type {kind!r}; only 'clip' can be fine-tuned here")
-    if not any(folder.glob("*.safetensors")):
-        raise BadData(
-            f"{folder} holds no safetensors; pickled weights can run code when they are read, so convert "
-            "them with transformers' save_pretrained first"
-        )
-    try:
-        model, report = transformers.CLIPModel.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, output_loading_info=True, dtype=torch.float32
-        )
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise BadData(f"{folder} is not a whole CLIP checkpoint: {str(error).splitlines()[0]}") from error
-    if report["missing_keys"]:
-        missing = sorted(report["missing_keys"])
-        raise BadData(f"{folder} lacks {len(missing)} tensors of its CLIP, the first {missing[0]}")
-    return model
 
 
 def _configuration(config: str, transformers: Any) -> Any:

@@ -23,6 +23,8 @@ from diptych import catalogue
 from diptych.errors import BadData, BadParameter, ImageError, MissingData, MissingExtra, UnknownName
 from diptych.systems.dual_tower import clip
 from diptych.systems.dual_tower.clip import CLIP
+from diptych.towers.checkpoint import WHOLE, folder_of
+from diptych.towers.transformers import tiny_parts
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "red", "green", "dog", "cat"]
 TEXT = {
@@ -61,7 +63,7 @@ def words_tokenizer(length: int) -> Any:
 
 
 def a_clip() -> tuple[Any, Any, Any]:
-    return clip._tiny()
+    return tiny_parts()
 
 
 def a_siglip() -> tuple[Any, Any, Any]:
@@ -158,8 +160,8 @@ def test_any_dual_encoder_loads_from_a_folder_by_name(folder: Path, tmp_path: Pa
         np.testing.assert_allclose(system.encode_text(TEXTS[row : row + 1])[0], text[row], atol=1e-5)
         np.testing.assert_allclose(system.encode_image(pictures()[row : row + 1])[0], image[row], atol=1e-5)
     assert system.encode_text([]).shape == (0, text.shape[1])
-    assert not system.model.training
-    assert all(p.grad is None and not p.requires_grad for p in system.model.parameters())
+    assert not system.towers.model.training
+    assert all(p.grad is None and not p.requires_grad for p in system.towers.model.parameters())
     assert system.image_size >= 24
 
 
@@ -169,8 +171,8 @@ def test_it_equals_the_model_called_as_its_authors_do(folder: Path) -> None:
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     processor = transformers.AutoImageProcessor.from_pretrained(folder, backend="pil")
     padding: dict[str, Any] = {"padding": True}
-    if system.kind != "clip":
-        padding = {"padding": "max_length", "max_length": system.context}
+    if system.towers.kind != "clip":
+        padding = {"padding": "max_length", "max_length": system.towers.context}
     inputs = {
         **tokenizer(TEXTS, return_tensors="pt", **padding),
         **processor(images=pictures(), return_tensors="pt"),
@@ -187,7 +189,7 @@ def test_the_fingerprint_tells_weights_and_prompts_apart(clip_folder: Path) -> N
     first, again, other = (CLIP.from_weights(str(clip_folder)) for _ in range(3))
     assert first.fingerprint == again.fingerprint
     with torch.no_grad():
-        other.model.visual_projection.weight[0, 0] += 1
+        other.towers.model.visual_projection.weight[0, 0] += 1
     assert other.fingerprint != first.fingerprint
     prompted = CLIP.from_weights(str(clip_folder), prompt="a photo of {}")
     assert prompted.fingerprint != first.fingerprint
@@ -216,11 +218,11 @@ def test_tags_of_known_architectures_name_repositories(
 ) -> None:
     asked = []
 
-    def fetched(repository: str) -> Path:
+    def fetched(repository: str, _: Any) -> Path:
         asked.append(repository)
         return clip_folder
 
-    monkeypatch.setattr(clip, "_fetched", fetched)
+    monkeypatch.setattr(clip, "folder_of", fetched)
     for name in ("clip", "clip:vit-b-32@openai", "clip:vit-l-14@laion2b", "clip@owner/name"):
         catalogue.load(name)
     assert asked == [
@@ -236,7 +238,7 @@ def test_tags_of_known_architectures_name_repositories(
 def test_every_variant_has_weights() -> None:
     for variant, chosen in clip.VARIANTS.items():
         if variant != "tiny":
-            assert clip._repository(chosen["architecture"], None)
+            assert clip._checkpoint(chosen["architecture"], "")
 
 
 def test_weights_out_of_reach_are_reported_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -250,8 +252,8 @@ def test_weights_out_of_reach_are_reported_at_once(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("HF_HOME", str(tmp_path))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.startswith("the weights of openai/clip-vit-base-patch32 are not on this machine")
-    assert "use clip@FOLDER" in done.stdout
+    assert done.stdout.startswith("openai/clip-vit-base-patch32 is no folder here, and the hub did not give")
+    assert "give its folder" in done.stdout
 
 
 def test_a_pickle_only_repository_is_taken_from_the_hubs_conversion(
@@ -272,7 +274,7 @@ def test_a_pickle_only_repository_is_taken_from_the_hubs_conversion(
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     monkeypatch.setattr(huggingface_hub, "HfApi", Hub)
-    assert clip._fetched("owner/old") == clip_folder
+    assert folder_of("owner/old", WHOLE) == clip_folder
     assert asked == [("owner/old", None), ("owner/old", "refs/pr/21")]
 
 

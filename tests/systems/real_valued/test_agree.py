@@ -14,10 +14,10 @@ from diptych.data.extracted import extract
 from diptych.data.sets.planted import Planted
 from diptych.evaluation import evaluate
 from diptych.features import named
-from diptych.nets.clip_towers import CLIP_MEAN
 from diptych.nets.optimizers import WarmedAdamW
 from diptych.systems.real_valued import agree
 from diptych.testing.materials import Spy, Stopped, chance, drawn, mean_average_precision
+from diptych.towers.preprocess import CLIP_NORMAL
 from diptych.training.trainer import Trainer
 
 
@@ -108,7 +108,7 @@ def test_a_square_becomes_the_mean_colour() -> None:
     changed = masked != 250
     assert (changed[:, 0] == changed[:, 1]).all()
     assert (changed[:, 0] == changed[:, 2]).all()
-    assert masked[changed].unique().tolist() == sorted(round(255 * value) for value in CLIP_MEAN)
+    assert masked[changed].unique().tolist() == sorted(round(255 * value) for value in CLIP_NORMAL.mean)
     areas = changed[:, 0].sum(dim=(1, 2))
     assert areas.max() == 8 * 8  # 32 of 224 pixels
     assert 0 < areas.min() < 64  # some hang over the border

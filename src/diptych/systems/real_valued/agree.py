@@ -42,9 +42,10 @@ from torch.nn import functional
 
 from diptych.core import Rows
 from diptych.data.base import InputKind, Split
-from diptych.nets.clip_towers import CLIP_MEAN, ClipTexts, clip_towers, reads_of
+from diptych.nets.clip_towers import ClipTexts, clip_towers, reads_of
 from diptych.nets.optimizers import WarmedAdamW
 from diptych.nets.scaling import Scaling, fit_scaling
+from diptych.towers.preprocess import CLIP_NORMAL
 from diptych.training.learner import Learner
 from diptych.training.trainer import Batch
 
@@ -234,7 +235,7 @@ def without_square(pixels: Tensor) -> Tensor:
     place = torch.arange(size, device=pixels.device)
     inside = (place >= corner) & (place < corner + width)  # (b, 2, s): rows and columns
     square = inside[:, 0, :, None] & inside[:, 1, None, :]
-    mean = (255 * torch.tensor(CLIP_MEAN, device=pixels.device)).round().to(pixels.dtype)
+    mean = (255 * torch.tensor(CLIP_NORMAL.mean, device=pixels.device)).round().to(pixels.dtype)
     return torch.where(square[:, None], mean.view(3, 1, 1), pixels)
 
 
