@@ -34,6 +34,9 @@ class Tower:
     def score_pairs(self, images: Any, texts: Any, pairs: Any) -> Any:
         return np.array([images[i] @ texts[t] for i, t in pairs], np.float32)
 
+    def score(self, images: Any, texts: Any) -> Any:
+        return np.asarray(images) @ np.asarray(texts).T
+
     def agree(self, lists: Any, others: Any) -> Any:
         return lists
 
@@ -81,7 +84,20 @@ def test_pairs_are_scored_through_the_extractors() -> None:
     chain = join(Tower(), image=Plain())
     images, texts = np.eye(2, dtype=np.float32), np.ones((1, 2), np.float32)
     np.testing.assert_array_equal(chain.score_pairs(images, texts, np.array([[0, 0], [1, 0]])), [2, 2])
+    np.testing.assert_array_equal(chain.score(images, texts), [[2], [2]])
     assert not hasattr(join(Plain(), image=Tower()), "score_pairs")
+
+
+def test_a_head_that_only_scores_pairs_makes_no_encoder() -> None:
+    class Pairs:
+        def score_pairs(self, images: Any, texts: Any, pairs: Any) -> Any:
+            return np.array([images[i] @ texts[t] for i, t in pairs], np.float32)
+
+    chain = join(Pairs(), image=Plain(), text=Plain())
+    assert isinstance(chain, ScorerChain)
+    assert gives(chain) == {"fingerprint", "score_pairs"}
+    eye = np.eye(2, dtype=np.float32)
+    np.testing.assert_array_equal(chain.score_pairs(eye, eye, np.array([[0, 0], [0, 1]])), [4, 0])
 
 
 def test_scaled_features_keep_how_pictures_are_read_and_lose_what_scores_mean() -> None:

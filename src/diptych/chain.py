@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diptych.core import DECODING, Encoder, Floats, Forwards, offered
+from diptych.core import DECODING, Encoder, Floats, Forwards, Rows, encodes, offered, scores_pairs
 from diptych.errors import UsageError
 
 __all__ = ["Chain", "Scale", "ScorerChain", "Standard", "join"]
@@ -76,8 +76,8 @@ def join(head: Any, *, image: Any = None, text: Any = None) -> Chain | ScorerCha
     Args:
         head, image, text: As for `Chain`.
     """
-    encodes = hasattr(head, "encode_image") or hasattr(head, "encode_text")
-    kind = Chain if encodes or not hasattr(head, "score") else ScorerChain
+    vectors = encodes(head, "image") or encodes(head, "text")
+    kind = ScorerChain if scores_pairs(head) and not vectors else Chain
     return kind(head=head, image=image, text=text)
 
 
@@ -103,6 +103,12 @@ class _Joined(Forwards):
         """
         return (self.image or self.head) if capability in DECODING else self.head
 
+    def __getattr__(self, name: str) -> Any:
+        # The head scores features, so pictures and texts are encoded on the way.
+        if name in {"score", "score_pairs"} and offered(self.head, name) is not None:
+            return partial(self._scored, name)
+        return super().__getattr__(name)
+
     def _scored(self, name: str, images: Sequence[Any], texts: Sequence[str], *rest: Any) -> Floats:
         """What the head's method of that name gives for the features of pictures and texts."""
         sides = (("image", self.image, images), ("text", self.text, texts))
@@ -123,11 +129,7 @@ class ScorerChain(_Joined):
         text: Extractor of texts; None likewise.
     """
 
-    def score(self, images: Sequence[Any], texts: Sequence[str]) -> Floats:
-        """Score of every pair, (n_images, n_texts) float32."""
-        return self._scored("score", images, texts)
-
-    def score_pairs(self, images: Sequence[Any], texts: Sequence[str], pairs: Any) -> Floats:
+    def score_pairs(self, images: Sequence[Any], texts: Sequence[str], pairs: Rows) -> Floats:
         """Scores (p,) of the pairs (p, 2), image row and text row."""
         return self._scored("score_pairs", images, texts, pairs)
 
@@ -160,12 +162,6 @@ class Chain(_Joined):
     def __init__(self, *, head: Any, image: Any = None, text: Any = None) -> None:
         super().__init__(head=head, image=image, text=text)
         self.similarity: str = head.similarity
-
-    def __getattr__(self, name: str) -> Any:
-        # The head scores features, so pictures and texts are encoded on the way.
-        if name in {"score", "score_pairs"} and hasattr(self.head, name):
-            return partial(self._scored, name)
-        return super().__getattr__(name)
 
     def encode_image(self, images: Sequence[Any]) -> Floats:
         """Vectors (n, d) float32 of pictures.
