@@ -236,7 +236,8 @@ class Ingest:
                 summary.changed += before is not None
                 summary.added += before is None
         home.put_captions(file, work.stamp, captions)
-        home.remove_skipped([work.key])
+        if work.failed:
+            home.remove_skipped([work.key])
 
     def _moved_from(self, read: _Good) -> Known | None:
         """A file of this content, if nothing has its name any more."""

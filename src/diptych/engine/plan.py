@@ -35,6 +35,7 @@ class Work:
         sidecars: Caption files of its folder; None for a text file.
         stamp: State of the caption files that may concern it.
         same: Whether only those changed.
+        failed: Whether it could not be read before.
     """
 
     found: Found
@@ -43,6 +44,7 @@ class Work:
     sidecars: Sidecars | None
     stamp: str
     same: bool
+    failed: bool
 
 
 class Plan:
@@ -91,7 +93,7 @@ class Plan:
         if failed is not None and failed[1:] == (found.size, found.mtime_ns):
             self.summary.skipped.append(Skipped(found.path, failed[0]))
             return None
-        return Work(found, key, before, sidecars, stamp, same)
+        return Work(found, key, before, sidecars, stamp, same, failed is not None)
 
     def _sidecars(self, found: Found) -> Sidecars | None:
         if found.kind != "image":

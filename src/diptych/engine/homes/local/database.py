@@ -27,6 +27,40 @@ _DISK = frozenset(
 )
 
 
+class _Mine(threading.local):
+    """The connection of the block that a thread is in."""
+
+    connection: sqlite3.Connection | None = None
+
+
+class _Turn:
+    """The connection of this thread's block; outside of blocks one of its own, until this block ends.
+
+    SQLite's errors leave it in plain words. A class and not a generator, as every statement goes through it.
+    """
+
+    __slots__ = ("_connection", "_database", "_own")
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def __enter__(self) -> sqlite3.Connection:
+        database = self._database
+        mine = database.mine.connection
+        self._own = mine is None
+        try:
+            self._connection = mine or database.taken()
+        except sqlite3.Error as error:
+            raise database.named(error) from error
+        return self._connection
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if self._own:
+            self._database.back(self._connection)
+        if isinstance(error, sqlite3.Error):
+            raise self._database.named(error) from error
+
+
 class Database:
     """One SQLite file, made if absent.
 
@@ -42,7 +76,7 @@ class Database:
         self.readonly = False
         self._free: list[sqlite3.Connection] = []
         self._lock = threading.Lock()
-        self._mine = threading.local()  # the connection of the block that this thread is in
+        self.mine = _Mine()
         self._closed = False
         with self._connection():
             pass
@@ -95,16 +129,15 @@ class Database:
     @contextlib.contextmanager
     def batch(self) -> Iterator[None]:
         """A block of this thread that is on disk in full when it ends, or not at all."""
-        assert getattr(self._mine, "connection", None) is None, "a batch stands by itself"
+        assert self.mine.connection is None, "a batch stands by itself"
         with self._block("BEGIN IMMEDIATE") as connection:
             yield
-            with self._in_plain_words():
-                connection.execute("COMMIT")
+            connection.execute("COMMIT")
 
     @contextlib.contextmanager
     def snapshot(self) -> Iterator[None]:
         """A block in which this thread reads one state of the file; one within another is the same."""
-        if getattr(self._mine, "connection", None) is not None:
+        if self.mine.connection is not None:
             yield
             return
         with self._block("BEGIN"):
@@ -113,45 +146,39 @@ class Database:
     @contextlib.contextmanager
     def outside(self) -> Iterator[None]:
         """A block in which this thread reads what is on disk now, though it be inside a snapshot."""
-        mine = getattr(self._mine, "connection", None)
-        self._mine.connection = None
+        mine = self.mine.connection
+        self.mine.connection = None
         try:
             yield
         finally:
-            self._mine.connection = mine
+            self.mine.connection = mine
 
     @contextlib.contextmanager
     def _block(self, begin: str) -> Iterator[sqlite3.Connection]:
         with self._connection() as connection:
             connection.execute(begin)
-            self._mine.connection = connection
+            self.mine.connection = connection
             try:
                 yield connection
             finally:
-                self._mine.connection = None
+                self.mine.connection = None
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
 
-    @contextlib.contextmanager
-    def _connection(self) -> Iterator[sqlite3.Connection]:
-        """The connection of this thread's block; outside of blocks one of its own, until this block ends."""
-        mine = getattr(self._mine, "connection", None)
-        if mine is not None:
-            with self._in_plain_words():
-                yield mine
-            return
+    def _connection(self) -> _Turn:
+        return _Turn(self)
+
+    def taken(self) -> sqlite3.Connection:
+        """A connection that nobody else has until it is given `back`."""
         with self._lock:
             if self._closed:
                 raise CollectionError(f"{self.path} is closed; open the collection again")
-            connection = self._free.pop() if self._free else None
-        with self._in_plain_words():
-            connection = connection or self._connected()
-            try:
-                yield connection
-            finally:
-                self._put_back(connection)
+            if self._free:
+                return self._free.pop()
+        return self._connected()
 
-    def _put_back(self, connection: sqlite3.Connection) -> None:
+    def back(self, connection: sqlite3.Connection) -> None:
+        """Give a connection back."""
         with self._lock:
             if not self._closed:
                 self._free.append(connection)
@@ -169,9 +196,9 @@ class Database:
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
-        except sqlite3.OperationalError:
+        except sqlite3.OperationalError as error:
             connection.close()
-            if not self._complete():
+            if _code(error) not in _DISK | {sqlite3.SQLITE_FULL} or not self._complete():
                 raise
             # On a disk that takes nothing, full or read-only, nobody writes, so no lock is needed.
             connection = connect(f"{self.path.absolute().as_uri()}?immutable=1", uri=True)
@@ -189,15 +216,9 @@ class Database:
         log = self.path.with_name(f"{self.path.name}-wal")
         return not writable or not log.exists() or not log.stat().st_size
 
-    @contextlib.contextmanager
-    def _in_plain_words(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise self._named(error) from error
-
-    def _named(self, error: sqlite3.Error) -> CollectionError:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the rest of it says more than is asked here
+    def named(self, error: sqlite3.Error) -> CollectionError:
+        """What an error of SQLite means for a collection, and what to do about it."""
+        code = _code(error)
         if code == sqlite3.SQLITE_FULL:
             return CollectionError(
                 f"the disk that holds {self.path} is full; make room and do it again, what was stored before "
@@ -214,3 +235,8 @@ class Database:
             f"{self.path} cannot be used as a collection, it is damaged or something else ({error}); restore "
             "it from a copy, or delete it and index again"
         )
+
+
+def _code(error: sqlite3.Error) -> int:
+    """The primary code of an error; its upper bits say more than is asked here."""
+    return int(getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)) & 0xFF
