@@ -36,7 +36,7 @@ with diptych.open(sys.argv[1], create=False) as collection:
 
 def fill(collection: Collection, items: int, seed: int) -> None:
     """Store random pictures that need not exist; a search never opens them."""
-    encoder, record = collection.encoder, collection.record
+    encoder, record = collection.encoder, collection.home
     rng = np.random.default_rng(seed)
     dim = encoder.encode_text(["anything"]).shape[1]
     with collection.writing():
@@ -120,7 +120,7 @@ def main() -> None:
 
 def _named(collection: Collection) -> Callable[[int], Any]:
     def named(row: int) -> Any:
-        stored = collection.record.items([int(row)])[0]
+        stored = collection.home.items([int(row)])[0]
         return diptych.Item(stored.id)
 
     return named

@@ -9,7 +9,7 @@ from diptych.engine.collection import Collection
 
 def content(collection: Collection) -> list[tuple[str, str, str | None, bytes]]:
     """Side, file, text and vector of everything that is stored, without regard to order."""
-    record = collection.record
+    record = collection.home
     found = []
     for side in ("image", "text"):
         for row, vector in record.vectors(side):

@@ -24,8 +24,8 @@ def collection(photos: Path, encoder: Colours) -> Any:
 
 def texts(collection: Collection) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
-    for row in collection.record.rows("text"):
-        item = collection.record.items([row])[0]
+    for row in collection.home.rows("text"):
+        item = collection.home.items([row])[0]
         found.setdefault(item.path.name, []).append(item.text or "")
     return found
 

@@ -55,6 +55,10 @@ def pictures(tmp_path: Path) -> Path:
     return folder
 
 
+def coded_of(opened: Any) -> Any:
+    return opened.home.coded(opened.home.get("codes"))
+
+
 def found(opened: Any, query: Any, **options: Any) -> list[str]:
     return [result.path.name for result in opened.search(query, k=10, **options)]
 
@@ -89,7 +93,7 @@ def test_codes_outlive_the_process_and_follow_the_folder(pictures: Path) -> None
         hits = found(opened, pictures / "new.png")
         assert hits[0] == "new.png"
         assert "000.png" not in hits
-        assert opened._codes_now().usable
+        assert coded_of(opened).usable
 
 
 def test_deleted_or_damaged_caches_cost_nothing(pictures: Path) -> None:
@@ -107,7 +111,7 @@ def test_deleted_or_damaged_caches_cost_nothing(pictures: Path) -> None:
     shutil.rmtree(cache.parent)
     with diptych.open(pictures, model=Colours()) as opened:
         assert found(opened, "red", recall=0.995) == expected
-        assert opened._codes_now().usable
+        assert coded_of(opened).usable
     assert cache.read_bytes() == whole
 
 
@@ -117,7 +121,7 @@ def test_codes_are_a_bit_a_bit_and_memory_mapped(pictures: Path) -> None:
         opened.make_codes(64)
     with diptych.open(pictures, model=Colours()) as opened:
         found(opened, "red")
-        codes = opened._codes_now()._index().codes
+        codes = coded_of(opened)._index().codes
         assert codes.shape == (300, 8)
         assert isinstance(codes.base, np.memmap)
 
@@ -136,8 +140,8 @@ def test_codes_made_again_are_not_mixed_with_older_ones(pictures: Path) -> None:
         opened.make_codes(64)
         for one in (opened, other):  # the other process takes them up as well
             found(one, "red")
-            rows, vectors = one._search_files("image").stored()
-            coded = one._codes_now()
+            rows, vectors = one.home.vectors_now("image").stored()
+            coded = coded_of(one)
             assert (coded._index().codes == coded._codes.encode(vectors, "image")).all()
             assert len(rows) == 300
 
@@ -150,7 +154,7 @@ def test_much_that_is_new_is_calibrated_again(pictures: Path) -> None:
             Image.new("RGB", (8, 8), (4 * number, 250, 0)).save(pictures / f"more{number}.png")
         opened.add(pictures)
         assert opened.info()["codes"] == before
-        assert len(opened._codes_now()._index()) == 360
+        assert len(coded_of(opened)._index()) == 360
         for number in range(60, 120):
             Image.new("RGB", (8, 8), (0, number, 2 * number)).save(pictures / f"more{number}.png")
         opened.add(pictures)
@@ -195,7 +199,7 @@ def test_killed_while_codes_are_made_the_older_ones_stay(
     with diptych.open(pictures, model=Colours()) as opened:
         facts = opened.info()["codes"]
         assert facts["bits"] == 16 if when == "kept" else facts == before
-        assert opened._codes_now()._codes.bits == facts["bits"]
+        assert coded_of(opened)._codes.bits == facts["bits"]
         exact, quick = found(opened, "red", exact=True), found(opened, "red", recall=0.995)
         assert len(set(exact) & set(quick)) >= 9
 
@@ -257,7 +261,7 @@ class TestCodesOfAHashingSystem:
                 exact, quick = found(opened, query, exact=True), found(opened, query, recall=0.9)
                 shares.append(len(set(exact) & set(quick)) / 10)
             assert np.mean(shares) >= 0.9
-            assert opened._codes_now().usable
+            assert coded_of(opened).usable
 
     def test_codes_are_the_heads_own_of_standardised_vectors(self, run: Path) -> None:
         from diptych import catalogue, similarity

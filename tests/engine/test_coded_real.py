@@ -54,7 +54,7 @@ def test_fresh_queries_reach_the_promised_recall(
     side: str, photographs: tuple[Path, list[Item], list[Item]], collection: Any
 ) -> None:
     queries = photographs[1] if side == "text" else photographs[2]
-    candidates = collection._codes_now().candidates(side, RECALL, 10)
+    candidates = collection.home.coded(collection.home.get("codes")).candidates(side, RECALL, 10)
     assert candidates < PICTURES / 2, "too few pictures are left out for this to be a test"
     exact = collection.search_many(queries, exact=True)
     quick = collection.search_many(queries, recall=RECALL)

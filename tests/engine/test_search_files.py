@@ -13,7 +13,7 @@ from filelock import FileLock
 
 from diptych import similarity
 from diptych.core import Index, Searchable
-from diptych.engine.homes.local import search_files
+from diptych.engine.homes.local import search_files, snapshot
 from diptych.engine.homes.local.record import Record
 from diptych.engine.homes.local.search_files import SearchFiles
 from diptych.index import half
@@ -82,7 +82,7 @@ def size(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
     if request.param == "large":
         monkeypatch.setattr(search_files, "_SMALL_BYTES", 0)
         monkeypatch.setattr(half, "_CHUNK", 64)
-        monkeypatch.setattr(search_files, "_BLOCK_ROWS", 50)
+        monkeypatch.setattr(snapshot, "_BLOCK_ROWS", 50)
     return str(request.param)
 
 

@@ -309,7 +309,7 @@ def test_a_second_writer_is_turned_away_and_readers_are_not(
     collection.add()
     with collection.writing(), open(photos, model=Colours()) as other:
         # In the middle of a transaction of the writer, a reader opens, searches and sees what was there.
-        with collection.record.batch(), open(photos, model=Colours()) as reader:
+        with collection.home.batch(), open(photos, model=Colours()) as reader:
             assert names(reader.search("red")) == ["a.png"]
         with pytest.raises(CollectionBusy, match=f"process {os.getpid()}"):
             other.add()
@@ -354,7 +354,7 @@ def test_a_damaged_database_is_one_sentence(paint: Paint, photos: Path, encoder:
 
 
 def test_settings_of_the_record_are_durable(collection: Collection) -> None:
-    values = [collection.record._db.one(f"PRAGMA {name}")[0] for name in
+    values = [collection.home._db.one(f"PRAGMA {name}")[0] for name in
               ("journal_mode", "synchronous", "foreign_keys")]  # fmt: skip
     assert values == ["wal", 2, 1]
 

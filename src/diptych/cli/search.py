@@ -156,7 +156,7 @@ def _shown(path: Path | None) -> str:
 
 
 def _notes(opened: Collection, results: Results, to: Any) -> None:
-    if not opened.record.count(to):
+    if not opened.count(to):
         typer.echo(
             "there are no texts in this collection; captions come from .txt files, caption lists and the "
             "pictures' own fields"

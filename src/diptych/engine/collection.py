@@ -10,7 +10,7 @@ Example:
 from __future__ import annotations
 
 import contextlib
-import json
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,22 +18,21 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from diptych.core import Item, Side, offered
-from diptych.engine.gallery import Gallery
-from diptych.engine.homes.local.record import Record
-from diptych.engine.homes.local.search_files import SearchFiles
-from diptych.engine.model import DEFAULT_MODEL, Model, model_name
+from diptych import similarity
+from diptych.core import Floats, Item, Side, offered
+from diptych.engine.gallery import Gallery, item_of
+from diptych.engine.homes.base import Home
+from diptych.engine.homes.local.home import Local
+from diptych.engine.model import DEFAULT_MODEL, Model, adopt, check_fingerprint, check_name
 from diptych.engine.place import DATABASE, absolute, default_home, discard, find, place_of, writing
 from diptych.engine.results import Progress, Result, Results, Skipped, Summary
 from diptych.engine.search import answers, as_item, composed, decoded, sides_of
-from diptych.errors import MissingData, UsageError, WrongModel
+from diptych.errors import MissingData, UsageError
 from diptych.pipeline import Remembered, encode
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.Image import Image
-
-    from diptych.engine.homes.local.coded import Asked, Coded
 
 __all__ = [
     "Collection",
@@ -49,7 +48,7 @@ __all__ = [
     "open_collection",
 ]
 
-_SAMPLE = 2000  # entries a query is compared with to tell how far a score stands out
+SIDES: tuple[Side, Side] = ("image", "text")
 
 
 def open_collection(path: str | Path, *, model: Any = None, create: bool = True) -> Collection:
@@ -79,31 +78,40 @@ def open_collection(path: str | Path, *, model: Any = None, create: bool = True)
 
 
 class Collection:
-    """Pictures and texts with their vectors, in one SQLite file.
+    """Pictures and texts of a folder, with the vectors that one model made of them.
 
-    A gallery for `diptych.pipeline.over`: `gallery(to)` gives the items of a side and brings its index.
+    Has a length, the number of its pictures and texts, and gives them one after the other as `Item`s.
 
     Args:
         folder: The folder that is indexed.
-        model: As for `open`.
+        model: As for `open_collection`.
         below: Limit searches to this folder inside it.
+        place: Where it lives, if not where collections of that folder do.
+
+    Raises:
+        UsageError: a new collection is asked for with a model that does not encode pictures.
+        WrongModel, TooNew, CollectionError: as for `open_collection`.
     """
 
-    def __init__(self, folder: Path, *, model: Any = None, below: Path | None = None) -> None:
+    def __init__(
+        self, folder: Path, *, model: Any = None, below: Path | None = None, place: Path | None = None
+    ) -> None:
         self.folder, self.below = folder, below
-        new = find(folder) != folder
+        new = find(folder) != folder if place is None else not (place / DATABASE).is_file()
         # A name is loaded when it is needed; what a new collection gets is tried before anything is founded.
         self._model = Model(model) if model is not None and (new or not isinstance(model, str)) else None
         if new and self._model is not None:
             self._model.try_pictures()
-        self.place = place_of(folder)
-        self.record = Record(self.place / DATABASE, folder)
-        self._indexes: dict[Side, SearchFiles] = {}
-        self._coded: Coded | None = None
+        self.place = place_of(folder) if place is None else place
+        self.home: Home = Local(self.place / DATABASE, folder)
         try:
-            self._agree(model)
+            if model is not None and self.home.column is None:
+                self._model = self._model or Model(model)
+                adopt(self.home, self._model)
+            elif isinstance(model, str):
+                check_name(self.home, folder, model)
         except BaseException:
-            self.record.close()
+            self.home.close()
             raise
 
     def __enter__(self) -> Self:
@@ -112,14 +120,25 @@ class Collection:
     def __exit__(self, *reason: object) -> None:
         self.close()
 
+    def __len__(self) -> int:
+        return self.count("image") + self.count("text")
+
+    def __iter__(self) -> Iterator[Item]:
+        for side in SIDES:
+            yield from self.gallery(side)
+
+    def __repr__(self) -> str:
+        counts = f"{self.count('image')} pictures, {self.count('text')} texts"
+        return f"<Collection of {self.folder}: {counts}, {self.model}>"
+
     def close(self) -> None:
-        """Let go of the files."""
-        self.record.close()
+        """Let go of the files; whatever is asked afterwards is refused with a `CollectionError`."""
+        self.home.close()
 
     @property
     def model(self) -> str:
         """Name of the system that made the vectors."""
-        column = self.record.column
+        column = self.home.column
         return DEFAULT_MODEL if column is None else column.model
 
     @property
@@ -132,35 +151,73 @@ class Collection:
         return self._loaded().encoder
 
     def _loaded(self) -> Model:
-        column = self.record.column
         if self._model is None:
-            self._model = Model(DEFAULT_MODEL if column is None else column.model)
-        if column is not None and column.fingerprint not in ("", self._model.fingerprint):
-            raise WrongModel(
-                f"{self.folder} was indexed with {column.model} ({column.fingerprint}), which now is "
-                f"{self._model.fingerprint}; their vectors do not compare, so rebuild the collection"
-            )
+            self._model = Model(self.model)
+        check_fingerprint(self.home, self.folder, self._model)
         return self._model
 
-    def _agree(self, asked: Any) -> None:
-        """Give a new collection its model; see that an older one has the model that is asked for."""
-        column = self.record.column
-        if asked is None:
-            return
-        if column is None:
-            self._give(self._model or Model(asked))
-        elif isinstance(asked, str) and model_name(asked) != column.model:
-            raise WrongModel(
-                f"{self.folder} was indexed with {column.model}, not {asked}; search it without naming a "
-                f"model, or rebuild it with {asked}"
-            )
+    # What it holds
 
-    def _give(self, model: Model) -> None:
-        """Make a model that of the collection, which has no vectors yet."""
-        dimensions = model.try_pictures()
-        self._model = model
-        with self.record.batch(changes=False):
-            self.record.put_column("main", model.name, model.fingerprint, model.similarity, dimensions)
+    def count(self, side: Side) -> int:
+        """How many pictures or texts there are."""
+        return self.home.count(side)
+
+    def get(self, name: str | Path) -> Item | None:
+        """The item of a file: a picture with its captions, or a list of texts, one a line.
+
+        Args:
+            name: The file, or its `id` in results: its path from the collection's folder.
+
+        Returns:
+            None if no such file is indexed.
+        """
+        for key in (os.fsencode(Path(name).as_posix()), self.home.key(absolute(name))):
+            rows = self.home.rows_of(key)
+            if rows:
+                first, *others = self.home.items(rows)
+                if first.side == "image":
+                    return item_of(first)
+                lines = [str(one.text) for one in (first, *others)]
+                return Item(str(first.path), text="\n".join(lines), meta={"path": first.path})
+        return None
+
+    def vectors(self, side: Side) -> tuple[list[str], Floats]:
+        """The `id` of every item of a side, and their vectors (n, d); of binary codes, +1 and -1."""
+        with self.home.snapshot():
+            _, kept = self.home.vectors_now(side).stored()
+            column = self.home.column
+            codes = column is not None and column.type == "bits"
+            return self.home.ids(side), similarity.unpack(kept) if codes else kept.astype(np.float32)
+
+    def gallery(self, to: Side) -> Gallery:
+        """The items of a side as they are now, with what searches them; see `diptych.pipeline.over`."""
+        vectors, within = self.home.vectors_now(to), None
+        if self.below is not None:
+            within = np.array(self.home.rows(to, under=self.home.key(self.below)), np.int64)
+        return Gallery(self.home, vectors, to, fits=self._made_them, within=within)
+
+    def _made_them(self, encoder: Any) -> bool:
+        """Whether an encoder is the one that made the vectors."""
+        model, column = self._model, self.home.column
+        if model is not None and encoder is model.encoder:
+            return True
+        return column is not None and column.fingerprint == offered(encoder, "fingerprint")
+
+    def info(self) -> Mapping[str, Any]:
+        """What it holds: folder, model, counts, size in bytes, skipped files, its verdict on itself."""
+        column = self.home.column
+        return {
+            "folder": str(self.folder),
+            "place": str(self.place),
+            "model": self.model,
+            "fingerprint": None if column is None else column.fingerprint or None,
+            "images": self.count("image"),
+            "texts": self.count("text"),
+            "bytes": sum(file.stat().st_size for file in self.place.rglob("*") if file.is_file()),
+            "codes": self.home.codes,
+            "skipped": {str(self.home.path(key)): reason for key, reason, *_ in self.home.skipped()},
+            "check": self.home.check(),
+        }
 
     # Filling
 
@@ -192,18 +249,18 @@ class Collection:
         given = expand(paths or (self.folder,))
         started = time.perf_counter()
         with self.writing():
-            model, column = self._loaded(), self.record.column
+            model, column = self._loaded(), self.home.column
             if column is None or not column.fingerprint:
-                self._give(model)
+                adopt(self.home, model)
             summary = update(
-                self.record,
+                self.home,
                 model,
                 given,
                 recursive=recursive,
                 batch_size=batch_size or int(offered(model.encoder, "batch_size", 16)),
                 on_progress=on_progress,
             )
-            self._keep_codes(changed=bool(summary.added or summary.changed))
+            self.home.keep_codes(model.encode_texts)
         summary.seconds = time.perf_counter() - started
         return summary
 
@@ -212,7 +269,7 @@ class Collection:
         from diptych.engine.update import remove
 
         with self.writing():
-            return remove(self.record, paths)
+            return remove(self.home, paths)
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
@@ -307,16 +364,39 @@ class Collection:
         if not items:
             return []
         with self._getting_ready(to):
-            encoder = self.encoder
+            model = self._loaded()
             started = time.perf_counter()
-            asked = Remembered([decoded(item, encoder) for item in items])
-            encode(encoder, asked)
-        with self.record.snapshot():
-            gallery = self.gallery(to)
-            coded = None if exact else self._coded_for(items, to, k, recall)
-            if coded is not None:
-                gallery = gallery.searched_by(coded)
-            return answers(encoder, gallery, asked, k=k, min_score=min_score, started=started)
+            asked = Remembered([decoded(item, model.encoder) for item in items])
+            with model.named("the query" if len(items) == 1 else f"{len(items)} queries"):
+                encode(model.encoder, asked)
+        with self.home.snapshot():
+            gallery, sides = self.gallery(to), sides_of(items)
+            if to == "image" and self.below is None and sides is not None and not exact:
+                gallery = gallery.searched_by(self.home.quick(sides, recall, k))
+            return answers(model.encoder, gallery, asked, k=k, min_score=min_score, started=started)
+
+    @contextlib.contextmanager
+    def _getting_ready(self, to: Side) -> Iterator[None]:
+        """Before the first search of a side, open its search files while the block loads the model."""
+        if self._model is not None:
+            yield
+            return
+        from concurrent.futures import ThreadPoolExecutor
+
+        with ThreadPoolExecutor(1) as beside:
+            ready = beside.submit(self.home.get_ready, to)
+            yield
+            ready.result()
+
+    def _check_recall(self, exact: bool, recall: float | None) -> None:
+        if recall is None:
+            return
+        if exact:
+            raise UsageError("exact search finds everything, so give either exact or a recall")
+        if not 0 < recall <= 1:
+            raise UsageError(f"a recall lies above 0 and at most at 1, such as 0.98, not {recall}")
+        if self.home.codes is None:
+            raise UsageError(f"{self.folder} has no codes, so it is searched exactly; make codes first")
 
     def make_codes(self, by: int | str) -> Mapping[str, Any]:
         """Give the pictures binary codes, so that large collections are searched in two stages.
@@ -338,129 +418,13 @@ class Collection:
                 or the hashing system learned from something else.
             MissingData: there is no such run folder.
         """
-        from diptych.engine.homes.local.coded import make_codes
-
-        column = self.record.column
+        column = self.home.column
         if column is not None and column.similarity != "cosine":
             raise UsageError(
                 f"codes are made of vectors that compare by cosine; {self.model} has {column.similarity}"
             )
         with self.writing():
-            files = self._search_files("image")
-            return make_codes(self.record, files, self.place / "search", by=by, texts=self._asked_texts())
-
-    def _codes_now(self) -> Coded:
-        """The codes as the record has them now, which another process may have made again."""
-        from diptych.engine.homes.local.coded import Coded
-
-        if self._coded is None or self._coded.told != self.record.get("codes"):
-            self._coded = Coded(self.record, self._search_files("image"), self.place / "search")
-        return self._coded
-
-    def _keep_codes(self, *, changed: bool) -> None:
-        """After indexing: codes of what came new; learned and calibrated again where that is much."""
-        if self.record.get("codes") is None or not self.record.count("image"):
-            return
-        from diptych.engine.homes.local.coded import make_codes
-
-        coded = self._codes_now()
-        if coded.outgrown and coded.usable:
-            by = coded.facts.get("system", coded.facts["bits"])
-            files = self._search_files("image")
-            make_codes(self.record, files, self.place / "search", by=by, texts=self._asked_texts())
-        elif changed and coded.usable:
-            coded.get_ready()
-
-    def _asked_texts(self) -> Any:
-        """Vectors of texts like those that are asked for: the captions, or everyday ones."""
-        _, captions = self._search_files("text").stored()
-        from diptych.engine.homes.local.coded import FEWEST, everyday_queries
-
-        if len(captions) >= 2 * FEWEST:  # half of them teach, half calibrate
-            return np.asarray(captions[:: max(1, len(captions) // _SAMPLE)], np.float32)
-        named = np.asarray(self.encoder.encode_text(everyday_queries()), np.float32)
-        return named if not len(captions) else np.concatenate([named, np.asarray(captions, np.float32)])
-
-    def _check_recall(self, exact: bool, recall: float | None) -> None:
-        if recall is None:
-            return
-        if exact:
-            raise UsageError("exact search finds everything, so give either exact or a recall")
-        if not 0 < recall <= 1:
-            raise UsageError(f"a recall lies above 0 and at most at 1, such as 0.98, not {recall}")
-        if self.record.get("codes") is None:
-            raise UsageError(
-                f"{self.folder} has no codes, so it is searched exactly; make them with "
-                f"diptych index {self.folder} --codes 512"
-            )
-
-    def _coded_for(self, queries: Sequence[Item], to: Side, k: int, recall: float | None) -> Asked | None:
-        """What searches these queries in two stages; None where exact search must do it."""
-        from diptych.engine.homes.local.coded import DEFAULT_RECALL
-
-        sides = sides_of(queries)
-        if to != "image" or self.below is not None or sides is None or self.record.get("codes") is None:
-            return None
-        return self._codes_now().asked(sides, recall or DEFAULT_RECALL, k)
-
-    @contextlib.contextmanager
-    def _getting_ready(self, to: Side) -> Iterator[None]:
-        """Before the first search of a side, open its search files while the block loads the model."""
-        if to in self._indexes or self.record.column is None:
-            yield
-            return
-        from concurrent.futures import ThreadPoolExecutor
-
-        index = self._search_files(to)
-        with ThreadPoolExecutor(1) as beside:
-            ready = beside.submit(index.get_ready)
-            yield
-            ready.result()
-
-    def gallery(self, to: Side) -> Gallery:
-        """The items of a side as they are now, with what searches them; see `diptych.pipeline.over`."""
-        snapshot = self._search_files(to).snapshot()
-        within = None
-        if self.below is not None:
-            within = np.array(self.record.rows(to, under=self.record.key(self.below)), np.int64)
-        return Gallery(self.record, snapshot, to, fits=self._made_them, within=within)
-
-    def _made_them(self, encoder: Any) -> bool:
-        """Whether an encoder is the one that made the vectors."""
-        model, column = self._model, self.record.column
-        if model is not None and encoder is model.encoder:
-            return True
-        return column is not None and column.fingerprint == offered(encoder, "fingerprint")
-
-    def _search_files(self, to: Side) -> SearchFiles:
-        if to not in self._indexes:
-            self._indexes[to] = SearchFiles(
-                self.record,
-                to,
-                kind=self._kind(),
-                folder=self.place / "search",
-            )
-        return self._indexes[to]
-
-    def _kind(self) -> str:
-        column = self.record.column
-        return self._loaded().similarity if column is None else column.similarity
-
-    def info(self) -> Mapping[str, Any]:
-        """What it holds: folder, model, counts, size in bytes, skipped files, SQLite's verdict."""
-        place, column = self.place, self.record.column
-        return {
-            "folder": str(self.folder),
-            "place": str(place),
-            "model": self.model,
-            "fingerprint": None if column is None else column.fingerprint or None,
-            "images": self.record.count("image"),
-            "texts": self.record.count("text"),
-            "bytes": sum(file.stat().st_size for file in place.rglob("*") if file.is_file()),
-            "codes": json.loads(self.record.get("codes") or "null"),
-            "skipped": {str(self.record.path(key)): reason for key, reason, *_ in self.record.skipped()},
-            "check": self.record.check(),
-        }
+            return self.home.make_codes(by, self._loaded().encode_texts)
 
 
 open = open_collection  # as `diptych.open`; it shadows the builtin, so nothing here calls it

@@ -10,10 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diptych.core import Floats, Hits, Item, Rows, Searchable, Side
-from diptych.engine.homes.base import Home, Stored
-from diptych.engine.homes.local.search_files import Snapshot
+from diptych.engine.homes.base import Home, Stored, Vectors
 
-__all__ = ["Gallery"]
+__all__ = ["Gallery", "item_of"]
 
 _READ = 256  # entries that are read at a time while all are looked through
 _SAMPLE = 2000  # entries that a query is compared with to tell how far a score stands out
@@ -37,7 +36,7 @@ class Gallery(Sequence[Item]):
     def __init__(
         self,
         home: Home,
-        snapshot: Snapshot,
+        snapshot: Vectors,
         side: Side,
         *,
         fits: Callable[[Any], bool],
@@ -57,11 +56,11 @@ class Gallery(Sequence[Item]):
             return [self[one] for one in range(*place.indices(len(self)))]
         if not -len(self) <= place < len(self):
             raise IndexError(f"there is no entry {place} of {len(self)}")
-        return _item(self._home.items([int(self._rows[place])])[0])
+        return item_of(self._home.items([int(self._rows[place])])[0])
 
     def __iter__(self) -> Iterator[Item]:
         for start in range(0, len(self), _READ):
-            yield from map(_item, self._home.items(self._rows[start : start + _READ].tolist()))
+            yield from map(item_of, self._home.items(self._rows[start : start + _READ].tolist()))
 
     def __repr__(self) -> str:
         return f"<Gallery: {len(self)} {self.side}s in {self._home.place}>"
@@ -81,8 +80,10 @@ class Gallery(Sequence[Item]):
         """
         return _ByPlace(self._searched_by, self._rows, limited=self._limited) if self._fits(encoder) else None
 
-    def searched_by(self, index: Searchable) -> Gallery:
-        """The same gallery, searched by another index over the same rows of the home."""
+    def searched_by(self, index: Searchable | None) -> Gallery:
+        """The same gallery, searched by another index over the same rows of the home, if there is one."""
+        if index is None:
+            return self
         changed = copy.copy(self)
         changed._searched_by = index
         return changed
@@ -95,7 +96,8 @@ class Gallery(Sequence[Item]):
         return self._snapshot.scores(vectors, rows) if len(rows) else np.zeros((len(vectors), 1), np.float32)
 
 
-def _item(stored: Stored) -> Item:
+def item_of(stored: Stored) -> Item:
+    """An item of a collection as a query, or an entry to be ranked."""
     meta: dict[str, Any] = {"row": stored.row, "side": stored.side, "path": stored.path}
     if stored.side == "image":
         return Item(str(stored.path), image=stored.path, text="\n".join(stored.captions) or None, meta=meta)

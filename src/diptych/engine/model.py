@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,17 @@ import numpy as np
 
 from diptych import catalogue, similarity
 from diptych.core import Floats, Side, offered
-from diptych.errors import CollectionError, DiptychError, MissingData, MissingExtra, UsageError
+from diptych.engine.homes.base import Home
+from diptych.errors import (
+    CollectionError,
+    DiptychError,
+    MissingData,
+    MissingExtra,
+    UsageError,
+    WrongModel,
+)
 
-__all__ = ["DEFAULT_MODEL", "Model", "model_name"]
+__all__ = ["DEFAULT_MODEL", "Model", "adopt", "check_fingerprint", "check_name", "model_name"]
 
 DEFAULT_MODEL = "builtin"
 """Name of the system that a collection gets if none is asked for."""
@@ -96,22 +105,78 @@ class Model:
             vectors = similarity.unit(vectors)
         return [row.tobytes() for row in vectors.astype(np.float16)]
 
+    def encode_texts(self, texts: Sequence[str]) -> Floats:
+        """Vectors (n, d) of texts, as the encoder gives them."""
+        return self._encoded("text", texts)
+
     def _encoded(self, side: Side, content: Sequence[Any]) -> Floats:
         what = f"{len(content)} {'pictures' if side == 'image' else 'texts'}"
-        try:
+        with self.named(what):
             vectors = np.asarray(getattr(self.encoder, f"encode_{side}")(content), np.float32)
-        except DiptychError:
-            raise
-        except Exception as error:  # the models of others raise what they like
-            raise CollectionError(
-                f"{self.name} failed on {what} ({_said(error)}); what was stored before is kept"
-            ) from error
         if vectors.ndim != 2 or len(vectors) != len(content) or not np.isfinite(vectors).all():
             raise CollectionError(
                 f"{self.name} gave no finite vectors for {what}, but shape {vectors.shape}; what was stored "
                 "before is kept"
             )
         return vectors
+
+    @contextlib.contextmanager
+    def named(self, what: str) -> Iterator[None]:
+        """A block that calls the encoder; what that raises, which may be anything, leaves it as a sentence.
+
+        Args:
+            what: Is encoded.
+
+        Raises:
+            CollectionError: the encoder fails.
+        """
+        try:
+            yield
+        except DiptychError:
+            raise
+        except Exception as error:
+            raise CollectionError(
+                f"{self.name} failed on {what} ({_said(error)}); what was stored before is kept"
+            ) from error
+
+
+def adopt(home: Home, model: Model) -> None:
+    """Make a model that of a home that has no vectors yet; it is tried first.
+
+    Raises:
+        UsageError: it gives no vectors of pictures.
+    """
+    dimensions = model.try_pictures()
+    with home.batch(changes=False):
+        home.put_column("main", model.name, model.fingerprint, model.similarity, dimensions)
+
+
+def check_name(home: Home, folder: Path, asked: str) -> None:
+    """See that a name is that of the model that a collection has.
+
+    Raises:
+        WrongModel: it is another.
+    """
+    column = home.column
+    if column is not None and model_name(asked) != column.model:
+        raise WrongModel(
+            f"{folder} was indexed with {column.model}, not {asked}; search it without naming a model, or "
+            f"rebuild it with {asked}"
+        )
+
+
+def check_fingerprint(home: Home, folder: Path, model: Model) -> None:
+    """See that a model gives such vectors as a collection holds.
+
+    Raises:
+        WrongModel: they do not compare.
+    """
+    column = home.column
+    if column is not None and column.fingerprint not in ("", model.fingerprint):
+        raise WrongModel(
+            f"{folder} was indexed with {column.model} ({column.fingerprint}), which now is "
+            f"{model.fingerprint}; their vectors do not compare, so rebuild the collection"
+        )
 
 
 def model_name(name: str) -> str:

@@ -66,7 +66,7 @@ def test_it_answers_as_before(first: Path) -> None:
         info = collection.info()
         assert (info["images"], info["texts"], info["check"]) == (5, 7, "ok")
         assert info["codes"]["bits"] == 64
-        assert collection._codes_now().usable
+        assert collection.home.coded(collection.home.get("codes")).usable
         assert len(collection.search("yellow", to="text", k=10)) == 7
 
 

@@ -7,15 +7,17 @@ names are bytes (`os.fsencode`), relative to the collection's folder where they 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
-from diptych.core import Side
+from numpy.typing import NDArray
 
-__all__ = ["Caption", "Column", "Home", "Known", "State", "Stored", "VectorType"]
+from diptych.core import Floats, Rows, Searchable, Side
+
+__all__ = ["Caption", "Column", "Home", "Known", "State", "Stored", "VectorType", "Vectors"]
 
 VectorType = Literal["float16", "bits"]
 """How vectors are kept: in half precision, or as binary codes, eight bits to a byte."""
@@ -110,6 +112,23 @@ class Stored:
     text: str | None
     source: str
     captions: tuple[str, ...] = ()
+
+
+class Vectors(Searchable, Protocol):
+    """The vectors of one side in one state, searched by row."""
+
+    @property
+    def rows(self) -> Rows:
+        """(n,) rows that can be found, ascending."""
+        ...
+
+    def stored(self) -> tuple[Rows, NDArray[Any]]:
+        """Those rows, and their vectors as they are kept: (n, d) half precision, or (n, bytes) codes."""
+        ...
+
+    def scores(self, vectors: NDArray[Any], rows: Rows) -> Floats:
+        """Scores (q, m) of queries (q, d) with the vectors of rows (m,), which must exist."""
+        ...
 
 
 class Home(Protocol):
@@ -251,6 +270,51 @@ class Home(Protocol):
 
     def count(self, side: Side) -> int:
         """How many items a side has."""
+        ...
+
+    def ids(self, side: Side) -> list[str]:
+        """Names of the files of all items of a side, in the order of their rows."""
+        ...
+
+    # Searching
+
+    def vectors_now(self, side: Side) -> Vectors:
+        """The vectors of a side as this thread sees them now."""
+        ...
+
+    def get_ready(self, side: Side) -> None:
+        """Load what the next search of a side needs."""
+        ...
+
+    @property
+    def codes(self) -> Mapping[str, Any] | None:
+        """What is known of the pictures' binary codes; None if there are none."""
+        ...
+
+    def quick(self, sides: Sequence[Side], recall: float | None, k: int) -> Searchable | None:
+        """What searches pictures in two stages, over codes and then vectors.
+
+        Args:
+            sides: What each of the queries is.
+            recall: Share of the ten best that must be found; the home's own choice if None.
+            k: Hits wanted.
+
+        Returns:
+            None if only exact search promises the recall.
+        """
+        ...
+
+    def make_codes(self, by: int | str, encode_texts: Callable[[Sequence[str]], Floats]) -> Mapping[str, Any]:
+        """Give the pictures binary codes; the caller may write. See `Collection.make_codes`.
+
+        Args:
+            by: Code length, or the run folder of a hashing system.
+            encode_texts: Gives (n, d) vectors of texts like those that are asked for.
+        """
+        ...
+
+    def keep_codes(self, encode_texts: Callable[[Sequence[str]], Floats]) -> None:
+        """Bring codes, where there are any, up to date with the pictures; the caller may write."""
         ...
 
     # Skipped files

@@ -14,6 +14,7 @@ import functools
 import hashlib
 import json
 import math
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 
 from diptych import catalogue, similarity
 from diptych.core import Hits, Rows, Side
+from diptych.engine.homes.base import State
 from diptych.engine.homes.local.record import Record
 from diptych.engine.homes.local.search_files import SearchFiles
 from diptych.errors import DiptychError, UsageError
@@ -39,6 +41,8 @@ FEWEST = 100  # queries of a kind without which no recall is promised for it
 _HELD_OUT = 500  # queries of each kind that the candidates are calibrated on
 _TEACH = 20_000  # pictures that a rotation is learned from
 _BLOCK = 8192  # vectors that are encoded at a time
+_FORMAT = 2  # of the file of codes
+_LINE = 64  # its first line is a multiple of so many bytes, so that what follows is aligned
 
 
 def check(by: int | str) -> None:
@@ -52,8 +56,8 @@ def check(by: int | str) -> None:
             raise UsageError(f"codes have a multiple of 8 bits, not {by}; take 64, 128, 256 or 512")
     elif not (Path(by).expanduser() / "card.json").is_file():
         raise UsageError(
-            f"{by} is neither a number of bits, such as 512, nor the run folder of a hashing system; "
-            "train one on the collection's model: diptych train dchmt --data MINE --features MODEL --out RUN"
+            f"{by} is neither a number of bits, such as 512, nor the run folder of a hashing system; train "
+            "one, such as dchmt, on features of the collection's model"
         )
 
 
@@ -78,7 +82,7 @@ def make_codes(
         UsageError: there is no picture yet, the bits are no multiple of 8, or the system does not fit.
     """
     check(by)
-    rows, vectors = files.stored()
+    rows, vectors = files.snapshot().stored()
     if not len(rows):
         raise UsageError("codes are learned from pictures, and none is indexed yet; index a folder first")
     rng = np.random.default_rng(seed)
@@ -121,7 +125,7 @@ def make_codes(
     with record.batch(changes=False):
         record.set("codes", json.dumps(facts))
         record.set("codes_rotation", base64.b64encode(rotation).decode("ascii"))
-    _keep(_cache(folder), index.codes, rows, _stamp(facts))
+    _keep(_cache(folder), index.codes, rows, _made(facts), record.state)
     return facts
 
 
@@ -155,8 +159,7 @@ class Hashed:
             if learned != f"dual:{side}:{fingerprint}":
                 raise UsageError(
                     f"{path} learned from {learned or 'feature files'}, but this collection has vectors of "
-                    f"{fingerprint}; train it on them: diptych train {name} --features MODEL, with the "
-                    "collection's model"
+                    f"{fingerprint}; train {name} on features of the collection's model"
                 )
         self.bits = int(self._head.bits)
         if self.bits % 8:
@@ -198,9 +201,9 @@ class Coded:
 
     def __init__(self, record: Record, files: SearchFiles, folder: Path) -> None:
         self._record, self._files, self._folder = record, files, folder
-        self._now: tuple[int, TwoStage] | None = None
+        self._now: tuple[State, TwoStage] | None = None
         self.told = record.get("codes")
-        self.facts: dict[str, Any] = json.loads(self.told or "{}")
+        self.facts: dict[str, Any] = _facts(self.told)
 
     @property
     def usable(self) -> bool:
@@ -239,15 +242,15 @@ class Coded:
         needed: int = chosen["candidates"]
         return math.ceil(needed * max(grown, 1.0) * more)
 
-    def asked(self, sides: Sequence[Side], recall: float, k: int) -> Asked | None:
+    def asked(self, sides: Sequence[Side], recall: float | None, k: int) -> Asked | None:
         """What searches for queries of these sides; None if only exact search promises the recall.
 
         Args:
             sides: What each query is.
-            recall: Share of the ten best that must be found.
+            recall: Share of the ten best that must be found; 0.98 if None.
             k: Hits wanted.
         """
-        codes = self._codes
+        codes, recall = self._codes, recall or DEFAULT_RECALL
         parts: dict[Side, TwoStage] = {}
         for side in dict.fromkeys(sides):
             count = self.candidates(side, recall, k)
@@ -271,19 +274,21 @@ class Coded:
         return found if found.made_with == self.facts["made_with"] else None
 
     def _index(self) -> TwoStage:
-        generation = self._record.state.generation
-        if self._now is None or self._now[0] != generation:
+        state = self._record.state
+        if self._now is None or self._now[0] != state:
             assert self._codes is not None
-            rows, vectors = self._files.stored()
+            rows, vectors = self._files.snapshot().stored()
             encode = functools.partial(self._codes.encode, side="image")
-            self._now = generation, TwoStage(self._packed(rows, vectors), vectors, rows, encode=encode)
+            self._now = state, TwoStage(self._packed(rows, vectors), vectors, rows, encode=encode)
         return self._now[1]
 
     def _packed(self, rows: Rows, vectors: NDArray[Any]) -> Packed:
         """Codes of all pictures: those in the cache, and new ones for the rest."""
         assert self._codes is not None
-        path, stamp = _cache(self._folder), _stamp(self.facts)
-        known, codes = _kept(path, self._codes.bits // 8, stamp)
+        path, made = _cache(self._folder), _made(self.facts)
+        state, known, codes = _kept(path, self._codes.bits // 8, made)
+        if not self._record.knows(state):  # a copy of the record went another way
+            known, codes = known[:0], codes[:0]
         if np.array_equal(known, rows):
             return codes
         packed = np.empty((len(rows), self._codes.bits // 8), np.uint8)
@@ -294,7 +299,7 @@ class Coded:
             part = new[start : start + _BLOCK]
             packed[part] = self._codes.encode(vectors[part], "image")
         del codes  # lets go of the mapping before the file is replaced
-        _keep(path, packed, rows, stamp)
+        _keep(path, packed, rows, made, self._record.state)
         return packed
 
 
@@ -325,28 +330,57 @@ def _cache(folder: Path) -> Path:
     return folder / "image.codes"
 
 
-def _stamp(facts: dict[str, Any]) -> str:
-    """Changes whenever codes of the same row would."""
-    return json.dumps([facts.get("id"), facts["bits"], facts["fingerprint"]])
+def _facts(told: str | None) -> dict[str, Any]:
+    """What the record says of codes; nothing where that is odd, as exact search serves as well."""
+    try:
+        facts = json.loads(told or "{}")
+    except ValueError:
+        return {}
+    return facts if isinstance(facts, dict) and {"bits", "fingerprint", "made_with"} <= set(facts) else {}
 
 
-def _keep(path: Path, codes: Packed, rows: Rows, stamp: str) -> None:
-    """Write codes (n, bits / 8), their rows (n,) and a stamp to a file, which is replaced as a whole."""
+def _made(facts: dict[str, Any]) -> list[Any]:
+    """Changes whenever codes of the same vectors would."""
+    return [facts.get("id"), facts["bits"], facts["fingerprint"]]
+
+
+def _keep(path: Path, codes: Packed, rows: Rows, made: list[Any], state: State) -> None:
+    """Write codes (n, bits / 8) and their rows (n,) to a file, which is replaced as a whole.
+
+    Args:
+        path: The file: a line of facts, then the codes, then the rows.
+        codes, rows: What to keep.
+        made: What the codes were made with.
+        state: Of the record whose rows they are.
+    """
+    codes, rows = np.ascontiguousarray(codes), np.ascontiguousarray(rows)
+    total = zlib.crc32(rows.data, zlib.crc32(codes.data))
+    facts = {"format": _FORMAT, "made": made, "state": [state.generation, state.token], "sum": total}
+    line = json.dumps({**facts, "count": len(rows), "width": codes.shape[1]}).encode()
+    line += b" " * (-(len(line) + 1) % _LINE) + b"\n"
     # In a folder that cannot be written to, the codes in memory serve as well.
     with contextlib.suppress(OSError), replacing(path) as part, part.open("wb") as file:
-        for array in (codes, rows, np.array(stamp)):
-            np.save(file, array)
+        for data in (line, codes.data, rows.data):
+            file.write(data)
 
 
-def _kept(path: Path, width: int, stamp: str) -> tuple[Rows, Packed]:
-    """Rows (n,) and memory-mapped codes (n, width) of a file of `_keep`; none if it has another stamp."""
+def _kept(path: Path, width: int, made: list[Any]) -> tuple[State, Rows, Packed]:
+    """State, rows (n,) and memory-mapped codes (n, width) of a file of `_keep`.
+
+    None of either if there is no such file, it is damaged, or its codes were made with something else.
+    """
     try:
-        codes = np.load(path, mmap_mode="r")  # the file's first array
         with path.open("rb") as file:
-            file.seek(codes.offset + codes.nbytes)
-            rows, made_with = np.load(file), np.load(file)
-        if str(made_with) == stamp and codes.shape == (len(rows), width):
-            return rows, codes
-    except (OSError, ValueError, EOFError):
+            facts = json.loads(file.readline(64 * _LINE))
+            start, count = file.tell(), int(facts["count"])
+            if facts["format"] == _FORMAT and facts["made"] == made and facts["width"] == width and count > 0:
+                codes = np.memmap(path, np.uint8, mode="r", offset=start, shape=(count, width))
+                file.seek(start + codes.nbytes)
+                rows = np.frombuffer(file.read(), np.int64)
+                total = zlib.crc32(rows.data, zlib.crc32(codes.data))
+                if len(rows) == count and total == facts["sum"]:
+                    generation, token = facts["state"]
+                    return State(int(generation), str(token)), rows, codes
+    except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError):
         pass  # no cache, or a damaged one
-    return np.zeros(0, np.int64), np.zeros((0, width), np.uint8)
+    return State(-1, ""), np.zeros(0, np.int64), np.zeros((0, width), np.uint8)

@@ -34,7 +34,7 @@ _FILE = """SELECT path, id, size, mtime_ns, hash, captions,
 
 
 class Record:
-    """One collection's SQLite file; every method but `close` is that of a `Home`.
+    """One collection's SQLite file: a `Home`, but for its searching.
 
     Args:
         path: The file; made with its tables if absent, brought to today's format if it is of an earlier one.
@@ -352,9 +352,20 @@ class Record:
         )  # fmt: skip
         return np.fromiter((row for (row,) in rows), np.int64)
 
-    def count(self, side: Side) -> int:
-        """How many items a side has."""
-        return int(self._db.one("SELECT count(*) FROM item WHERE side = ?", side)[0])
+    def count(self, side: Side, *, upto: int | None = None) -> int:
+        """How many items a side has; only those with rows up to one, if that is given."""
+        return int(
+            self._db.one(
+                "SELECT count(*) FROM item WHERE side = ?1 AND (?2 IS NULL OR row <= ?2)", side, upto
+            )[0]
+        )
+
+    def ids(self, side: Side) -> list[str]:
+        """Names of the files of all items of a side, in the order of their rows."""
+        found = self._db.each(
+            "SELECT path FROM item JOIN file ON file.id = item.file WHERE side = ? ORDER BY item.row", side
+        )
+        return [os.fsdecode(key) for (key,) in found]
 
     # Skipped files
 

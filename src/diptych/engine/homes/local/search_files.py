@@ -1,41 +1,47 @@
 """Disposable copies of one side's vectors as one memory-mapped matrix, appended to from the record.
 
 Deleting them loses nothing; anything about them that is doubtful makes them be built again. Two plain files
-hold the vectors and their row numbers in row order, a third says what they cover and how they sum up. Rows
-that were removed stay in the files, unused, until they are a quarter of it.
+hold the vectors and their row numbers in row order; a third, the stamp, says which state of the record they
+cover, which of their rows were removed since, and how they sum up. Removed rows stay in the files until they
+are a quarter of it.
+
+The files are as they were left if their sizes and times are those in the stamp, and are then opened without
+being read: their times are set to a moment in the past, so that whatever writes to them later shows. Where
+they differ, as after copying, the sums decide, and the times are set again.
 """
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import os
 import threading
+import time
+import zlib
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from diptych import similarity
-from diptych.core import Floats, Hits, Rows, Side
+from diptych.core import Hits, Rows, Side
+from diptych.engine.homes.base import State
 from diptych.engine.homes.local.record import Record
+from diptych.engine.homes.local.snapshot import Snapshot
 from diptych.files import write
-from diptych.index import half
-from diptych.index.flat import best
 
-__all__ = ["SearchFiles", "Snapshot"]
+__all__ = ["SearchFiles"]
 
-_FORMAT = 1
+_FORMAT = 2
 _APPENDED_ROWS = 8_192  # written at a time
 _DEAD_SHARE = 0.25
 _LOCK_SECONDS = 10
 # Below this many bytes of single-precision vectors plain NumPy is fastest, and faiss need not be imported.
 _SMALL_BYTES = 64 << 20
-_FEW_QUERIES = 8  # beyond, one matrix product of many queries is faster than faiss query by query
-_BLOCK_ROWS = 16_384
+_AGED_NS = 60 * 10**9  # how far back the files' times are set; farther than any file system rounds
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,82 +51,47 @@ class _Stamp:
     Args:
         format: Of the files.
         collection: Identity of the record they are from.
-        generation: Of the record when they were last brought up to date.
+        generation, token: State of the record when they were last brought up to date.
         kind: Similarity of the encoder.
         width: Bytes of a vector.
         count: Vectors.
-        vectors_sum, rows_sum: Check sums of the two files up to `count`.
+        vectors_sum, rows_sum: CRC-32 of the two files up to `count`; goes on where more is appended.
+        removed: Which places are of removed items, as packed bits, compressed, in base 64; empty for none.
+        seen: Sizes and times of the two files.
     """
 
     format: int
     collection: str
     generation: int
+    token: str
     kind: str
     width: int
     count: int
     vectors_sum: int
     rows_sum: int
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """A `Searchable` over one side as it was at one moment; the collection may go on meanwhile.
-
-    Args:
-        kind: Similarity of the encoder.
-        all_rows: (n,) row numbers ascending.
-        vectors: (n, d) half precision, or packed codes (n, bytes).
-        alive: (n,) which of them can be found; the others were removed.
-        single: The vectors of a small collection in single precision.
-    """
-
-    kind: str
-    all_rows: Rows
-    vectors: NDArray[Any]
-    alive: NDArray[np.bool_]
-    single: Floats | None = None
+    removed: str
+    seen: str
 
     @property
-    def rows(self) -> Rows:
-        """The rows that can be found, ascending."""
-        return self.all_rows if self.alive.all() else self.all_rows[self.alive]
+    def state(self) -> State:
+        """State of the record that the files cover."""
+        return State(self.generation, self.token)
 
-    def search(self, vectors: NDArray[Any], k: int, within: Rows | None = None) -> Hits:
-        """The k best rows of each query (q, d), ties by row; only rows of `within`, if given."""
-        queries = self._queries(vectors)
-        wanted = self.alive if within is None else self.alive & np.isin(self.all_rows, within)
-        count = int(np.count_nonzero(wanted))
-        if not count:
-            return best(np.zeros((len(queries), 0), np.float32), self.all_rows[:0], k)
-        at = None if count == len(wanted) else np.flatnonzero(wanted)
-        few = 8 * count < len(wanted)
-        if self.kind != "hamming" and self.single is None and not few and len(queries) <= _FEW_QUERIES:
-            return half.search(queries, self.vectors, self.all_rows, k, at)
-        rows = self.all_rows if at is None else self.all_rows[at]
-        return best(self._scores(queries, at), rows, k)
+    def alive(self) -> NDArray[np.bool_]:
+        """(count,) which places can be found.
 
-    def scores(self, vectors: NDArray[Any], rows: Rows) -> Floats:
-        """Scores (q, m) of queries (q, d) with the vectors of rows (m,), which must exist."""
-        return self._scores(self._queries(vectors), np.searchsorted(self.all_rows, rows))
-
-    def _queries(self, vectors: NDArray[Any]) -> Floats:
-        queries = np.asarray(vectors, np.float32)
-        return similarity.unit(queries) if self.kind == "cosine" else queries
-
-    def _scores(self, queries: Floats, at: NDArray[np.intp] | None) -> Floats:
-        """Scores (q, m) of the vectors at these positions; of all, if None."""
-        if self.single is not None:
-            return queries @ (self.single if at is None else self.single[at]).T
-        count = len(self.vectors) if at is None else len(at)
-        scores = np.empty((len(queries), count), np.float32)
-        for start in range(0, count, _BLOCK_ROWS):
-            part = slice(start, start + _BLOCK_ROWS)
-            block = self.vectors[part if at is None else at[part]]
-            if self.kind == "hamming":
-                scores[:, part] = similarity.hamming(queries, similarity.unpack(block))
-            else:
-                scores[:, part] = queries @ block.astype(np.float32).T
-        return scores
+        Raises:
+            ValueError: `removed` is not what `_removed` gave.
+        """
+        if not self.removed:
+            return np.ones(self.count, np.bool_)
+        try:
+            bits = np.frombuffer(zlib.decompress(base64.b64decode(self.removed, validate=True)), np.uint8)
+        except zlib.error as error:
+            raise ValueError(str(error)) from error
+        if len(bits) != -(-self.count // 8):
+            raise ValueError(f"{len(bits)} bytes for {self.count} places")
+        return ~np.unpackbits(bits, count=self.count).astype(np.bool_)
 
 
 class SearchFiles:
@@ -136,7 +107,7 @@ class SearchFiles:
     def __init__(self, record: Record, side: Side, *, kind: str, folder: Path) -> None:
         self._record, self._side, self._kind, self._folder = record, side, kind, folder
         self._type = np.dtype(np.uint8 if kind == "hamming" else np.float16)
-        self._now: tuple[int, Snapshot] | None = None
+        self._now: tuple[State, Snapshot] | None = None
         self._lock = threading.Lock()
 
     @property
@@ -153,106 +124,142 @@ class SearchFiles:
         """The k best rows of each query (q, d), ties by row; only rows of `within`, if given."""
         return self.snapshot().search(vectors, k, within)
 
-    def stored(self) -> tuple[Rows, NDArray[Any]]:
-        """All rows that can be found, ascending, and their vectors (n, d), memory-mapped where possible."""
-        found = self.snapshot()
-        if found.alive.all():
-            return found.all_rows, found.vectors
-        return found.all_rows[found.alive], found.vectors[found.alive]
+    def snapshot(self) -> Snapshot:
+        """The side as this thread sees it now; the same object until it changes."""
+        with self._lock, self._record.snapshot() as state:
+            if self._now is not None and self._now[0] == state:
+                return self._now[1]
+            found = self._at_state(state)
+            if self._kind != "hamming" and found.vectors.size * 4 <= _SMALL_BYTES:
+                found = replace(found, single=found.vectors.astype(np.float32))
+            if self._now is None or self._now[0].generation <= state.generation:
+                self._now = state, found
+            return found
 
     # Keeping up with the record
 
-    def snapshot(self) -> Snapshot:
-        """The side as it is now; the same object until it changes."""
-        with self._lock:
-            generation = self._record.state.generation
-            if self._now is None or self._now[0] != generation:
-                matrix = self._brought_up_to_date(generation)
-                if self._kind != "hamming" and matrix.vectors.size * 4 <= _SMALL_BYTES:
-                    matrix = replace(matrix, single=matrix.vectors.astype(np.float32))
-                self._now = generation, matrix
-            return self._now[1]
-
-    def _brought_up_to_date(self, generation: int) -> Snapshot:
+    def _at_state(self, state: State) -> Snapshot:
         stamp = self._stamp()
-        matrix = self._opened(stamp)
-        if matrix is not None and stamp is not None and stamp.generation == generation and matrix.alive.all():
-            return matrix
+        if stamp is not None and stamp.state == state and stamp.seen == self._seen():
+            found = self._opened(stamp, state)
+            if found is not None:
+                return found
+        if stamp is not None and stamp.generation > state.generation and self._record.knows(stamp.state):
+            return self._opened(stamp, state) or self._in_memory()  # others went on; nothing is turned back
         from filelock import FileLock, Timeout
 
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             with FileLock(self._folder / f"{self._side}.lock", timeout=_LOCK_SECONDS):
                 stamp = self._stamp()
-                return self._appended(generation, stamp, self._opened(stamp))
+                return self._brought_up_to_date(
+                    state, stamp, None if stamp is None else self._opened(stamp, state)
+                )
         except (OSError, Timeout):
-            # A full disk, a read-only folder, or (on Windows) an old file that another process maps: a matrix
-            # in memory serves as well, and the next process tries again.
-            return self._in_memory()
+            # A full disk, a read-only folder, or (on Windows) an old file that another process maps: the
+            # files as they are or a matrix in memory serve as well, and the next process tries again.
+            stamp = self._stamp()
+            whole = stamp is not None and stamp.state == state
+            return (self._opened(stamp, state) if stamp and whole else None) or self._in_memory()
 
     def _stamp(self) -> _Stamp | None:
+        """What is said of the files; None if that is nothing, odd, or of another collection."""
         try:
             found = json.loads(self._path("json").read_text(encoding="utf-8"))
             stamp = _Stamp(**found)
-        except (OSError, ValueError, TypeError):
+            kinds = {"int": int, "str": str}
+            odd = any(type(getattr(stamp, one.name)) is not kinds[str(one.type)] for one in fields(stamp))
+            mine = (_FORMAT, self._record.get("id"), self._kind)
+            if odd or (stamp.format, stamp.collection, stamp.kind) != mine:
+                return None
+            if stamp.count < 0 or stamp.width < 1 or stamp.width % self._type.itemsize:
+                return None
+            stamp.alive()
+        except (OSError, ValueError, TypeError, RecursionError, MemoryError):
             return None
-        mine = (_FORMAT, self._record.get("id"), self._kind)
-        return stamp if (stamp.format, stamp.collection, stamp.kind) == mine else None
+        return stamp
 
-    def _opened(self, stamp: _Stamp | None) -> Snapshot | None:
-        """What is on disk, or None if it is missing, damaged, or not a beginning of what the record holds."""
-        if stamp is None or not stamp.count:
-            return None
+    def _opened(self, stamp: _Stamp, state: State) -> Snapshot | None:
+        """What is on disk as a side in that state, or None if it is missing, damaged, or something else.
+
+        Covering an earlier state, it may lack what came since; covering a later one, it holds more.
+        """
+        if not stamp.count:
+            return self._empty() if stamp.state == state else None
         try:
             shape = (stamp.count, stamp.width // self._type.itemsize)
             vectors = np.memmap(self._path("vectors"), self._type, mode="r", shape=shape)
             rows = np.fromfile(self._path("rows"), np.int64, stamp.count)
-        except (OSError, ValueError):
+        except (OSError, ValueError, OverflowError):
             return None
-        if (_sum(vectors.data, stamp.width), _sum(rows.data, 8)) != (stamp.vectors_sum, stamp.rows_sum):
+        if len(rows) != stamp.count:
             return None
-        there = self._record.row_numbers(self._side)
-        alive = np.isin(rows, there, assume_unique=True)
-        whole = np.count_nonzero(alive) == np.searchsorted(there, rows[-1], side="right")
-        return (
-            Snapshot(self._kind, rows, vectors, alive) if whole and alive.mean() > 1 - _DEAD_SHARE else None
-        )
+        sums = (stamp.vectors_sum, stamp.rows_sum)
+        if stamp.seen != self._seen() and (zlib.crc32(vectors.data), zlib.crc32(rows.data)) != sums:
+            return None
+        alive = stamp.alive()
+        if stamp.state != state:
+            known = self._still(stamp, state, rows, alive)
+            if known is None:
+                return None
+            alive = known
+        return Snapshot(self._kind, rows, vectors, alive) if alive.mean() > 1 - _DEAD_SHARE else None
 
-    def _appended(self, generation: int, stamp: _Stamp | None, matrix: Snapshot | None) -> Snapshot:
+    def _still(
+        self, stamp: _Stamp, state: State, rows: Rows, alive: NDArray[np.bool_]
+    ) -> NDArray[np.bool_] | None:
+        """(count,) which places hold items of another state; None if the files are of no use to it."""
+        if not self._record.knows(stamp.state):
+            return None  # a copy of the record went another way
+        last = int(rows[-1])
+        earlier = stamp.generation < state.generation
+        # No row number is ever given again: as many as before are the same as before.
+        if earlier and self._record.count(self._side, upto=last) == np.count_nonzero(alive):
+            return alive
+        there = self._record.row_numbers(self._side)
+        still = np.isin(rows, there, assume_unique=True)
+        covered = np.searchsorted(there, last, side="right") if earlier else len(there)
+        return still if np.count_nonzero(still) == covered else None
+
+    def _brought_up_to_date(self, state: State, stamp: _Stamp | None, found: Snapshot | None) -> Snapshot:
         """The files after everything that the record has beyond them was added; call with the lock held."""
-        fresh = stamp is None or matrix is None
-        width, count, last, sums = (0, 0, 0, (0, 0)) if stamp is None or matrix is None else (
-            stamp.width, stamp.count, int(matrix.all_rows[-1]), (stamp.vectors_sum, stamp.rows_sum)
-        )  # fmt: skip
-        if fresh:
+        if stamp is None or found is None:
             self._path("json").unlink(missing_ok=True)
             for name in ("vectors", "rows"):  # not emptied in place: another process may look at them
                 self._path(name).unlink(missing_ok=True)
-        dead = np.zeros(0, np.int64) if matrix is None else matrix.all_rows[~matrix.alive]
-        del matrix  # lets go of the mapping before the file grows
+            width, count, last, sums, removed = self._type.itemsize, 0, 0, (0, 0), self._empty().alive
+        else:
+            width, count, removed = stamp.width, stamp.count, ~found.alive
+            last = int(found.all_rows[-1]) if count else 0
+            sums = (stamp.vectors_sum, stamp.rows_sum)
+        del found  # lets go of the mapping before the file grows
         with self._at("vectors", count * width) as to_vectors, self._at("rows", count * 8) as to_rows:
             for rows, data in _parts(self._record.vectors(self._side, after=last)):
                 width, count = len(data) // len(rows), count + len(rows)
-                added = (_sum(data, width), _sum(rows.data, 8))
-                sums = ((sums[0] + added[0]) % 2**64, (sums[1] + added[1]) % 2**64)
+                sums = (zlib.crc32(data, sums[0]), zlib.crc32(rows.data, sums[1]))
                 to_vectors.write(data)
                 to_rows.write(rows.tobytes())
-        made = _Stamp(_FORMAT, self._record.get("id") or "", generation, self._kind, width, count, *sums)
+        removed = np.concatenate([removed, np.zeros(count - len(removed), np.bool_)])
+        made = _Stamp(
+            _FORMAT, self._record.get("id") or "", state.generation, state.token, self._kind, width, count,
+            *sums, _packed(removed), self._aged(),
+        )  # fmt: skip
         write(self._path("json"), json.dumps(asdict(made)))
-        if not count:
-            return self._in_memory()
-        shape = (count, width // self._type.itemsize)
-        vectors = np.memmap(self._path("vectors"), self._type, mode="r", shape=shape)
-        rows = np.fromfile(self._path("rows"), np.int64, count)
-        return Snapshot(self._kind, rows, vectors, ~np.isin(rows, dead, assume_unique=True))
+        return self._opened(made, state) or self._in_memory()
 
     def _in_memory(self) -> Snapshot:
         parts = list(_parts(self._record.vectors(self._side)))
-        rows = np.concatenate([rows for rows, _ in parts]) if parts else np.zeros(0, np.int64)
+        if not parts:
+            return self._empty()
+        rows = np.concatenate([rows for rows, _ in parts])
         data = np.frombuffer(b"".join(data for _, data in parts), self._type)
-        return Snapshot(
-            self._kind, rows, data.reshape(len(rows), -1 if len(rows) else 0), np.ones(len(rows), np.bool_)
-        )
+        return Snapshot(self._kind, rows, data.reshape(len(rows), -1), np.ones(len(rows), np.bool_))
+
+    def _empty(self) -> Snapshot:
+        nothing = np.zeros((0, 0), self._type)
+        return Snapshot(self._kind, np.zeros(0, np.int64), nothing, np.zeros(0, np.bool_))
+
+    # The files themselves
 
     def _path(self, ending: str) -> Path:
         return self._folder / f"{self._side}.{ending}"
@@ -268,11 +275,26 @@ class SearchFiles:
             file.flush()
             os.fsync(file.fileno())
 
+    def _aged(self) -> str:
+        """What `_seen` says of the two files after their times were set to the past."""
+        past = time.time_ns() - _AGED_NS
+        for name in ("vectors", "rows"):
+            os.utime(self._path(name), ns=(past, past))
+        return self._seen()
 
-def _sum(data: Any, width: int) -> int:
-    """Sum of the words of `data`, modulo 2**64; ten times as fast as a CRC, and a search waits for it."""
-    word = next(np.dtype(f"u{size}") for size in (8, 4, 2, 1) if width % size == 0)
-    return int(np.add.reduce(np.frombuffer(data, np.uint8).view(word), dtype=np.uint64))
+    def _seen(self) -> str:
+        """Sizes and times of the two files; empty if one is missing."""
+        try:
+            found = [self._path(name).stat() for name in ("vectors", "rows")]
+        except OSError:
+            return ""
+        return " ".join(f"{status.st_size}:{status.st_mtime_ns}" for status in found)
+
+
+def _packed(removed: NDArray[np.bool_]) -> str:
+    if not removed.any():
+        return ""
+    return base64.b64encode(zlib.compress(np.packbits(removed).tobytes())).decode("ascii")
 
 
 def _parts(items: Iterator[tuple[int, bytes]]) -> Iterator[tuple[Rows, bytes]]:

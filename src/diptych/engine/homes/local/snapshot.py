@@ -1,0 +1,86 @@
+"""One side of a collection at one moment, ready to be searched exactly."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diptych import similarity
+from diptych.core import Floats, Hits, Rows
+from diptych.index import half
+from diptych.index.flat import best
+
+__all__ = ["Snapshot"]
+
+_FEW_QUERIES = 8  # beyond, one matrix product of many queries is faster than faiss query by query
+_BLOCK_ROWS = 16_384
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A `Searchable` over one side as it was at one moment; the collection may go on meanwhile.
+
+    Args:
+        kind: Similarity of the encoder.
+        all_rows: (n,) row numbers ascending.
+        vectors: (n, d) half precision, or packed codes (n, bytes).
+        alive: (n,) which of them can be found; the others were removed.
+        single: The vectors of a small collection in single precision.
+    """
+
+    kind: str
+    all_rows: Rows
+    vectors: NDArray[Any]
+    alive: NDArray[np.bool_]
+    single: Floats | None = None
+
+    @property
+    def rows(self) -> Rows:
+        """The rows that can be found, ascending."""
+        return self.all_rows if self.alive.all() else self.all_rows[self.alive]
+
+    def stored(self) -> tuple[Rows, NDArray[Any]]:
+        """All rows that can be found, ascending, and their vectors as kept; mapped where possible."""
+        if self.alive.all():
+            return self.all_rows, self.vectors
+        return self.all_rows[self.alive], self.vectors[self.alive]
+
+    def search(self, vectors: NDArray[Any], k: int, within: Rows | None = None) -> Hits:
+        """The k best rows of each query (q, d), ties by row; only rows of `within`, if given."""
+        queries = self._queries(vectors)
+        wanted = self.alive if within is None else self.alive & np.isin(self.all_rows, within)
+        count = int(np.count_nonzero(wanted))
+        if not count:
+            return best(np.zeros((len(queries), 0), np.float32), self.all_rows[:0], k)
+        at = None if count == len(wanted) else np.flatnonzero(wanted)
+        few = 8 * count < len(wanted)
+        if self.kind != "hamming" and self.single is None and not few and len(queries) <= _FEW_QUERIES:
+            return half.search(queries, self.vectors, self.all_rows, k, at)
+        rows = self.all_rows if at is None else self.all_rows[at]
+        return best(self._scores(queries, at), rows, k)
+
+    def scores(self, vectors: NDArray[Any], rows: Rows) -> Floats:
+        """Scores (q, m) of queries (q, d) with the vectors of rows (m,), which must exist."""
+        return self._scores(self._queries(vectors), np.searchsorted(self.all_rows, rows))
+
+    def _queries(self, vectors: NDArray[Any]) -> Floats:
+        queries = np.asarray(vectors, np.float32)
+        return similarity.unit(queries) if self.kind == "cosine" else queries
+
+    def _scores(self, queries: Floats, at: NDArray[np.intp] | None) -> Floats:
+        """Scores (q, m) of the vectors at these positions; of all, if None."""
+        if self.single is not None:
+            return queries @ (self.single if at is None else self.single[at]).T
+        count = len(self.vectors) if at is None else len(at)
+        scores = np.empty((len(queries), count), np.float32)
+        for start in range(0, count, _BLOCK_ROWS):
+            part = slice(start, start + _BLOCK_ROWS)
+            block = self.vectors[part if at is None else at[part]]
+            if self.kind == "hamming":
+                scores[:, part] = similarity.hamming(queries, similarity.unpack(block))
+            else:
+                scores[:, part] = queries @ block.astype(np.float32).T
+        return scores
