@@ -19,7 +19,9 @@ def main() -> None:
     except DiptychError as error:
         if debug:
             raise
-        print(f"diptych: {_printable(str(error))}", file=sys.stderr)
+        from diptych.cli._arguments import told
+
+        print(f"diptych: {_printable(told(error))}", file=sys.stderr)
         sys.exit(2 if isinstance(error, UsageError) else 1)
     except KeyboardInterrupt:
         print("diptych: interrupted", file=sys.stderr)

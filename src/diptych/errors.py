@@ -41,7 +41,17 @@ __all__ = [
 
 
 class DiptychError(Exception):
-    """Base of every error that Diptych raises on purpose; its text is one clear sentence."""
+    """Base of every error that Diptych raises on purpose; its text is one clear sentence.
+
+    Args:
+        text: The sentence.
+        argument: Name of the argument that would have to be another, if there is one ("features"). The
+            command line says which of its options that is.
+    """
+
+    def __init__(self, text: str, *, argument: str = "") -> None:
+        self.argument = argument
+        super().__init__(text)
 
 
 class UsageError(DiptychError):

@@ -15,7 +15,8 @@ from diptych.data.sets.planted import Planted
 from diptych.errors import BadData, MissingData, UsageError
 from diptych.systems.real_valued.acmr import ACMR
 from diptych.systems.real_valued.dscmr import DSCMR
-from diptych.training.learner import Learner, dimensions
+from diptych.training.learner import Learner
+from diptych.training.parameters import dimensions
 from diptych.training.trainer import Trainer
 
 SPLIT = Planted(train=60).split("train")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from diptych.data.sets.planted import Planted
 from diptych.data.views import HeldOut
 from diptych.errors import BadData, BadParameter, TrainingError, UnknownName, UsageError
 from diptych.evaluation import evaluate, score
-from diptych.training.run import choose_parameters, learning_parts, parse_settings, train
+from diptych.training.parameters import choose_parameters, parse_settings
+from diptych.training.run import learning_parts, train
 
 DATA = Planted(train=80, val=20, test=40)
 QUICK: dict[str, Any] = {"hidden_dim": 16, "dim": 8, "epochs": 2, "lr": 1e-3}
@@ -53,19 +55,23 @@ def test_parameters_are_variant_then_recipe_then_data_then_settings() -> None:
     assert (found["image_dim"], found["text_dim"], found["classes"]) == (32, 24, 5)
     assert found["epochs"] == 7
     assert "image_scaling" not in choose_parameters("dscmr", "planted", learn, {})
-    assert choose_parameters("dscmr:tiny", "wikipedia", learn, {})["image_scaling"] == "standard"
+    tiny = catalogue.load("dscmr:tiny", **choose_parameters("dscmr:tiny", "wikipedia", learn, {}))
+    assert tiny.hyperparameters["image_scaling"] == "standard"
 
 
-def test_settings_that_do_not_exist_name_the_nearest() -> None:
-    learn = DATA.split("train")
-    with pytest.raises(BadParameter, match="'epoch'; did you mean epochs"):
-        choose_parameters("dscmr", "planted", learn, {"epoch": 3})
-    with pytest.raises(BadParameter, match="epochs of DSCMR must be a whole number like 500, not 'many'"):
-        choose_parameters("dscmr", "planted", learn, {"epochs": "many"})
-    with pytest.raises(UnknownName, match="variant of dscmr 'papre'; did you mean paper"):
-        choose_parameters("dscmr:papre", "planted", learn, {})
-    with pytest.raises(UnknownName, match="dscrm"):
-        choose_parameters("dscrm", "planted", learn, {})
+def test_what_does_not_exist_is_refused_before_data_are_read(tmp_path: Path) -> None:
+    class Unread(Planted):
+        def split(self, name: str) -> Split:
+            raise AssertionError("read")
+
+    for name, settings, kind, said in (
+        ("dscmr", {"epoch": 3}, BadParameter, "'epoch'; did you mean epochs"),
+        ("dscmr", {"epochs": "many"}, BadParameter, "must be a whole number like 500, not 'many'"),
+        ("dscmr:papre", {}, UnknownName, "variant of dscmr 'papre'; did you mean paper"),
+        ("dscrm", {}, UnknownName, "dscrm"),
+    ):
+        with pytest.raises(kind, match=said):
+            train(name, Unread(), tmp_path, settings=settings)
 
 
 def test_a_run_folder_holds_everything_and_repeats(tmp_path: Path) -> None:
@@ -89,7 +95,7 @@ def test_a_run_folder_holds_everything_and_repeats(tmp_path: Path) -> None:
 
 def test_a_finished_run_is_not_overwritten(tmp_path: Path) -> None:
     train("dscmr", DATA, tmp_path, settings=QUICK, quiet=True, device="cpu")
-    with pytest.raises(UsageError, match="holds a finished training; choose another --out"):
+    with pytest.raises(UsageError, match="holds a finished training; choose another folder"):
         train("dscmr", DATA, tmp_path, settings=QUICK, quiet=True, device="cpu")
 
 
@@ -217,7 +223,7 @@ def test_standardised_features_are_standardised_again_by_what_is_loaded(
     (run / "features" / "scale.npz").write_bytes(b"damaged")
     with pytest.raises(BadData, match=r"scale\.npz is damaged"):
         catalogue.load(str(run))
-    with pytest.raises(UsageError, match="name some with --features"):
+    with pytest.raises(UsageError, match="only extracted features are standardised"):
         train("lsh", data, tmp_path / "other", standardise=True, quiet=True)
 
 
@@ -226,8 +232,9 @@ def test_raw_pictures_for_a_head_say_what_is_missing(tmp_path: Path) -> None:
 
     learn, test = drawn(train=8, test=4)
     data = Loaded("drawn", {"train": learn, "test": test})
-    with pytest.raises(UsageError, match="--features"):
+    with pytest.raises(UsageError, match="extract features first, by an extractor or encoder") as caught:
         train("dscmr", data, tmp_path, quiet=True)
+    assert caught.value.argument == "features"
 
 
 def test_data_without_classes_make_each_image_its_own(tmp_path: Path) -> None:
@@ -259,8 +266,8 @@ def test_too_many_images_without_classes_are_refused(monkeypatch: pytest.MonkeyP
 
 
 def test_what_is_not_trained_by_fit_is_refused() -> None:
-    with pytest.raises(UsageError, match="builtin is not trained by"):
-        choose_parameters("builtin", "planted", DATA.split("train"), {})
+    with pytest.raises(UsageError, match="clip is not trained, it has no fit"):
+        choose_parameters("clip", "planted", DATA.split("train"), {})
 
 
 @pytest.mark.parametrize("system", ["team:tiny", "ieft:tiny"])
@@ -292,3 +299,28 @@ def test_a_loaded_run_ranks_as_the_one_that_was_trained(
     )
     assert hasattr(loaded, "encode_image") == (system == "team:tiny")
     assert getattr(loaded, "rerank_depth", 0) == getattr(found.learner, "rerank_depth", 0)
+
+
+def test_a_run_of_the_same_items_with_other_features_is_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from diptych.training.learner import Learner
+
+    def cut(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    def data(train: Split, val: Split) -> Loaded:
+        parts = {"train": train, "val": val, "test": DATA.split("test")}
+        return Loaded("own", parts, protocols={"label": Protocol("test", "test", "label", validation="val")})
+
+    own, val = DATA.split("train"), DATA.split("val")
+    with monkeypatch.context() as patch:
+        patch.setattr(Learner, "save", cut)
+        with pytest.raises(KeyboardInterrupt):
+            train("dscmr", data(own, val), tmp_path, settings=QUICK, quiet=True, device="cpu")
+    others = [replace(split, image=np.asarray(split.image) + np.float32(1e-6)) for split in (own, val)]
+    assert others[0].sha256() == own.sha256()  # ids, labels and pairs are the same
+    for changed in (data(others[0], val), data(own, others[1])):
+        with pytest.raises(TrainingError, match="holds another training"):
+            train("dscmr", changed, tmp_path, settings=QUICK, quiet=True, device="cpu")
+    train("dscmr", data(own, val), tmp_path, settings=QUICK, quiet=True, device="cpu")

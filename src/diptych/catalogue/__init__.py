@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from diptych.catalogue.chains import extractors_of, name_of, save, write_extractors
 from diptych.catalogue.listing import Card, Kind, card, cards, named_by, names
-from diptych.catalogue.loading import System, load
+from diptych.catalogue.loading import System, load, variant
 from diptych.catalogue.naming import Name, parse
 from diptych.catalogue.parameters import checked
 from diptych.catalogue.saving import restored, write
@@ -34,6 +34,7 @@ __all__ = [
     "parse",
     "restored",
     "save",
+    "variant",
     "write",
     "write_extractors",
 ]

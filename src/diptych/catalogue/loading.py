@@ -19,7 +19,7 @@ from diptych.chain import join
 from diptych.core import Capabilities, Encoder, Floats
 from diptych.errors import MissingData, UnknownName, UsageError
 
-__all__ = ["System", "load"]
+__all__ = ["System", "load", "variant"]
 
 
 class System(Encoder, Capabilities, Protocol):
@@ -85,13 +85,24 @@ def load(name: str, *, seed: int = 0, **parameters: Any) -> System:
     return loaded
 
 
-def _system(parts: Name, seed: int, parameters: Mapping[str, Any]) -> Any:
-    found = card("system", parts.system)
-    kind = named_by(found)
-    variants: Mapping[str, Mapping[str, Any]] = importlib.import_module(found.module).VARIANTS
+def variant(name: str) -> Mapping[str, Any]:
+    """The hyper-parameters that a system's variant sets; those of its first one, if the name has none.
+
+    Raises:
+        UnknownName: no such system or variant.
+    """
+    parts = parse(name)
+    variants: Mapping[str, Mapping[str, Any]] = importlib.import_module(
+        card("system", parts.system).module
+    ).VARIANTS
     if parts.variant is not None and parts.variant not in variants:
         raise UnknownName(f"variant of {parts.system}", parts.variant, variants)
-    chosen = {**variants[parts.variant or next(iter(variants))], **parameters}
+    return variants[parts.variant or next(iter(variants))]
+
+
+def _system(parts: Name, seed: int, parameters: Mapping[str, Any]) -> Any:
+    kind = named_by(card("system", parts.system))
+    chosen = {**variant(str(parts)), **parameters}
     with _seeded(seed):
         if parts.weights is None:
             return kind(**checked(kind, chosen))

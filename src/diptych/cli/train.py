@@ -80,7 +80,8 @@ def command(
         raise typer.Exit(_launched(devices, sys.argv[1:]))
     from diptych.data import open_data
     from diptych.errors import UsageError
-    from diptych.training.run import parse_settings, train, train_builtin
+    from diptych.training.parameters import parse_settings
+    from diptych.training.run import train, train_builtin
 
     chosen = parse_settings(settings or [])
     dataset = open_data(data, root)

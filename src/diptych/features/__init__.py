@@ -18,6 +18,6 @@ From names to a trained run and back::
 
 from __future__ import annotations
 
-from diptych.features._naming import make, named
+from diptych.catalogue.extractors import make, named
 
 __all__ = ["make", "named"]

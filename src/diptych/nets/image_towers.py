@@ -82,7 +82,8 @@ class PixelTower(nn.Module):
             given = " x ".join(map(str, pixels.shape[1:]))
             raise BadParameter(
                 f"this network sees 3 x {SIZE} x {SIZE} pixels, not {given}; "
-                "read pictures with --features image=pixels"
+                "read pictures with the extractor image=pixels",
+                argument="features",
             )
         found: Tensor = self.net((pixels.float() - self.mean) / self.deviation)
         return found

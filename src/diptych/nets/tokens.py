@@ -59,7 +59,8 @@ class Patches(nn.Module):
         if patch < 1 or size < 1 or size % patch:
             raise BadParameter(
                 f"pictures of {size} x {size} pixels cannot be cut into patches of {patch}; "
-                "choose a divisor with --set patch=..., or another size with --features image=pixels:SIZE"
+                "choose a patch that divides it, or read pictures of another size (extractor pixels:SIZE)",
+                argument="settings",
             )
         self.size, self.patch, self.count = size, patch, (size // patch) ** 2
         self.embed = nn.Linear(3 * patch * patch, width)

@@ -12,7 +12,7 @@ from typing import Any
 from diptych import catalogue
 from diptych.data.base import Split
 from diptych.testing.materials import Spy, drawn, planted
-from diptych.training.learner import dimensions
+from diptych.training.parameters import dimensions
 from diptych.training.trainer import Trainer
 
 __all__ = ["Subject"]

@@ -37,9 +37,10 @@ from diptych.core import Floats
 from diptych.data.base import InputKind, Split, input_kind
 from diptych.errors import UsageError
 from diptych.provenance import commit, versions
+from diptych.training.parameters import dimensions
 from diptych.training.trainer import Batch, Trainer
 
-__all__ = ["Learner", "dimensions"]
+__all__ = ["Learner"]
 
 _SIDES = ("image", "text")
 
@@ -201,10 +202,15 @@ class Learner:
             given = input_kind(value) if isinstance(value, np.ndarray) else f"{side}s"
             # A system without a dimension for features may read pictures or texts by itself.
             if given != wanted and (wanted != "features" or f"{side}_dim" in self.hyperparameters):
-                name = {"features": "ENCODER"}.get(wanted, f"{side}={wanted}")
                 raise UsageError(
                     f"{self.name} learns from {side} {wanted}, but the training data have {given}; "
-                    f"extract {wanted} first, with --features {name}"
+                    f"extract {wanted} first, by "
+                    + (
+                        f"the extractor {side}={wanted}"
+                        if wanted != "features"
+                        else "an extractor or encoder"
+                    ),
+                    argument="features",
                 )
         found = dimensions(split)
         for key, value in self.hyperparameters.items():
@@ -243,7 +249,9 @@ class Learner:
         except (TypeError, ValueError) as error:
             raise UsageError(
                 f"{self.name} encodes {side} features, not {side}s themselves; "
-                "train with --features, or join an extractor and this head with diptych.chain.Chain"
+                "train it on features that an extractor makes, or join an extractor and this head with "
+                "diptych.chain.Chain",
+                argument="features",
             ) from error
         if rows.size == 0:
             return np.zeros((0, wanted or 0), np.float32)
@@ -271,8 +279,9 @@ class Learner:
             )
         if not fits:
             raise UsageError(
-                f"{self.name} encodes {kind} of {side}s, not {side}s themselves; train with "
-                f"--features {side}={kind}, or join the extractor and this system with diptych.chain.Chain"
+                f"{self.name} encodes {kind} of {side}s, not {side}s themselves; train it on what the "
+                f"extractor {side}={kind} makes, or join both with diptych.chain.Chain",
+                argument="features",
             )
         # Pixels stay where they are, perhaps in a file that is larger than the memory.
         return np.asarray(found, np.uint8) if kind == "pixels" else np.require(found, np.int64, ("C", "W"))
@@ -367,20 +376,3 @@ class Learner:
         with torch.random.fork_rng(devices=[]):  # the first weights drawn here are not used
             learner: Self = catalogue.restored(cls, Path(weights).expanduser() / "card.json", **parameters)
         return learner
-
-
-def dimensions(split: Split) -> dict[str, int]:
-    """What a split says of a learner's dimensions.
-
-    `image_dim` and `text_dim` of features, `image_size` of pixels, `text_length` of tokens, and `classes`.
-    """
-    found: dict[str, int] = {}
-    named = {"features": ("_dim", 1), "pixels": ("_size", 3), "tokens": ("_length", 1)}
-    for side in _SIDES:
-        value = getattr(split, side)
-        if isinstance(value, np.ndarray):
-            ending, axis = named[input_kind(value)]
-            found[side + ending] = int(value.shape[axis])
-    if split.label is not None:
-        found["classes"] = int(split.label.shape[1])
-    return found

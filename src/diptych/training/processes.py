@@ -41,7 +41,8 @@ class Processes:
         if devices not in (1, started):
             raise BadParameter(
                 f"{devices} devices were asked for, but {started} processes were started; "
-                f"use `diptych train --devices {devices}` or torchrun --nproc-per-node {devices}"
+                f"start {devices} of them, with torchrun, or ask for as many as there are",
+                argument="devices",
             )
         if precision == "fp32" and started == 1:
             return Processes(torch.device(device or _fastest()))

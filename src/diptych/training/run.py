@@ -1,40 +1,42 @@
 """Trains a system on a data set into a run folder, and evaluates it in both directions.
 
-What `diptych train` and the benchmark share. Parameters come from three places, later over earlier: the
-variant, the recipe for the data set, and what the user sets; the data decide the dimensions.
+What `diptych train` and the benchmark share. The data are seen in this order, so that nothing has looked at
+what is measured on:
+
+1. Where the protocol asks about the very split that it learns from, one image in ten is held out to measure
+   by (`HeldOut`).
+2. Extractors turn pictures and texts into features; those that learn (a vocabulary) learn from what is left
+   of the training split (`Featured`).
+3. The features are standardised over the same items (`Standardised`).
+4. A tenth of the training split is kept to choose the epoch by, unless the data have a split for that.
+5. Where a system learns from classes and there are none, each image becomes a class of its own.
 """
 
 from __future__ import annotations
 
-import ast
-import importlib
 import json
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from diptych import catalogue
+from diptych.catalogue.extractors import named
 from diptych.chain import Standard, join
 from diptych.data.base import Dataset, Split, hold_out, input_kind
 from diptych.data.views import Featured, HeldOut, Standardised
 from diptych.errors import BadParameter, UnknownName, UsageError
 from diptych.evaluation import Evaluation, evaluate, measure_of, score
-from diptych.features import named
+from diptych.training.parameters import choose_parameters, module_of, takes, trained_kind
 
-__all__ = [
-    "Trained",
-    "choose_parameters",
-    "labelled",
-    "learning_parts",
-    "parse_settings",
-    "train",
-    "train_builtin",
-]
+if TYPE_CHECKING:
+    from diptych.training.trainer import Trainer
+
+__all__ = ["Trained", "labelled", "learning_parts", "train", "train_builtin"]
 
 
 # A matrix of images by classes has a byte for each: 400 MB.
@@ -47,14 +49,16 @@ class Trained:
 
     Args:
         run: The run folder.
-        learner: The trained system, a `Learner` or the built-in model.
+        learner: The trained system, without the extractors that it learned through.
         dataset: The data as the learner saw them, features in place of pictures and texts.
         seed: Its seed.
         metrics: Measure by direction ("image to text", "text to image") on the protocol's test data.
         measure: What was measured, such as "MAP@ALL" or "R@1".
-        evaluation: All that was measured.
         epochs: How many were run.
         seconds: How long they took.
+        evaluation: All that was measured.
+        held_out: What is known of the images that were kept to measure by; empty if the data have a split
+            for that.
     """
 
     run: Path
@@ -69,56 +73,79 @@ class Trained:
     held_out: Mapping[str, Any] = field(default_factory=dict)
 
 
-def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
-    """Values by name from words like ``lr=1e-4``: numbers, true, false, none, tuples, else text.
-
-    Raises:
-        BadParameter: a word without "=".
-    """
-    found: dict[str, Any] = {}
-    for setting in settings:
-        key, equals, text = setting.partition("=")
-        if not equals or not key.strip():
-            raise BadParameter(f"--set takes key=value, such as lr=1e-4, not {setting!r}")
-        found[key.strip().replace("-", "_")] = _value(text.strip())
-    return found
-
-
-def choose_parameters(
+def train(
     name: str,
-    dataset: str,
-    train: Split,
-    settings: Mapping[str, Any],
+    dataset: Dataset,
+    run: Path,
     *,
-    facts: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
-    """All hyper-parameters that differ from the constructor's defaults.
+    settings: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    features: str | None = None,
+    standardise: bool = False,
+    protocol: str | None = None,
+    validation: str | None = None,
+    command: str = "",
+    **options: Any,
+) -> Trained:
+    """Train one system with one seed into a run folder, or go on where that folder stands, and evaluate it.
 
     Args:
         name: ``system[:variant]``.
-        dataset: Name of the data set, for its recipe.
-        train: Decides the dimensions.
-        settings: What the user sets.
-        facts: What else the data say, such as the number of word pieces.
+        dataset: The data.
+        run: Gets card, weights, log and curves.
+        settings: Hyper-parameters over those of variant and recipe.
+        seed: Decides weights, order and every draw.
+        features: What turns pictures and texts into features, see `diptych.catalogue.extractors.named`; None
+            takes what the variant reads (pixels, for a network of pictures), or else trains on what the data
+            set has.
+        standardise: Give each extracted feature the mean 0 and the deviation 1 over the training items.
+        protocol, validation: See `learning_parts`.
+        command: What the user typed, for the card.
+        options: Of `diptych.training.trainer.Trainer`.
 
     Raises:
-        UnknownName: no such system or variant.
-        UsageError: the system is not trained by `fit`.
-        BadParameter: a setting that the system does not have, or of the wrong type.
+        UsageError: the folder holds a finished training, the data are not of the system's kind, or there are
+            no extracted features to standardise.
+        BadParameter, UnknownName, TrainingError: see `choose_parameters` and `Trainer`.
     """
-    from diptych.training.learner import dimensions
+    from diptych.training.trainer import Trainer
 
-    parts = catalogue.parse(name)
-    module, system = _system(parts.system)
-    if parts.variant is not None and parts.variant not in module.VARIANTS:
-        raise UnknownName(f"variant of {parts.system}", parts.variant, module.VARIANTS)
-    variant = module.VARIANTS[parts.variant or next(iter(module.VARIANTS))]
-    # A recipe is what the paper changes for a data set; variants other than the first bring their own values.
-    recipe = module.RECIPES.get(dataset, {}) if parts.variant in (None, next(iter(module.VARIANTS))) else {}
-    fields = system.__dataclass_fields__
-    said = {**dimensions(train), **(facts or {})}
-    shape = {key: value for key, value in said.items() if key in fields}
-    return catalogue.checked(system, {**variant, **recipe, **shape, **settings})
+    if (run / "card.json").exists():
+        raise UsageError(
+            f"{run} holds a finished training; choose another folder or remove it", argument="run"
+        )
+    chosen = dict(settings or {})
+    # The catalogue checks all parameters; what the user says is checked before pictures are read for hours.
+    catalogue.checked(trained_kind(name), chosen)
+    catalogue.variant(name)
+    seen = _seen(name, dataset, chosen, features, standardise, protocol, validation)
+    lesson = _lesson(name, seen, validation)
+    learner = _built(name, seen, lesson, chosen, seed)
+    relevance = seen.dataset.protocol(seen.protocol).relevance
+    trainer = Trainer(
+        run,
+        seed=seed,
+        identity=_identity(name, learner, seen, lesson),
+        validate=lambda: _mean(score(learner, lesson.check, lesson.check, relevance)),
+        **options,
+    )
+    learner.fit(lesson.learn, trainer)
+    found = evaluate(learner, seen.dataset, seen.protocol, rank=False, facts={"seed": seed})
+    done = Trained(
+        run,
+        learner,
+        seen.dataset,
+        seed,
+        found.main(),
+        measure_of(relevance),
+        len(trainer.history),
+        sum(entry["seconds"] for entry in trainer.history),
+        found,
+        seen.held_out,
+    )
+    if trainer.main:
+        _write(done, trainer, name, seen, lesson, command)
+    return done
 
 
 def learning_parts(
@@ -149,8 +176,7 @@ def labelled(name: str, learn: Split) -> tuple[Split, str]:
     Raises:
         UsageError: there are too many images for that.
     """
-    _, system = _system(catalogue.parse(name).system)
-    if learn.label is not None or "classes" not in system.__dataclass_fields__:
+    if learn.label is not None or not takes(trained_kind(name), "classes"):
         return learn, "as in the data"
     if len(learn.image) > _MOST_CLASSES:
         raise UsageError(
@@ -160,106 +186,60 @@ def labelled(name: str, learn: Split) -> tuple[Split, str]:
     return replace(learn, label=np.eye(len(learn.image), dtype=np.uint8)), "each image is a class of its own"
 
 
-def train(
+@dataclass(frozen=True)
+class _Seen:
+    """The data as the learner sees them, and through what."""
+
+    dataset: Dataset
+    protocol: str | None
+    extractors: Mapping[str, Any]
+    held_out: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class _Lesson:
+    """What is learned from, what the epoch is chosen by, and a sentence about each."""
+
+    learn: Split
+    check: Split
+    checkpoint: str
+    labels: str
+
+
+def _seen(
     name: str,
     dataset: Dataset,
-    run: Path,
-    *,
-    settings: Mapping[str, Any] | None = None,
-    seed: int = 0,
-    features: str | None = None,
-    standardise: bool = False,
-    protocol: str | None = None,
-    validation: str | None = None,
-    command: str = "",
-    **options: Any,
-) -> Trained:
-    """Train one system with one seed into a run folder, or go on where that folder stands, and evaluate it.
-
-    Args:
-        name: ``system[:variant]``.
-        dataset: The data.
-        run: Gets card, weights, log and curves.
-        settings: Hyper-parameters over those of variant and recipe.
-        seed: Decides weights, order and every draw.
-        features: What turns pictures and texts into features, see `diptych.features.named`; None takes what
-            the variant reads (pixels, for a network of pictures), or else trains on what the data set has.
-        standardise: Give each extracted feature the mean 0 and the deviation 1 over the training items.
-        protocol, validation: See `learning_parts`.
-        command: What the user typed, for the card.
-        options: Of `diptych.training.trainer.Trainer`.
-
-    Raises:
-        UsageError: the folder holds a finished training, the data are not of the system's kind, or there are
-            no extracted features to standardise.
-        BadParameter, UnknownName, TrainingError: see `choose_parameters` and `Trainer`.
-    """
-    from diptych.training.trainer import Trainer
-
-    if (run / "card.json").exists():
-        raise UsageError(f"{run} holds a finished training; choose another --out or remove it")
+    settings: Mapping[str, Any],
+    features: str | None,
+    standardise: bool,
+    protocol: str | None,
+    validation: str | None,
+) -> _Seen:
+    """Steps 1 to 3."""
+    held_out: dict[str, Any] = {}
     if validation is None and HeldOut.needed(dataset, protocol):
-        dataset, protocol = HeldOut(dataset, protocol), None
-    held_out = _held_out(dataset)
-    chosen = dataset.protocol(protocol)
-    names = _readers(name, dataset, features, settings or {}, chosen.train)
-    if standardise and not names:
-        raise UsageError(
-            "--standardise is for extracted features; name some with --features, or leave it out"
-        )
-    if names:
-        dataset = Featured(dataset, names)
+        dataset = whole = HeldOut(dataset, protocol)
+        held, protocol = whole.split("held-out"), None
+        held_out = {"of": whole.of, "images": len(held), "sha256": held.sha256()}
+    train = dataset.protocol(protocol).train
+    extractors = _extractors(name, dataset.split(train), features, settings)
+    if extractors:
+        dataset = Featured(dataset, extractors)
     if standardise:
-        sides = [side for side in _of_features(dataset.split(chosen.train)) if side in names]
-        dataset = standard = Standardised(dataset, chosen.train, sides)
-        scaled = {side: Standard(names[side], scale) for side, scale in standard.scales.items()}
-        names = {**names, **scaled}
-    learn, check, how = learning_parts(dataset, protocol, validation)
-    learn, labels = labelled(name, learn)
-    words: Any = names.get("text")
-    facts = {"vocabulary": words.vocabulary_size} if hasattr(words, "vocabulary_size") else {}
-    parameters = choose_parameters(name, dataset.name, learn, settings or {}, facts=facts)
-    learner: Any = catalogue.load(name, seed=seed, **parameters)
-    learner.check(learn)
-    read = {side: catalogue.name_of(one) for side, one in names.items()}
-    identity = json.dumps([name, learner.hyperparameters, dataset.name, read, learn.sha256()], default=str)
-    trainer = Trainer(
-        run,
-        seed=seed,
-        identity=identity,
-        validate=lambda: _mean(score(learner, check, check, chosen.relevance)),
-        **options,
-    )
-    learner.fit(learn, trainer)
-    found = evaluate(learner, dataset, protocol, rank=False, facts={"seed": seed})
-    if trainer.main:
-        trainer.draw()
-        catalogue.save(
-            join(learner, **names) if names else learner,
-            run,
-            variant=catalogue.parse(name).variant or "paper",
-            seed=seed,
-            data={"name": dataset.name, "sha256": learn.sha256(), "pairs": len(learn.pairs)},
-            labels=labels,
-            checkpoint=how,
-            steps=trainer.steps,
-            measure=measure_of(chosen.relevance),
-            metrics=found.main(),
-            command=command,
-            **({"held_out": held_out} if held_out else {}),
-        )
-        # They only serve to go on, and the card says that nothing is left to do.
-        shutil.rmtree(run / "checkpoints")
-    seconds = sum(entry["seconds"] for entry in trainer.history)
-    metrics = found.main()
-    epochs = len(trainer.history)
-    measure = measure_of(chosen.relevance)
-    return Trained(run, learner, dataset, seed, metrics, measure, epochs, seconds, found, held_out)
+        if not extractors:
+            raise UsageError(
+                "only extracted features are standardised, and none are extracted; name extractors, or "
+                "train without standardising",
+                argument="features",
+            )
+        sides = [side for side in _of_features(dataset.split(train)) if side in extractors]
+        dataset = scaled = Standardised(dataset, train, sides)
+        standard = {side: Standard(extractors[side], scale) for side, scale in scaled.scales.items()}
+        extractors = {**extractors, **standard}
+    return _Seen(dataset, protocol, extractors, held_out)
 
 
-def _readers(
-    name: str, dataset: Dataset, features: str | None, settings: Mapping[str, Any], train: str
-) -> dict[str, Any]:
+def _extractors(name: str, learn: Split, features: str | None, settings: Mapping[str, Any]) -> dict[str, Any]:
     """The extractors asked for, by side, and on other sides those that the variant reads through by itself.
 
     A system's module may say in `FEATURES` through what each variant reads, such as
@@ -269,11 +249,8 @@ def _readers(
         UsageError: that hyper-parameter is not set.
     """
     made = named(features) if features else {}
-    parts = catalogue.parse(name)
-    module = _system(parts.system)[0]
-    usual: str = getattr(module, "FEATURES", {}).get(parts.variant, "")
-    values = {**module.VARIANTS.get(parts.variant, {}), **settings}
-    learn = dataset.split(train)
+    usual: str = getattr(module_of(name), "FEATURES", {}).get(catalogue.parse(name).variant, "")
+    values = {**catalogue.variant(name), **settings}
     for part in filter(None, usual.split(",")):
         side = part.partition("=")[0]
         if side in made or isinstance(getattr(learn, side), np.ndarray):
@@ -281,16 +258,10 @@ def _readers(
         try:
             made |= named(part.format_map(values))
         except KeyError as error:
-            raise UsageError(f"{name} needs --set {error.args[0]}=..., see `diptych info {name}`") from None
+            raise UsageError(
+                f"{name} needs a value of {error.args[0]}; see `diptych info {name}`", argument="settings"
+            ) from None
     return made
-
-
-def _held_out(dataset: Dataset) -> dict[str, Any]:
-    """What a card says of the images that were kept to measure by."""
-    if not isinstance(dataset, HeldOut):
-        return {}
-    held = dataset.split("held-out")
-    return {"of": dataset.of, "images": len(held), "sha256": held.sha256()}
 
 
 def _of_features(split: Split) -> list[str]:
@@ -299,6 +270,50 @@ def _of_features(split: Split) -> list[str]:
     return [
         s for s, value in sides.items() if isinstance(value, np.ndarray) and input_kind(value) == "features"
     ]
+
+
+def _lesson(name: str, seen: _Seen, validation: str | None) -> _Lesson:
+    """Steps 4 and 5."""
+    learn, check, checkpoint = learning_parts(seen.dataset, seen.protocol, validation)
+    learn, labels = labelled(name, learn)
+    return _Lesson(learn, check, checkpoint, labels)
+
+
+def _built(name: str, seen: _Seen, lesson: _Lesson, settings: Mapping[str, Any], seed: int) -> Any:
+    """The system, with networks of the data's dimensions."""
+    words: Any = seen.extractors.get("text")
+    facts = {"vocabulary": words.vocabulary_size} if hasattr(words, "vocabulary_size") else {}
+    parameters = choose_parameters(name, seen.dataset.name, lesson.learn, settings, facts=facts)
+    return catalogue.load(name, seed=seed, **parameters)
+
+
+def _identity(name: str, learner: Any, seen: _Seen, lesson: _Lesson) -> str:
+    """What two trainings must share so that one can go on where the other stopped."""
+    read = {side: catalogue.name_of(one) for side, one in seen.extractors.items()}
+    content = lesson.learn.fingerprint, lesson.check.fingerprint
+    return json.dumps([name, learner.hyperparameters, seen.dataset.name, read, *content], default=str)
+
+
+def _write(done: Trained, trainer: Trainer, name: str, seen: _Seen, lesson: _Lesson, command: str) -> None:
+    """Curves, weights and card."""
+    trainer.draw()
+    learn = lesson.learn
+    catalogue.save(
+        join(done.learner, **seen.extractors) if seen.extractors else done.learner,
+        done.run,
+        variant=catalogue.parse(name).variant or "paper",
+        seed=done.seed,
+        data={"name": done.dataset.name, "sha256": learn.sha256(), "pairs": len(learn.pairs)},
+        labels=lesson.labels,
+        checkpoint=lesson.checkpoint,
+        steps=trainer.steps,
+        measure=done.measure,
+        metrics=done.metrics,
+        command=command,
+        **({"held_out": seen.held_out} if seen.held_out else {}),
+    )
+    # They only serve to go on, and the card says that nothing is left to do.
+    shutil.rmtree(done.run / "checkpoints")
 
 
 def train_builtin(
@@ -323,7 +338,9 @@ def train_builtin(
     from diptych.builtin.train import train as train_heads
 
     if (run / "card.json").exists():
-        raise UsageError(f"{run} holds a finished training; choose another --out or remove it")
+        raise UsageError(
+            f"{run} holds a finished training; choose another folder or remove it", argument="run"
+        )
     allowed = {"epochs": 14, "batch_size": 1024}
     for key, value in (settings or {}).items():
         if key not in allowed:
@@ -334,7 +351,10 @@ def train_builtin(
         dataset, protocol = HeldOut(dataset, protocol), None
     chosen = dataset.protocol(protocol)
     learn = dataset.split(chosen.train)
-    held_out = _held_out(dataset)
+    held_out: dict[str, Any] = {}
+    if isinstance(dataset, HeldOut):
+        held = dataset.split("held-out")
+        held_out = {"of": dataset.of, "images": len(held), "sha256": held.sha256()}
     started = time.perf_counter()
     facts = {
         **({"held_out": held_out} if held_out else {}),
@@ -351,26 +371,5 @@ def train_builtin(
     return Trained(run, system, dataset, seed, found.main(), measure, epochs, seconds, found, held_out)
 
 
-def _system(name: str) -> tuple[Any, Any]:
-    """Module and class of a system that is trained by `fit`."""
-    from diptych.training.learner import Learner
-
-    module = importlib.import_module(catalogue.card("system", name).module)
-    system = getattr(module, module.__all__[0])
-    if not (isinstance(system, type) and issubclass(system, Learner)):
-        raise UsageError(f"{name} is not trained by `diptych train`; see `diptych info {name}`")
-    return module, system
-
-
 def _mean(metrics: Mapping[str, float]) -> float:
     return sum(metrics.values()) / len(metrics)
-
-
-def _value(text: str) -> Any:
-    words = {"true": True, "false": False, "none": None}
-    if text.lower() in words:
-        return words[text.lower()]
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text

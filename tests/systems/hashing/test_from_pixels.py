@@ -20,7 +20,8 @@ from diptych.features import named  # noqa: E402
 from diptych.nets.image_towers import PixelTower  # noqa: E402
 from diptych.systems.hashing.udcmh import UDCMH, standardised  # noqa: E402
 from diptych.testing.materials import drawn  # noqa: E402
-from diptych.training.learner import Learner, dimensions  # noqa: E402
+from diptych.training.learner import Learner  # noqa: E402
+from diptych.training.parameters import dimensions  # noqa: E402
 from diptych.training.trainer import Trainer  # noqa: E402
 from original_files import matconvnet_file, torchvision_file  # noqa: E402
 

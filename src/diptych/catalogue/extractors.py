@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from diptych import catalogue
+from diptych.catalogue.listing import card, named_by, names
+from diptych.catalogue.loading import load
+from diptych.catalogue.naming import parse
 from diptych.core import Side
 from diptych.errors import UnknownName, UsageError
-from diptych.features.dual import Dual
 
 __all__ = ["make", "named"]
 
@@ -53,22 +54,22 @@ def make(name: str, *, side: Side, **parameters: Any) -> Any:
     Raises:
         UnknownName, UsageError, MissingData: as for `named`.
     """
-    system, known = catalogue.parse(name).system, _features()
+    system, known = parse(name).system, _features()
     if system in known:
         if side not in _sides_of(name):
             raise UsageError(f"{system} makes features of {_sides_of(name)[0]}s, not of {side}s")
-        return catalogue.load(name, **parameters)
-    if system not in catalogue.names("system") and not (Path(name) / "card.json").is_file():
-        raise UnknownName("feature extractor or encoder", name, [*known, *catalogue.names("system")])
-    return Dual(name=name, side=side)
+        return load(name, **parameters)
+    if system not in names("system") and not (Path(name) / "card.json").is_file():
+        raise UnknownName("feature extractor or encoder", name, [*known, *names("system")])
+    return named_by(card("feature", "dual"))(name=name, side=side)
 
 
 def _sides_of(name: str) -> tuple[Side, ...]:
     """The one side of a feature extractor, both sides of everything else."""
-    system = catalogue.parse(name).system
-    return (catalogue.named_by(catalogue.card("feature", system)).side,) if system in _features() else _SIDES
+    system = parse(name).system
+    return (named_by(card("feature", system)).side,) if system in _features() else _SIDES
 
 
 def _features() -> list[str]:
     """What may stand in a text; dual towers go by the names of their systems."""
-    return [name for name in catalogue.names("feature") if name != "dual"]
+    return [name for name in names("feature") if name != "dual"]

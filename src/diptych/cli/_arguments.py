@@ -1,0 +1,24 @@
+"""Which option of the command line sets an argument of the library."""
+
+from __future__ import annotations
+
+from diptych.errors import DiptychError
+
+__all__ = ["OPTIONS", "told"]
+
+OPTIONS = {
+    "devices": "--devices",
+    "features": "--features",
+    "image": "--image",
+    "model": "--model",
+    "rebuild": "--rebuild",
+    "run": "--out",
+    "settings": "--set",
+}
+"""By the name that the library's errors give in `argument`."""
+
+
+def told(error: DiptychError) -> str:
+    """The error's sentence, and the option that it is about."""
+    option = OPTIONS.get(error.argument)
+    return f"{error} (option {option})" if option else str(error)
