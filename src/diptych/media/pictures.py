@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from diptych.errors import ImageError, MissingExtra, UsageError
 from diptych.media.captions import embedded
 from diptych.media.colours import DAMAGE, upright
-from diptych.media.drawings import draw
+from diptych.media.drawings import draw, is_drawing
 from diptych.optional import optional
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ MAX_BYTES = 2**30
 
 SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"}
-    | {".avif", ".avifs", ".heic", ".heif", ".hif", ".svg", ".jp2", ".ppm", ".pgm", ".pbm"}
+    | {".avif", ".avifs", ".heic", ".heif", ".hif", ".svg", ".svgz", ".jp2", ".ppm", ".pgm", ".pbm"}
 )
 """Endings (lower case) that make a file a picture, in a folder and in an archive; what it really is, its
 content decides."""
@@ -275,12 +275,9 @@ def _opened(data: bytes, name: str, drawn: int) -> Iterator[Image]:
     except UnidentifiedImageError:
         if not data:
             raise ImageError(name, "empty file") from None
-        if b"<svg" not in data[:4096]:
+        if not is_drawing(data[:4096]):
             raise ImageError(name, "not a picture, whatever its name says") from None
-        try:
-            opened = draw(data, drawn)
-        except DAMAGE as error:
-            raise ImageError(name, f"damaged drawing ({error})") from error
+        opened = draw(data, name, drawn)
     with opened:
         yield opened
 
