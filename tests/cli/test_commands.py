@@ -67,7 +67,9 @@ def test_search_finds_prints_and_pipes(indexed: Path, run) -> None:
     assert code == 0
     assert facts["query"] == "a red wall"
     assert len(facts["results"]) == 3
-    assert facts["results"][0].keys() == {"rank", "score", "probability", "word", "path", "text"}
+    keys = {"rank", "score", "probability", "word", "side", "id", "path", "text", "meta"}
+    assert facts["results"][0].keys() == keys
+    assert facts["results"][0]["id"] == Path(facts["results"][0]["path"]).name
     code, out, _ = run("search", "--image", str(indexed / "red.png"), "--in", str(indexed), "-k", "1")
     assert "red.png" in out
     code, out, _ = run("search", "--image", str(indexed / "red.png"), "--to", "text", "--in", str(indexed))

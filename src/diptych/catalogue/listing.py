@@ -47,6 +47,16 @@ class Card:
     path: Path
     module: str
 
+    def as_dict(self) -> dict[str, str]:
+        """What it says, as JSON has it; its fields stand among the others."""
+        return {
+            "name": self.name,
+            "family": self.family,
+            "title": self.title,
+            **self.fields,
+            "idea": self.idea,
+        }
+
 
 def names(kind: Kind) -> list[str]:
     """Every name of that kind, sorted."""

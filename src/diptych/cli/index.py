@@ -147,16 +147,7 @@ def _remark() -> None:
 
 def _report(opened: Collection, summary: Summary, as_json: bool, quiet: bool) -> None:
     if as_json:
-        facts = {
-            "folder": str(opened.folder),
-            "model": opened.model,
-            **{
-                name: getattr(summary, name)
-                for name in ("added", "changed", "moved", "unchanged", "removed", "encoded")
-            },
-            "skipped": [{"path": str(s.path), "reason": s.reason} for s in summary.skipped],
-            "seconds": round(summary.seconds, 3),
-        }
+        facts = {"folder": str(opened.folder), "model": opened.model, **summary.as_dict()}
         typer.echo(json.dumps(facts, ensure_ascii=True))
         return
     if quiet:

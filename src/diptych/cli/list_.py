@@ -37,10 +37,7 @@ def command(
     if not found:
         raise UnknownName(f"name among the {what}", pattern, catalogue.names(_KINDS[what]))
     if as_json:
-        rows = [
-            {"name": c.name, "family": c.family, "title": c.title, **c.fields, "idea": c.idea} for c in found
-        ]
-        typer.echo(json.dumps(rows, indent=2))
+        typer.echo(json.dumps([card.as_dict() for card in found], indent=2))
     elif full or "*" not in pattern:
         for card in found:
             typer.echo(f"{card.name}: {card.title}")

@@ -95,19 +95,7 @@ def _print_json(opened: Collection, question: str, to: str, results: Results) ->
         "to": to,
         "folder": str(opened.folder),
         "model": opened.model,
-        "nothing_matches": results.nothing_matches,
-        "seconds": round(results.seconds, 4),
-        "results": [
-            {
-                "rank": r.rank,
-                "score": round(r.score, 6),
-                "probability": None if r.probability is None else round(r.probability, 4),
-                "word": r.word,
-                "path": None if r.path is None else str(r.path),
-                "text": r.text,
-            }
-            for r in results
-        ],
+        **results.as_dict(),
     }
     typer.echo(json.dumps(facts, indent=2, ensure_ascii=True))
 

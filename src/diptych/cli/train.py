@@ -125,19 +125,8 @@ def _launched(devices: int, arguments: Sequence[str]) -> int:
 
 
 def _report(results: Sequence[Trained], as_json: bool) -> None:
-    rows = [
-        {
-            "run": str(one.run),
-            "seed": one.seed,
-            "measure": one.measure,
-            **one.metrics,
-            "epochs": one.epochs,
-            "seconds": round(one.seconds, 1),
-        }
-        for one in results
-    ]
     if as_json:
-        typer.echo(json.dumps(rows, indent=2))
+        typer.echo(json.dumps([one.as_dict() for one in results], indent=2))
         return
     from rich.console import Console
     from rich.table import Table

@@ -42,6 +42,20 @@ class Result:
     text: str | None
     meta: Mapping[str, Any] = field(default_factory=dict)
 
+    def as_dict(self) -> dict[str, Any]:
+        """All of it as JSON has it: paths as text, the score with six digits, the probability with four."""
+        return {
+            "rank": self.rank,
+            "score": round(self.score, 6),
+            "probability": None if self.probability is None else round(self.probability, 4),
+            "word": self.word,
+            "side": self.side,
+            "id": self.id,
+            "path": None if self.path is None else str(self.path),
+            "text": self.text,
+            "meta": dict(self.meta),
+        }
+
 
 class Results(list[Result]):
     """The hits of one query, best first.
@@ -59,6 +73,14 @@ class Results(list[Result]):
         self.nothing_matches = nothing_matches
         self.seconds = seconds
 
+    def as_dict(self) -> dict[str, Any]:
+        """All of it as JSON has it; seconds with four digits."""
+        return {
+            "nothing_matches": self.nothing_matches,
+            "seconds": round(self.seconds, 4),
+            "results": [result.as_dict() for result in self],
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
@@ -66,6 +88,10 @@ class Skipped:
 
     path: Path
     reason: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it as JSON has it."""
+        return {"path": str(self.path), "reason": self.reason}
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,3 +141,16 @@ class Summary:
     def per_second(self) -> float:
         """Files that were new or changed, per second of the update."""
         return (self.added + self.changed) / self.seconds if self.seconds > 0 else 0.0
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it as JSON has it; seconds with three digits."""
+        return {
+            "added": self.added,
+            "changed": self.changed,
+            "moved": self.moved,
+            "unchanged": self.unchanged,
+            "removed": self.removed,
+            "encoded": self.encoded,
+            "skipped": [skipped.as_dict() for skipped in self.skipped],
+            "seconds": round(self.seconds, 3),
+        }

@@ -72,6 +72,17 @@ class Trained:
     evaluation: Evaluation
     held_out: Mapping[str, Any] = field(default_factory=dict)
 
+    def as_dict(self) -> dict[str, Any]:
+        """What was trained and how well it does, as JSON has it; seconds with one digit."""
+        return {
+            "run": str(self.run),
+            "seed": self.seed,
+            "measure": self.measure,
+            **self.metrics,
+            "epochs": self.epochs,
+            "seconds": round(self.seconds, 1),
+        }
+
 
 def train(
     name: str,

@@ -1,0 +1,54 @@
+"""Answers of a collection as JSON: the same keys everywhere, nothing that JSON cannot hold."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from diptych.engine.results import Result, Results, Skipped, Summary
+
+
+def test_results_as_json() -> None:
+    found = Result(
+        1, 0.123456789, 0.98765, "strong", "image", "a/b.png", Path("/x/a/b.png"), None, {"width": 3}
+    )
+    plain = Result(2, -1.5, None, None, "text", "note", None, "a dog")
+    told = Results([found, plain], nothing_matches=True, seconds=0.123456).as_dict()
+    assert json.loads(json.dumps(told)) == told
+    assert told == {
+        "nothing_matches": True,
+        "seconds": 0.1235,
+        "results": [
+            {
+                "rank": 1,
+                "score": 0.123457,
+                "probability": 0.9877,
+                "word": "strong",
+                "side": "image",
+                "id": "a/b.png",
+                "path": str(Path("/x/a/b.png")),
+                "text": None,
+                "meta": {"width": 3},
+            },
+            {
+                "rank": 2,
+                "score": -1.5,
+                "probability": None,
+                "word": None,
+                "side": "text",
+                "id": "note",
+                "path": None,
+                "text": "a dog",
+                "meta": {},
+            },
+        ],
+    }
+
+
+def test_a_summary_as_json() -> None:
+    told = Summary(added=2, skipped=[Skipped(Path("bad.png"), "is damaged")], seconds=1.23456).as_dict()
+    assert json.loads(json.dumps(told)) == told
+    assert told["skipped"] == [{"path": "bad.png", "reason": "is damaged"}]
+    counts = {"added": 2, "changed": 0, "moved": 0, "unchanged": 0, "removed": 0, "encoded": 0}
+    assert {name: told[name] for name in counts} == counts
+    assert told["seconds"] == 1.235
