@@ -8,11 +8,10 @@ from typing import Any
 
 import pytest
 from engine_helpers import content
-from PIL import Image, PngImagePlugin
+from PIL import Image
 
 from conftest import Paint
 from diptych.engine.collection import Collection, open
-from diptych.media.captions import embedded
 from diptych.testing import Colours
 
 
@@ -77,10 +76,10 @@ def test_lists(collection: Collection, paint: Paint, photos: Path, name: str, ta
     ("name", "table", "reason"),
     [
         ("captions.csv", "a,b\n1,2\n", "needs a column of pictures"),
-        ("captions.json", '{"a.png": ', "not a table of captions"),
-        ("captions.jsonl", "[1]\n", "a row must be an object"),
+        ("captions.json", '{"a.png": ', "not JSON"),
+        ("captions.jsonl", "[1]\n", "line 1: not a JSON object"),
         ("captions.json", "7", "not a table of captions"),
-        ("captions.csv", b"file,caption\na.png,\xff\xfe\n", "not a table of captions"),
+        ("captions.csv", b"file,caption\na.png,\xff\xfe\n", "cannot be read as text"),
         ("a.txt", b"\xff\x00\xfe\x99", "is not UTF-8 text"),
         ("a.txt", b"a\0b", "is not text"),
     ],
@@ -202,15 +201,6 @@ def test_fields_of_the_picture(collection: Collection, photos: Path) -> None:
     assert texts(collection)["moved.jpg"] == ["café red"]
 
 
-def test_hostile_fields_are_no_captions() -> None:
-    picture = Image.new("RGB", (8, 8))
-    picture.info["xmp"] = b"<!DOCTYPE x [<!ENTITY a 'aaaa'>]>" + b"<dc:description>" * 5_000
-    assert embedded(picture) == []
-    info = PngImagePlugin.PngInfo()
-    info.add_text("Description", "x")
-    assert embedded(picture) == []
-
-
 def test_an_encoder_without_texts_takes_pictures_only(photos: Path, paint: Paint) -> None:
     class Blind:
         name = fingerprint = "blind"
@@ -224,3 +214,128 @@ def test_an_encoder_without_texts_takes_pictures_only(photos: Path, paint: Paint
         assert collection.add().encoded == 1
         assert collection.add().unchanged == 1
         assert collection.info()["texts"] == 0
+
+
+def table(folder: Path, name: str, text: str | bytes) -> Path:
+    path = folder / name
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def where(collection: Collection, photos: Path) -> dict[str, list[str]]:
+    """The captions of every picture, by its path in the collection."""
+    found: dict[str, list[str]] = {}
+    for _, name, text, _ in content(collection):
+        if text is not None:
+            found.setdefault(name, []).append(text)
+    return {name: sorted(texts) for name, texts in found.items()}
+
+
+@pytest.mark.parametrize("place", ["", "Images/", "captions_images/"])
+@pytest.mark.parametrize("delimiter", [",", "\t", "|", "; "])
+def test_a_table_called_captions_txt_is_one(
+    collection: Collection, paint: Paint, photos: Path, place: str, delimiter: str
+) -> None:
+    """As the commonest set of captioned pictures is passed on: beside a folder of pictures."""
+    paint(f"{place}a.png")
+    paint(f"{place}b.png", "blue")
+    rows = [["image", "caption"], ["a.png", "red"], ["a.png", "a square"], ["b.png", "blue"]]
+    table(photos, "captions.txt", "\n".join(delimiter.join(row) for row in rows))
+    summary = collection.add()
+    assert summary.skipped == []
+    assert where(collection, photos) == {f"{place}a.png": ["a square", "red"], f"{place}b.png": ["blue"]}
+    assert collection.add().changed == 0
+
+
+def test_loose_texts_that_become_a_table_go(collection: Collection, paint: Paint, photos: Path) -> None:
+    paint("a.png")
+    table(photos, "captions.txt", "something red\nsomething, blue\n")
+    collection.add()
+    assert where(collection, photos) == {"captions.txt": ["something red", "something, blue"]}
+    table(photos, "captions.txt", "image,caption\na.png,red\n")
+    collection.add()
+    assert where(collection, photos) == {"a.png": ["red"]}
+
+
+def test_a_list_names_pictures_in_folders_below(collection: Collection, paint: Paint, photos: Path) -> None:
+    names = ["0.png", "train/0.png", "train/1.png", "test/0.png", "test/deep/1.png"]
+    for number, name in enumerate(names):
+        paint(name, (number * 40, 0, 0))
+    rows = [{"file_name": name, "text": f"picture {name}"} for name in names[1:]]
+    table(photos, "metadata.jsonl", "\n".join(map(json.dumps, rows)))
+    collection.add()
+    assert where(collection, photos) == {name: [f"picture {name}"] for name in names[1:]}
+    before = (photos / "metadata.jsonl").read_text()
+    table(photos, "metadata.jsonl", before.replace("picture test/deep/1.png", "another"))
+    collection.add()
+    assert where(collection, photos)["test/deep/1.png"] == ["another"]
+
+
+def test_lists_outside_the_collection_are_not_read(paint: Paint, photos: Path, encoder: Colours) -> None:
+    paint("inside/a.png")
+    table(photos, "captions.csv", "file,caption\ninside/a.png,red\n")
+    with open(photos / "inside", model=encoder) as collection:
+        collection.add()
+        assert where(collection, photos) == {}
+
+
+@pytest.mark.parametrize(
+    "name", ["C:\\Users\\me\\pics\\a.png", "/home/me/pics/a.png", "./a.png", "gone/a.png"]
+)
+def test_paths_of_another_machine_mean_the_picture_here(
+    collection: Collection, paint: Paint, photos: Path, name: str
+) -> None:
+    paint("a.png")
+    table(photos, "captions.csv", f"file,caption\n{name},red\n")
+    collection.add()
+    assert where(collection, photos) == {"a.png": ["red"]}
+
+
+def test_one_name_for_two_pictures_is_nobodys(collection: Collection, paint: Paint, photos: Path) -> None:
+    paint("a.png")
+    table(photos, "captions.csv", "file,caption\ncats/a.png,cat\ndogs/a.png,dog\n")
+    collection.add()
+    assert where(collection, photos) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "line", "reason"),
+    [
+        ("captions.csv", "file,caption\na.png,\nb.png,blue\n", 2, "has no caption"),
+        ("captions.csv", "file,caption\n,red\nb.png,blue\n", 2, "names no picture"),
+        ("captions.csv", "file,caption\na.png\nb.png,blue\n", 2, "expected 2 columns"),
+        ("captions.json", '{"a.png": null, "b.png": "blue"}', 1, "has no caption"),
+        ("captions.json", '{"a.png": "\\ud800", "b.png": "blue"}', 1, "holds half a character"),
+        ("captions.jsonl", '{"file": "a.p\n{"file": "b.png", "text": "blue"}\n', 1, "not JSON"),
+    ],
+)
+def test_a_row_that_cannot_be_used_costs_no_other(
+    collection: Collection, paint: Paint, photos: Path, name: str, text: str, line: int, reason: str
+) -> None:
+    paint("a.png")
+    paint("b.png", "blue")
+    table(photos, name, text)
+    for _ in range(2):
+        (skipped,) = collection.add().skipped
+        assert skipped.path == photos / name
+        assert f"1 of its rows is not used (line {line}: {reason}" in skipped.reason
+    assert where(collection, photos) == {"b.png": ["blue"]}
+
+
+def test_a_list_too_deep_costs_itself_only(collection: Collection, paint: Paint, photos: Path) -> None:
+    paint("a.png")
+    table(photos, "captions.json", "[" * 200_000)
+    (skipped,) = collection.add().skipped
+    assert "too deep" in skipped.reason
+    assert collection.info()["images"] == 1
+
+
+def test_a_list_named_on_its_own_is_no_picture(collection: Collection, paint: Paint, photos: Path) -> None:
+    paint("a.png")
+    path = table(photos, "captions.csv", "file,caption\na.png,red\n")
+    (skipped,) = collection.add(photos / "a.png", path).skipped
+    assert (skipped.path, skipped.reason) == (
+        path,
+        "is a list of captions, read with the pictures that it names",
+    )
+    assert where(collection, photos) == {"a.png": ["red"]}

@@ -274,12 +274,13 @@ class Ingest:
         for sidecars in {id(one): one for one in read if one is not None}.values():
             for path in sidecars.read:
                 key = self.home.key(path)
-                if path not in sidecars.wrong:
+                reason = sidecars.wrong.get(path) or sidecars.partly.get(path)
+                if reason is None:
                     self.home.remove_skipped([key])
                 elif key not in self.told:
                     self.told.add(key)
-                    self.home.put_skipped(key, sidecars.wrong[path], *sidecars.files[path])
-                    self.summary.skipped.append(Skipped(path, sidecars.wrong[path]))
+                    self.home.put_skipped(key, reason, *sidecars.files[path])
+                    self.summary.skipped.append(Skipped(path, reason))
 
 
 def _ahead(

@@ -6,6 +6,7 @@ held in memory: a library of millions costs what a small one does.
 
 from __future__ import annotations
 
+import os
 from array import array
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
@@ -99,17 +100,27 @@ class Plan:
         if found.kind != "image":
             return None
         folder = found.path.parent
-        if folder in self._folders:
-            self._folders.move_to_end(folder)
-            return self._folders[folder]
-        try:
-            sidecars = Sidecars(folder)
-        except OSError:
-            sidecars = None  # the folder vanished; reading the picture will say so
-        self._folders[folder] = sidecars
-        if len(self._folders) > _FOLDERS:
+        new = [folder]  # and the folders above, inside the home's own, that are not remembered
+        while new[-1] not in self._folders and self._is_inside(new[-1].parent):
+            new.append(new[-1].parent)
+        sidecars: Sidecars | None = None
+        for one in reversed(new):
+            if one in self._folders:
+                self._folders.move_to_end(one)
+                sidecars = self._folders[one]
+                continue
+            try:
+                sidecars = Sidecars(one, above=sidecars)
+            except OSError:
+                sidecars = None  # the folder vanished; reading the picture will say so
+            self._folders[one] = sidecars
+        while len(self._folders) > _FOLDERS:
             self._folders.popitem(last=False)
         return sidecars
+
+    def _is_inside(self, folder: Path) -> bool:
+        """Whether it is the home's own folder, or below it: lists further up are nobody's business."""
+        return not os.path.isabs(os.fsdecode(self.home.key(folder)))
 
 
 class _Together:

@@ -12,8 +12,8 @@ from typing import Literal
 
 from diptych.core import Side
 from diptych.errors import UsageError
-from diptych.media.captions import LIST_STEMS, LIST_SUFFIXES
 from diptych.media.pictures import SUFFIXES
+from diptych.media.tables import is_list
 
 __all__ = ["Found", "expand", "is_beside_picture", "may_caption", "walk", "walks"]
 
@@ -96,8 +96,7 @@ def walks(paths: Iterable[Path], *, recursive: bool = True) -> Iterator[tuple[Pa
     for path in paths:
         if os.path.isdir(path):
             yield path, once(_folder(path, recursive, folders, links))
-    kinds: dict[bool, Side] = {True: "text", False: "image"}
-    yield None, once(_found(path, kinds[path.suffix.lower() == ".txt"]) for path in named)
+    yield None, once(map(_named, named))
     while links:
         yield None, once(_folder(links.pop(0), recursive, folders, links))
 
@@ -110,8 +109,7 @@ def is_beside_picture(path: Path) -> bool:
 
 def may_caption(path: Path) -> bool:
     """Whether a file may say something of the pictures beside it."""
-    stem, suffix = path.stem.lower(), path.suffix.lower()
-    return suffix == ".txt" or (stem in LIST_STEMS and suffix in LIST_SUFFIXES)
+    return path.suffix.lower() == ".txt" or is_list(path)
 
 
 def _captioned_by(name: str) -> tuple[str, ...]:
@@ -147,7 +145,7 @@ def _folder(
                 yield from _folder(path, recursive, folders, links)
         elif suffix.lower() in SUFFIXES:
             yield _found(path, "image")
-        elif suffix.lower() == ".txt" and stem not in pictures:
+        elif suffix.lower() == ".txt" and stem not in pictures and not is_list(path):
             yield _found(path, "text")
 
 
@@ -161,6 +159,12 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return entry.is_dir()
     except OSError:
         return False
+
+
+def _named(path: Path) -> Found:
+    if is_list(path):
+        return Found(path, "text", problem="is a list of captions, read with the pictures that it names")
+    return _found(path, "text" if path.suffix.lower() == ".txt" else "image")
 
 
 def _found(path: Path, kind: Side) -> Found:

@@ -15,6 +15,7 @@ from diptych.engine.model import Model
 from diptych.engine.place import absolute
 from diptych.engine.plan import Plan, Work
 from diptych.engine.results import Progress, Skipped, Summary
+from diptych.media.tables import is_list
 
 __all__ = ["remove", "update"]
 
@@ -133,8 +134,10 @@ def _below(path: Path, folders: Sequence[Path], recursive: bool) -> bool:
 
 
 def _lost(path: Path) -> bool:
-    """Whether a file is gone, or no longer to be taken: a list of texts that now has a picture beside it."""
-    return not os.path.exists(path) or (path.suffix.lower() == ".txt" and scan.is_beside_picture(path))
+    """Whether a file is gone, or no longer to be taken: a list of texts that now captions pictures."""
+    if not os.path.exists(path):
+        return True
+    return path.suffix.lower() == ".txt" and (is_list(path) or scan.is_beside_picture(path))
 
 
 def _hidden(path: Path) -> bool:

@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diptych.errors import ImageError, MissingExtra, UsageError
-from diptych.media.captions import embedded
 from diptych.media.colours import DAMAGE, upright
 from diptych.media.drawings import draw, is_drawing
+from diptych.media.fields import embedded
 from diptych.optional import optional
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from diptych.data.base import Loaded, Pictures, Split, captioned
 from diptych.errors import BadData, MissingData
+from diptych.media.captions import Sidecars
 from diptych.media.pictures import is_picture
 
 __all__ = ["FORM", "Folder", "read", "recognises"]
@@ -55,11 +56,16 @@ class Folder(Loaded):
         captions: list[list[str]] = []
         for home, folders, files in os.walk(folder):
             folders.sort()
-            for file in sorted(files):
+            pictures = sorted(filter(is_picture, files))
+            if not pictures:
+                continue
+            sidecars = Sidecars(Path(home))
+            for file in pictures:
                 path = Path(home, file)
-                if not is_picture(file):
-                    continue
-                found = _captions(path)
+                found = sidecars.of(path)
+                if sidecars.wrong:
+                    wrong, reason = next(iter(sidecars.wrong.items()))
+                    raise BadData(f"{wrong} {reason}")
                 if not found:
                     self.skipped.append(path)
                     continue
@@ -82,16 +88,3 @@ def recognises(path: Path) -> bool:
 def read(path: Path) -> Folder:
     """The folder as a data set."""
     return Folder(path)
-
-
-def _captions(picture: Path) -> list[str]:
-    for sidecar in (picture.with_suffix(".txt"), picture.with_name(f"{picture.name}.txt")):
-        if sidecar.is_file():
-            try:
-                text = sidecar.read_text(encoding="utf-8-sig")
-            except UnicodeDecodeError as error:
-                raise BadData(
-                    f"{sidecar} is not UTF-8 text ({error.reason} at byte {error.start})"
-                ) from error
-            return [line.strip() for line in text.splitlines() if line.strip()]
-    return []

@@ -2,7 +2,7 @@
 
 Pictures are not unpacked: each is read from its place in the tar when looked at, so that a split of many
 gigabytes opens in the time it takes to read the headers. A sample's ``.txt`` is one caption a line; of
-``.json`` the fields ``caption`` or ``captions`` are read; ``.cls`` is a class number.
+``.json`` the field of captions is read (`diptych.media.tables.COLUMNS`); ``.cls`` is a class number.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from diptych.data.base import Dataset, Loaded, Pictures, Split, captioned
 from diptych.data.pictures import tar_slices
 from diptych.errors import BadData
 from diptych.media.pictures import SUFFIXES
+from diptych.media.tables import cell, strings
 
 __all__ = ["FORM", "read", "recognises"]
 
@@ -99,8 +100,7 @@ def _captions(shard: Path, key: str, parts: Mapping[str, str]) -> list[str]:
             content = json.loads(parts["json"])
         except json.JSONDecodeError as error:
             raise BadData(f"{shard}/{key}.json is not JSON ({error.msg})") from error
-        value = content.get("captions", content.get("caption", content.get("text", [])))
-        found = [value] if isinstance(value, str) else [str(one) for one in value]
+        found = strings(cell(content, "text")) if isinstance(content, Mapping) else []
     else:
         found = []
     if not found and "cls" not in parts:

@@ -1,60 +1,31 @@
 """Reads tables of pictures and captions: CSV, TSV, JSON Lines (also gzipped) and Parquet.
 
 A row names a picture and gives one caption or a list of them; rows of the same picture are joined. Columns
-are recognised by their usual names (`COLUMNS`) or given by the caller. Pictures lie beside the table, in a
-folder or ZIP beside it, or inside a Parquet file. A folder may hold a table for each split, also in shards
-called ``train-00000-of-00002.parquet``, there or in its folder ``data``, as hubs keep them.
+are recognised by their usual names (`diptych.media.tables.COLUMNS`) or given by the caller. Pictures lie
+beside the table, in a folder or ZIP beside it, or inside a Parquet file. A folder may hold a table for each
+split, also in shards called ``train-00000-of-00002.parquet``, there or in its folder ``data``, as hubs keep
+them.
 """
 
 from __future__ import annotations
 
-import csv
-import gzip
-import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from diptych.data.base import Absent, Dataset, Loaded, Pictures, Split, captioned
 from diptych.data.pictures import pictures_in
 from diptych.errors import BadData, MissingData
+from diptych.media import tables as media
 from diptych.optional import optional
 
-__all__ = ["COLUMNS", "FORM", "assemble", "lines", "place_of", "read", "recognises", "rows"]
+__all__ = ["FORM", "assemble", "lines", "place_of", "read", "recognises", "rows"]
 
 FORM = (
     "a table (.csv, .tsv, .jsonl, .jsonl.gz, .parquet, captions.txt) with a column of picture names and "
     "one of captions"
 )
-
-COLUMNS: Mapping[str, tuple[str, ...]] = {
-    "image": (
-        "image",
-        "image_path",
-        "file_name",
-        "filename",
-        "filepath",
-        "file",
-        "path",
-        "img",
-        "image_name",
-    ),
-    "text": (
-        "text",
-        "captions",
-        "caption",
-        "sentences",
-        "sentence",
-        "title",
-        "description",
-        "comment",
-        "txt",
-    ),
-    "label": ("label", "labels", "class", "category", "categories"),
-    "split": ("split", "subset", "partition"),
-}
-"""Names under which each column is looked for, best first; case does not matter."""
 
 _NAMES = ("captions.txt",)  # a CSV all the same, in the form in which Flickr8k is passed on
 _ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".jsonl.gz", ".csv.gz", ".parquet")
@@ -135,46 +106,29 @@ def rows(path: Path, *fields: str) -> list[dict[str, Any]]:
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
-    name = path.name.lower().removesuffix(".gz")
-    if name.endswith(".parquet"):
+    if path.name.lower().endswith(".parquet"):
         return _parquet(path)
-    if name.endswith((".jsonl", ".ndjson")):
-        found: list[dict[str, Any]] = []
-        for number, line in enumerate(lines(path), start=1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise BadData(f"{path}, line {number}: not JSON ({error.msg})") from error
-            if not isinstance(row, dict):
-                raise BadData(f"{path}, line {number}: not a JSON object")
-            found.append(row)
-        return found
-    content = list(lines(path))
-    bars = bool(content) and "|" in content[0] and "," not in content[0]  # as Flickr30k is passed on
-    delimiter = "\t" if name.endswith(".tsv") else "|" if bars else ","
-    reader = csv.DictReader(content, delimiter=delimiter, skipinitialspace=bars)
-    table: list[dict[str, Any]] = []
-    for row in reader:
-        if None in row or None in row.values():
-            raise BadData(f"{path}, line {reader.line_num}: expected {len(reader.fieldnames or ())} columns")
-        table.append(row)
-    return table
+    found: list[dict[str, Any]] = []
+    try:
+        for row in media.rows(path):
+            if row.problem:
+                raise BadData(f"line {row.line}: {row.problem}")
+            found.append(dict(row.values))
+    except BadData as error:
+        raise BadData(f"{path}, {error}") from error
+    return found
 
 
-def lines(path: Path) -> Iterable[str]:
+def lines(path: Path) -> list[str]:
     """The lines of a UTF-8 text file, gzipped or not.
 
     Raises:
         BadData: if it is not UTF-8, or the gzip is cut short.
     """
-    opened = gzip.open if path.suffix == ".gz" else open
     try:
-        with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
-            return file.read().splitlines()
-    except (UnicodeDecodeError, EOFError, gzip.BadGzipFile) as error:
-        raise BadData(f"{path} cannot be read as text ({error})") from error
+        return media.lines(path)
+    except BadData as error:
+        raise BadData(f"{path} {error}") from error
 
 
 def assemble(
@@ -206,7 +160,7 @@ def assemble(
             raise BadData(f"{table}, row {number}: no picture in column {image!r}")
         if inline is not None:
             data[name] = inline
-        captions.setdefault(name, []).extend(_strings(row.get(text)) if text else ())
+        captions.setdefault(name, []).extend(media.strings(row.get(text)) if text else ())
         if class_names:
             known = labels.setdefault(name, [])
             known.extend(one for one in row_labels(row, columns.get("label"), table) if one not in known)
@@ -235,10 +189,10 @@ def row_labels(row: Mapping[str, Any], columns: str | Sequence[str] | None, tabl
     """The labels of a row; those of several columns are written ``column=value``, empty ones left out."""
     if columns is None or isinstance(columns, str):
         column = _column([row], "label", columns, table, needed=columns is not None)
-        return _strings(row[column]) if column else []
+        return media.strings(row[column]) if column else []
     for column in columns:
         _column([row], "label", column, table)
-    return [f"{column}={value}" for column in columns for value in _strings(row[column])]
+    return [f"{column}={value}" for column in columns for value in media.strings(row[column])]
 
 
 def place_of(table: Path) -> Path:
@@ -248,11 +202,8 @@ def place_of(table: Path) -> Path:
         f"{stem}_images.zip",
         f"{stem}.zip",
         "images.zip",
-        f"{stem}_images",
         f"{stem}.tar",
-        "images",
-        "Images",
-        stem,
+        *media.picture_folders(table),
     )
     return next((table.parent / name for name in options if (table.parent / name).exists()), table.parent)
 
@@ -317,12 +268,11 @@ def _column(
         if given not in have:
             raise BadData(f"{table} has no column {given!r}; it has {', '.join(have)}")
         return given
-    by_lower = {name.lower(): name for name in reversed(have)}
-    found = next((by_lower[name] for name in COLUMNS[role] if name in by_lower), "")
+    found = media.column(have, role)
     if not found and needed and role != "label":
         raise BadData(
             f"{table} has no column for the {role}; it has {', '.join(have) or 'no rows'}, "
-            f"and one of {', '.join(COLUMNS[role])} is looked for"
+            f"and one of {', '.join(media.COLUMNS[role])} is looked for"
         )
     return found
 
@@ -334,16 +284,6 @@ def _picture(value: Any, number: int) -> tuple[str, bytes | None]:
     if isinstance(value, bytes):
         return f"row {number}", value
     return str(value or ""), None
-
-
-def _strings(value: Any) -> list[str]:
-    if value is None or value == "":
-        return []
-    if isinstance(value, Mapping):  # Karpathy's sentences
-        value = value.get("raw", value.get("caption", ""))
-    if isinstance(value, str | int | float):
-        return [str(value)]
-    return [one for part in value for one in _strings(part)]
 
 
 def _parquet(path: Path) -> list[dict[str, Any]]:
