@@ -1,7 +1,7 @@
 """Makes the built-in model's concept vectors: the names of the ImageNet classes through the text tower.
 
 The names are those of torchvision (BSD-3). Download its wheel with ``pip download --no-deps torchvision`` and
-run ``python tools/build_concepts.py WHEEL src/diptych/builtin/weights/concepts.npz``.
+run ``python tools/build_concepts.py WHEEL src/diptych/systems/dual_tower/weights/concepts.npz``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from diptych.builtin.towers import TextTower
+from diptych.towers.onnx import TextTower
 
 TEMPLATES = ("{}", "a photo of a {}", "a picture of a {}.", "{} in the scene")
 

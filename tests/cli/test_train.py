@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from PIL import Image
 from typer.testing import CliRunner
 
 from diptych.cli.train import command
@@ -71,41 +72,25 @@ def test_a_wrong_setting_names_the_nearest(run) -> None:  # type: ignore[no-unty
         run("dscmr", "--data", "planted", "--set", "epoch=3")
 
 
-def test_the_builtin_model_goes_to_its_own_training(
-    run,  # type: ignore[no-untyped-def]
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    import numpy as np
-
-    import diptych.builtin.train
-    from diptych import catalogue
-
-    seen = {}
-
-    class Stub:
-        similarity = "cosine"
-
-        def encode_image(self, images):  # type: ignore[no-untyped-def]
-            return np.asarray(images)[:, :8]
-
-        encode_text = encode_image
-
-    def heads(split, out, **options):  # type: ignore[no-untyped-def]
-        seen.update(options, pairs=len(split.pairs), out=out)
-        return out
-
-    monkeypatch.setattr(diptych.builtin.train, "train", heads)
-    monkeypatch.setattr(catalogue, "load", lambda name, **_: Stub())
-    out = run("builtin", "--data", "planted", "--set", "epochs=3", "--seed", "4")
-    assert "MAP@ALL" in out
-    assert (seen["epochs"], seen["seed"], seen["pairs"]) == (3, 4, 200)
-    assert seen["facts"]["data"]["name"] == "planted"
+def test_the_builtin_model_is_trained_like_any_other(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    lines = ["image,caption"]
+    for row in range(24):
+        colour = ("red", "green", "blue")[row % 3]
+        Image.new("RGB", (32, 32), colour).save(pictures / f"{row}.png")
+        lines.append(f"{row}.png,a {colour} square number {row}")
+    (pictures / "captions.csv").write_text("\n".join(lines) + "\n")
+    (row,) = json.loads(run("builtin", "--data", str(pictures), "--json", "--device", "cpu"))
+    assert row["epochs"] == 7  # as many as were run, not a number from elsewhere
+    card = json.loads((Path(row["run"]) / "card.json").read_text())
+    assert card["parameters"]["epochs"] == 7
     with pytest.raises(BadParameter, match="'epoch'; did you mean epochs"):
-        run("builtin", "--data", "planted", "--set", "epoch=3")
-    with pytest.raises(BadParameter, match="positive int like 14, not 0"):
-        run("builtin", "--data", "planted", "--set", "epochs=0")
-    with pytest.raises(UsageError, match="without --features"):
-        run("builtin", "--data", "planted", "--features", "bow")
+        run("builtin", "--data", str(pictures), "--out", "other", "--set", "epoch=3")
+    with pytest.raises(BadParameter, match="epochs of builtin must be at least 1, not 0"):
+        run("builtin", "--data", str(pictures), "--out", "other", "--set", "epochs=0")
+    with pytest.raises(UsageError, match="which it reads by itself, and these data are features"):
+        run("builtin", "--data", "planted", "--device", "cpu")
 
 
 def test_importing_the_command_loads_no_torch() -> None:

@@ -14,7 +14,6 @@ from PIL import Image
 
 import diptych
 from diptych import similarity
-from diptych.builtin import Builtin
 from diptych.core import Item
 from diptych.data.base import captioned
 from diptych.data.extracted import extract
@@ -22,6 +21,7 @@ from diptych.data.pictures import Pictures
 from diptych.features.builtin_image import BuiltinImage
 from diptych.features.pixels import Pixels
 from diptych.media.pictures import batches, open_picture, sized
+from diptych.systems.dual_tower.builtin import Builtin
 
 
 def ramp(size: tuple[int, int] = (60, 40)) -> Image.Image:

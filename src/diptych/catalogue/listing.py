@@ -89,8 +89,6 @@ def named_by(card: Card) -> Any:
 
 def _find(kind: Kind) -> Iterator[Card]:
     if kind == "system":
-        if (_ROOT / "builtin" / "__init__.py").is_file():
-            yield from _read("builtin", _ROOT / "builtin" / "__init__.py", "builtin", "diptych.builtin")
         for path in sorted((_ROOT / "systems").glob("*/[!_]*.py")):
             family = path.parent.name
             yield from _read(path.stem, path, family, f"diptych.systems.{family}.{path.stem}")

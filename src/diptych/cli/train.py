@@ -79,9 +79,8 @@ def command(
     if devices > 1 and "WORLD_SIZE" not in os.environ:
         raise typer.Exit(_launched(devices, sys.argv[1:]))
     from diptych.data import open_data
-    from diptych.errors import UsageError
     from diptych.training.parameters import parse_settings
-    from diptych.training.run import train, train_builtin
+    from diptych.training.run import train
 
     chosen = parse_settings(settings or [])
     dataset = open_data(data, root)
@@ -91,11 +90,6 @@ def command(
     results = []
     for number in range(seed, seed + seeds):
         run = folder / f"seed{number}" if seeds > 1 else folder
-        if system == "builtin":
-            if features is not None or standardise:
-                raise UsageError("the built-in model has its own features; train builtin without --features")
-            results.append(train_builtin(dataset, run, seed=number, **shared))
-            continue
         one = train(
             system,
             dataset,

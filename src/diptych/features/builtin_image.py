@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diptych.builtin.towers import IMAGE_SIZE, WEIGHTS, ImageTower, prepare_image
 from diptych.core import Floats
 from diptych.media.pictures import batches
+from diptych.towers.onnx import IMAGE_SIZE, WEIGHTS, ImageTower, prepare_image
 
 __all__ = ["BuiltinImage"]
 

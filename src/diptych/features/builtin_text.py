@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
-from diptych.builtin.towers import TextTower
 from diptych.core import Floats
+from diptych.towers.onnx import TextTower
 
 __all__ = ["BuiltinText"]
 

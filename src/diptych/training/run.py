@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,14 +28,14 @@ from diptych.catalogue.extractors import named
 from diptych.chain import Standard, join
 from diptych.data.base import Dataset, Split, hold_out, input_kind
 from diptych.data.views import Featured, HeldOut, Standardised
-from diptych.errors import BadParameter, UnknownName, UsageError
+from diptych.errors import UsageError
 from diptych.evaluation import Evaluation, evaluate, measure_of, score
 from diptych.training.parameters import choose_parameters, module_of, takes, trained_kind
 
 if TYPE_CHECKING:
     from diptych.training.trainer import Trainer
 
-__all__ = ["Trained", "labelled", "learning_parts", "train", "train_builtin"]
+__all__ = ["Trained", "labelled", "learning_parts", "train"]
 
 
 # A matrix of images by classes has a byte for each: 400 MB.
@@ -325,61 +324,6 @@ def _write(done: Trained, trainer: Trainer, name: str, seen: _Seen, lesson: _Les
     )
     # They only serve to go on, and the card says that nothing is left to do.
     shutil.rmtree(done.run / "checkpoints")
-
-
-def train_builtin(
-    dataset: Dataset,
-    run: Path,
-    *,
-    settings: Mapping[str, Any] | None = None,
-    seed: int = 0,
-    protocol: str | None = None,
-    command: str = "",
-) -> Trained:
-    """Train heads of the built-in model on captioned pictures into a run folder, and evaluate them.
-
-    Args:
-        dataset, run, seed, protocol, command: As for `train`.
-        settings: `epochs` or `batch_size`.
-
-    Raises:
-        UsageError: the folder holds a finished training, or the data are too few.
-        BadParameter: another setting, or of the wrong type.
-    """
-    from diptych.builtin.train import train as train_heads
-
-    if (run / "card.json").exists():
-        raise UsageError(
-            f"{run} holds a finished training; choose another folder or remove it", argument="run"
-        )
-    allowed = {"epochs": 14, "batch_size": 1024}
-    for key, value in (settings or {}).items():
-        if key not in allowed:
-            raise BadParameter(str(UnknownName("parameter of builtin", key, allowed)))
-        if type(value) is not int or value < 1:
-            raise BadParameter(f"{key} of builtin must be a positive int like {allowed[key]}, not {value!r}")
-    if HeldOut.needed(dataset, protocol):
-        dataset, protocol = HeldOut(dataset, protocol), None
-    chosen = dataset.protocol(protocol)
-    learn = dataset.split(chosen.train)
-    held_out: dict[str, Any] = {}
-    if isinstance(dataset, HeldOut):
-        held = dataset.split("held-out")
-        held_out = {"of": dataset.of, "images": len(held), "sha256": held.sha256()}
-    started = time.perf_counter()
-    facts = {
-        **({"held_out": held_out} if held_out else {}),
-        "seed": seed,
-        "data": {"name": dataset.name, "sha256": learn.sha256(), "pairs": len(learn.pairs)},
-        "command": command,
-    }
-    train_heads(learn, run, seed=seed, facts=facts, **(settings or {}))
-    seconds = time.perf_counter() - started
-    system = catalogue.load(f"builtin@{run}")
-    epochs = int((settings or {}).get("epochs", allowed["epochs"]))
-    found = evaluate(system, dataset, protocol, rank=False, facts={"seed": seed})
-    measure = measure_of(chosen.relevance)
-    return Trained(run, system, dataset, seed, found.main(), measure, epochs, seconds, found, held_out)
 
 
 def _mean(metrics: Mapping[str, float]) -> float:

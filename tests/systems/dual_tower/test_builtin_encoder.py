@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
 from diptych import catalogue
-from diptych.builtin.encoder import Builtin, compact, project
-from diptych.errors import BadData, MissingData
+from diptych.core import offered
+from diptych.errors import BadData, BadParameter, MissingData
+from diptych.systems.dual_tower import builtin
+from diptych.systems.dual_tower.builtin import Builtin
+from diptych.towers.heads import compact, expanded, project
 
 
 def drawn(count: int) -> list[Image.Image]:
@@ -42,8 +47,9 @@ def test_it_is_loaded_by_name_in_two_variants() -> None:
     full, concepts = catalogue.load("builtin"), catalogue.load("builtin:concepts")
     assert isinstance(full, Builtin)
     assert full.fingerprint != concepts.fingerprint
-    assert hasattr(full, "calibrate")
-    assert not hasattr(concepts, "calibrate")
+    assert full.fingerprint == "builtin:23b96592e22f"  # collections remember it
+    assert offered(full, "calibrate") is not None
+    assert offered(concepts, "calibrate") is None
     assert concepts.encode_text(["a dog"]).shape[1] < full.encode_text(["a dog"]).shape[1] == full.dim
 
 
@@ -129,9 +135,7 @@ def test_missing_and_damaged_heads_are_named(tmp_path: Path) -> None:
 
 
 def test_fingerprints_follow_the_weights(tmp_path: Path, encoder: Builtin) -> None:
-    from diptych.builtin.towers import WEIGHTS
-
-    shutil.copy(WEIGHTS / "heads.npz", tmp_path)
+    shutil.copy(builtin._WEIGHTS / "heads.npz", tmp_path)
     assert Builtin.from_weights(str(tmp_path)).fingerprint == encoder.fingerprint
     with np.load(tmp_path / "heads.npz") as saved:
         arrays = dict(saved)
@@ -140,19 +144,42 @@ def test_fingerprints_follow_the_weights(tmp_path: Path, encoder: Builtin) -> No
     assert Builtin.from_weights(str(tmp_path)).fingerprint != encoder.fingerprint
 
 
-def test_matrices_survive_eight_bits() -> None:
-    from diptych.builtin.encoder import _expanded
+def test_a_folder_of_a_former_version_is_loaded(tmp_path: Path, encoder: Builtin) -> None:
+    shutil.copy(builtin._WEIGHTS / "heads.npz", tmp_path)
+    card = {"name": "builtin", "parameters": {"epochs": 14, "batch_size": 512}, "seed": 0, "images": 6000}
+    (tmp_path / "card.json").write_text(json.dumps(card))
+    for name in (str(tmp_path), f"builtin@{tmp_path}"):
+        loaded = catalogue.load(name)
+        assert loaded.fingerprint == encoder.fingerprint
+        assert loaded.hyperparameters == {"heads": True, "epochs": 14, "batch_size": 512}
+        assert offered(loaded, "batch_size") == encoder.batch_size == 16  # of pictures that are encoded
 
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"epochs": 0}, "epochs of builtin must be at least 1, not 0"),
+        ({"batch_size": -3}, "batch_size of builtin must be at least 1, not -3"),
+        ({"epochs": "many"}, "epochs of Builtin must be a whole number like 7, not 'many'"),
+        ({"epoch": 3}, "'epoch'; did you mean epochs"),
+    ],
+)
+def test_what_training_takes_is_checked(given: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(BadParameter, match=sentence):
+        catalogue.load("builtin", **given)
+
+
+def test_matrices_survive_eight_bits() -> None:
     matrix = np.random.default_rng(0).standard_normal((50, 8)).astype(np.float32)
     matrix[:, 3] = 0
-    again = _expanded(compact({"m": matrix, "v": matrix[0]}))
+    again = expanded(compact({"m": matrix, "v": matrix[0]}))
     assert np.abs(again["m"] - matrix).max() <= np.abs(matrix).max() / 254 + 1e-6
     np.testing.assert_allclose(again["v"], matrix[0], atol=2e-3)
 
 
 def test_the_head_computes_the_same_with_and_without_torch() -> None:
     torch = pytest.importorskip("torch", reason="training is not installed")
-    from diptych.builtin._heads import Head
+    from diptych.nets.joint_head import Head
 
     inputs = np.random.default_rng(1).standard_normal((20, 6)).astype(np.float32)
     with torch.random.fork_rng():

@@ -1,4 +1,4 @@
-"""The two fixed towers: pictures to features and class logits, texts to sentence vectors. No torch."""
+"""Towers in ONNX Runtime, without torch: the two that come with Diptych."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 from diptych.core import Floats
 from diptych.errors import MissingData
 from diptych.media.pictures import Source, open_picture
+from diptych.towers.preprocess import Preprocess
 
 __all__ = ["IMAGE_SIZE", "WEIGHTS", "ImageTower", "TextTower", "prepare_image"]
 
 WEIGHTS = Path(__file__).parent / "weights"
 IMAGE_SIZE = 224
+_PREPROCESS = Preprocess(size=IMAGE_SIZE, reducing_gap=2.0, channels="last")
 _MOST_TOKENS = 256  # what MiniLM was trained with
 
 _log = logging.getLogger(__name__)
@@ -31,13 +33,9 @@ def prepare_image(picture: Source) -> NDArray[np.uint8]:
     The whole picture is squeezed into the square: for search, what stands at its edge matters more than that
     circles stay round.
     """
-    from PIL.Image import Resampling
-
-    size = (IMAGE_SIZE, IMAGE_SIZE)
-    if isinstance(picture, np.ndarray) and picture.shape == (*size, 3):
+    if isinstance(picture, np.ndarray) and picture.shape == (IMAGE_SIZE, IMAGE_SIZE, 3):
         return picture
-    opened = open_picture(picture, size=IMAGE_SIZE)
-    return np.asarray(opened.resize(size, Resampling.BICUBIC, reducing_gap=2.0), np.uint8)
+    return _PREPROCESS(open_picture(picture, size=IMAGE_SIZE))
 
 
 class ImageTower:

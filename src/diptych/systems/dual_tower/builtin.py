@@ -1,0 +1,382 @@
+"""BUILTIN: the encoder that comes with Diptych (the Diptych maintainers, 2026).
+
+Paper: none; the concepts follow ConSE (Norouzi et al., ICLR 2014), the heads CLIP (Radford et al., ICML 2021)
+Code: here
+Tables: none of the survey's; measured in docs/models/builtin.md
+Inputs: pictures and English texts
+Learns from: pairs
+
+Two packaged towers (EfficientNet-Lite0 and MiniLM) run in ONNX Runtime. Their outputs meet in two blocks side
+by side, so that one inner product is a weighted sum: a picture's likely ImageNet concepts as a mean of their
+names' vectors, and two small contrastive heads trained on captioned photographs. `fit` trains such heads, and
+what goes with them, on captioned pictures of anybody's; the heads that come with Diptych are its result on
+Flickr8k.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diptych import catalogue
+from diptych.core import Floats, Side
+from diptych.data.base import Split
+from diptych.errors import BadData, BadParameter, MissingData, UsageError
+from diptych.media.pictures import batches
+from diptych.metrics import ByPairs, first_ranks_both_ways
+from diptych.optional import optional
+from diptych.provenance import commit, versions
+from diptych.towers.calibration import FITTED_AMONG, Background, chances, fitted
+from diptych.towers.concepts import ConceptSpace, likely_concepts
+from diptych.towers.heads import compact, expanded
+from diptych.towers.onnx import IMAGE_SIZE, ImageTower, TextTower, prepare_image
+
+if TYPE_CHECKING:
+    from diptych.training.trainer import Trainer
+
+__all__ = ["Builtin"]
+
+VARIANTS: Mapping[str, Mapping[str, Any]] = {
+    "default": {},
+    # For those who may not use weights that were trained on data given out for research only.
+    "concepts": {"heads": False},
+}
+
+RECIPES: Mapping[str, Mapping[str, Any]] = {}
+
+_WEIGHTS = Path(__file__).parent / "weights"
+_VERSION = 1  # of everything that is not in a file: preparation, tokens, arithmetic
+
+_LEAST_IMAGES = 20  # to learn from
+_MEMBERS = 2  # heads side by side, alike but for their random draws
+_RATE = 1e-3  # of learning, at its highest
+_FEATURES = 1280  # of the image tower; its logits follow
+_CANDIDATES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)  # weights of the concepts that are tried
+_COST = 0.005  # of mean recall, that a larger weight of the concepts may have
+
+_log = logging.getLogger(__name__)
+
+
+class Builtin:
+    """Encodes pictures and English texts into one space of unit vectors.
+
+    Args:
+        heads: Whether to use trained heads beside the concepts.
+        threads: Threads of one run of a tower; None for every core.
+        epochs: Passes of `fit` over the pairs.
+        batch_size: Pairs in a batch of `fit`.
+
+    Raises:
+        BadParameter: a number that is not positive.
+    """
+
+    similarity = "cosine"
+    arrays_file = "heads.npz"
+    image_size = IMAGE_SIZE
+    batch_size = 16  # pictures that go through the tower at once; that of training is a hyper-parameter
+
+    def __init__(
+        self, *, heads: bool = True, threads: int | None = None, epochs: int = 7, batch_size: int = 1024
+    ) -> None:
+        for name, value in (("epochs", epochs), ("batch_size", batch_size)):
+            if value < 1:
+                raise BadParameter(f"{name} of builtin must be at least 1, not {value}")
+        self.heads, self.threads = heads, threads
+        self.hyperparameters = {"heads": heads, "epochs": epochs, "batch_size": batch_size}
+        self._learned: Mapping[str, NDArray[Any]] = {}
+        self._facts: dict[str, Any] = {}
+        self._image_tower: ImageTower | None = None
+        self._text_tower: TextTower | None = None
+
+    @classmethod
+    def from_weights(cls, weights: str, **parameters: Any) -> Self:
+        """The encoder whose heads `save` wrote into a folder.
+
+        Raises:
+            MissingData: there are none.
+            BadData: they are damaged.
+        """
+        folder = Path(weights).expanduser()
+        if (folder / "card.json").is_file():
+            restored: Self = catalogue.restored(cls, folder / "card.json", **parameters)
+            return restored
+        encoder = cls(**parameters)
+        encoder.restore(_read(folder / cls.arrays_file))
+        return encoder
+
+    def save(self, folder: Path | str, **facts: Any) -> None:
+        """Write the heads and their card.
+
+        Args:
+            folder: Made if it is not there.
+            facts: What else the card should hold and JSON can (data, command).
+        """
+        card = Path(folder) / "card.json"
+        catalogue.write(self, card, versions=versions(), commit=commit(), **self._facts, **facts)
+
+    def arrays(self) -> Mapping[str, NDArray[Any]]:
+        """The heads and their calibration, as they are stored."""
+        if not self.heads:
+            return {}
+        return self._learned or _read(_WEIGHTS / self.arrays_file)
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Take over what `arrays` gave."""
+        self._learned = dict(arrays)
+        for known in ("_space", "fingerprint"):
+            self.__dict__.pop(known, None)
+
+    @property
+    def image_tower(self) -> ImageTower:
+        """The image tower, loaded when first needed."""
+        if self._image_tower is None:
+            self._image_tower = ImageTower(self.threads)
+        return self._image_tower
+
+    @property
+    def text_tower(self) -> TextTower:
+        """The text tower, loaded when first needed."""
+        if self._text_tower is None:
+            self._text_tower = TextTower(self.threads)
+        return self._text_tower
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """Changes whenever vectors would."""
+        digest = hashlib.sha256(f"{_VERSION} {self.heads}".encode())
+        for name, array in sorted(self._space.arrays.items()):
+            digest.update(name.encode())
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return f"builtin{'' if self.heads else ':concepts'}:{digest.hexdigest()[:12]}"
+
+    @staticmethod
+    def prepare_image(picture: Any) -> NDArray[np.uint8]:
+        """A picture as `encode_image` takes it; may run in other threads."""
+        return prepare_image(picture)
+
+    def encode_image(self, images: Sequence[Any]) -> Floats:
+        """Unit vectors (n, d) of pictures, each as `open_picture` takes it or what `prepare_image` gave."""
+        parts = [self._space.image(*self.image_tower(batch)) for batch in batches(images, self)]
+        return np.concatenate(parts) if parts else np.zeros((0, self.dim), np.float32)
+
+    def encode_text(self, texts: Sequence[str]) -> Floats:
+        """Unit vectors (n, d) of texts."""
+        if len(texts) == 0:
+            return np.zeros((0, self.dim), np.float32)
+        return self._space.text(self.text_tower(texts))
+
+    @property
+    def dim(self) -> int:
+        """Dimensions d of a vector."""
+        return self._space.dim
+
+    @property
+    def calibrate(self) -> Callable[..., Floats] | None:
+        """Gives the chance that a hit is a match; None for the concepts alone, which were fitted to nothing.
+
+        See `diptych.core.Capabilities` and `diptych.towers.calibration`.
+        """
+        return self._calibrated if self.heads else None
+
+    def _calibrated(
+        self, queries: Floats, scores: Floats, *, to: Side = "image", entries: int = FITTED_AMONG
+    ) -> Floats:
+        z = self._space.background(to).deviations(queries, scores)
+        likely = chances(z, self._space.arrays[f"calibration_{to}"], entries)
+        return np.where(np.isfinite(scores), likely, 0).astype(np.float32)
+
+    @functools.cached_property
+    def _space(self) -> ConceptSpace:
+        return ConceptSpace({**_concepts(), **expanded(self.arrays())})
+
+    def check(self, split: Split) -> None:
+        """Refuse what cannot be learned from.
+
+        Raises:
+            UsageError: no pictures and texts but features, too few captioned pictures, or no heads to learn.
+        """
+        if not self.heads:
+            raise UsageError("builtin:concepts has nothing to learn; train builtin")
+        if isinstance(split.image, np.ndarray) or isinstance(split.text, np.ndarray):
+            raise UsageError(
+                "the built-in model learns from pictures and captions, which it reads by itself, and these "
+                "data are features"
+            )
+        images = len(set(split.pairs[:, 0].tolist()))
+        if images < _LEAST_IMAGES:
+            raise UsageError(
+                f"the built-in model needs at least {_LEAST_IMAGES} captioned pictures to learn from, "
+                f"and there are {images}"
+            )
+
+    def fit(self, split: Split, trainer: Trainer | None = None) -> Self:
+        """Learn heads from captioned pictures, their weight against the concepts, and their calibration.
+
+        One picture in twenty, with its captions, is held out to choose the weight by and to calibrate on. No
+        epoch is chosen: validation would run the towers again each time.
+
+        Args:
+            split: Pictures and their captions.
+            trainer: Runs the loop; its seed draws everything. None takes ``Trainer()``.
+
+        Raises:
+            UsageError: see `check`.
+            MissingExtra: torch is not installed.
+        """
+        self.check(split)
+        torch = optional("torch", "training the built-in model", "train")
+        from diptych.nets.joint_head import JointHeads
+        from diptych.training.trainer import Trainer
+
+        trainer = trainer or Trainer()
+        seen = self._seen(split)
+        drawn = np.random.default_rng(trainer.seed).permutation(np.unique(split.pairs[:, 0]))
+        count = max(len(drawn) // 20, 4)
+        held, learned = np.sort(drawn[:count]), np.sort(drawn[count:])
+        lesson = seen.lesson(learned)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(trainer.seed)
+            used = seen.plain[learned, :_FEATURES], seen.texts[np.unique(lesson.pairs[:, 1])]
+            nets = torch.nn.ModuleList(JointHeads(*used) for _ in range(_MEMBERS))
+        epochs = self.hyperparameters["epochs"]
+        size = min(self.hyperparameters["batch_size"], len(lesson.pairs))
+        steps = epochs * -(-len(lesson.pairs) // size)
+        groups = [group for net in nets for group in net.groups()]
+        optimizer = torch.optim.AdamW(groups, lr=_RATE, weight_decay=1e-2)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _RATE, total_steps=steps + 1, pct_start=0.1)
+        for _ in trainer.epochs(epochs, keep=(nets, optimizer, schedule), validate=False):
+            for batch in trainer.batches(lesson, size):
+                sides = [batch.image.chunk(2, dim=1)[torch.randint(2, ()).item()] for _ in nets]
+                terms = {
+                    f"head {number}": net.loss(side, batch.text, batch.image_row)
+                    for number, (net, side) in enumerate(zip(nets, sides, strict=True))
+                }
+                trainer.step(optimizer, terms)
+                schedule.step()
+        arrays = {**seen.means(learned), "members": np.array(_MEMBERS)}
+        for number, net in enumerate(nets):
+            arrays |= net.arrays(number)
+        arrays, recalls = _chosen(arrays, seen, held, learned)
+        self.restore(compact(arrays))
+        self._facts = {"images": len(split.image), "captions": len(split.text), "recalls": recalls}
+        return self
+
+    def _seen(self, split: Split) -> _Seen:
+        """What the towers give for a split, for each picture as it is and mirrored."""
+        plain, mirrored = [], []
+        images: Any = split.image  # no array, says `check`
+        for pictures in batches(images, self):
+            plain.append(np.concatenate(self.image_tower(pictures), axis=1))
+            flipped = np.ascontiguousarray(pictures[:, :, ::-1])
+            mirrored.append(np.concatenate(self.image_tower(flipped), axis=1))
+            if len(plain) % 50 == 1:
+                _log.info("looked at %d of %d pictures", sum(map(len, plain)), len(split.image))
+        texts = self.text_tower(list(split.text))
+        return _Seen(np.concatenate(plain), np.concatenate(mirrored), texts, split.pairs)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What the towers give for a split.
+
+    Args:
+        plain, mirrored: Features and logits (n, 2280) of the pictures.
+        texts: Unit vectors (t, 384).
+        pairs: (p, 2) image row, text row.
+    """
+
+    plain: Floats
+    mirrored: Floats
+    texts: Floats
+    pairs: NDArray[np.int64]
+
+    def lesson(self, learned: NDArray[np.int64]) -> Split:
+        """The pairs of the images that are learned from.
+
+        Beside the features of a picture stand those of its mirror image, (n, 2560); a batch sees one of them.
+        """
+        views = np.concatenate([self.plain[:, :_FEATURES], self.mirrored[:, :_FEATURES]], axis=1)
+        return Split(views, self.texts, None, self.pairs[np.isin(self.pairs[:, 0], learned)])
+
+    def means(self, learned: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+        """What both sides of the concept block are centred on."""
+        texts = self.pairs[np.isin(self.pairs[:, 0], learned), 1]
+        concepts = likely_concepts(self.plain[learned, _FEATURES:], _concepts()["concepts"])
+        return {
+            "concepts_image_mean": concepts.mean(axis=0),
+            "concepts_text_mean": self.texts[texts].mean(axis=0),
+        }
+
+    def joined(
+        self, space: ConceptSpace, images: NDArray[np.int64]
+    ) -> tuple[Floats, Floats, NDArray[np.int64]]:
+        """Vectors of images, in ascending order, and of their captions; each caption's image among them."""
+        pairs = self.pairs[np.isin(self.pairs[:, 0], images)]
+        image = space.image(self.plain[images, :_FEATURES], self.plain[images, _FEATURES:])
+        return image, space.text(self.texts[pairs[:, 1]]), np.searchsorted(images, pairs[:, 0])
+
+
+def _chosen(
+    arrays: dict[str, NDArray[Any]], seen: _Seen, held: NDArray[np.int64], learned: NDArray[np.int64]
+) -> tuple[dict[str, NDArray[Any]], dict[str, float]]:
+    """The arrays with concepts' weight, backgrounds and calibration, and the recalls of held-out pairs."""
+
+    def space(more: Mapping[str, NDArray[Any]]) -> ConceptSpace:
+        own = {name: np.asarray(array, np.float32) for name, array in {**arrays, **more}.items()}
+        return ConceptSpace({**_concepts(), **own})
+
+    means = {}
+    for weight in _CANDIDATES:
+        recalls = _recalls(*seen.joined(space({"concept_weight": np.array(weight)}), held))
+        means[weight] = sum(recalls.values()) / len(recalls)
+    # The largest weight that costs next to nothing: the concepts know more of the world than the captions do.
+    within = [weight for weight, mean in means.items() if mean >= max(means.values()) - _COST]
+    arrays = {**arrays, "concept_weight": np.array(max(within))}
+    image, text, _ = seen.joined(space({}), learned[:4000])
+    image_held, text_held, owner = seen.joined(space({}), held)
+    own = owner[:, None] == np.arange(len(image_held))
+    for side, vectors, queries, entries, matches in (
+        ("image", image, text_held, image_held, own),
+        ("text", text[:8000], image_held, text_held, own.T),
+    ):
+        background = Background.of(vectors)
+        z = background.deviations(queries, queries @ entries.T)
+        arrays |= {
+            f"background_{side}_mean": background.mean,
+            f"background_{side}_factor": background.factor,
+            f"background_{side}_rest": np.array(background.rest),
+            f"calibration_{side}": fitted(z, matches),
+        }
+    return arrays, _recalls(image_held, text_held, owner)
+
+
+def _recalls(image: Floats, text: Floats, owner: NDArray[np.int64]) -> dict[str, float]:
+    """R@1, 5, 10 of both directions; ties count against us."""
+    pairs = np.stack([owner, np.arange(len(text))], axis=1)
+    both = first_ranks_both_ways(image @ text.T, ByPairs(pairs, (len(image), len(text))))
+    named = zip(("IqT", "TqI"), both, strict=True)
+    return {f"{name} R@{n}": ranks.recall(n) for name, ranks in named for n in (1, 5, 10)}
+
+
+@functools.cache
+def _concepts() -> dict[str, NDArray[Any]]:
+    return expanded(_read(_WEIGHTS / "concepts.npz"))
+
+
+def _read(path: Path) -> dict[str, NDArray[Any]]:
+    if not path.is_file():
+        raise MissingData(f"{path} is missing; give a folder that holds a trained built-in model")
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
+            return dict(saved)
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
+        raise BadData(f"{path} is damaged ({error}); train again or install Diptych again") from error
