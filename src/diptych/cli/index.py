@@ -40,7 +40,11 @@ def command(
         ),
     ] = None,
     rebuild: Annotated[
-        bool, typer.Option("--rebuild", help="Forget what is indexed and begin again; files are not touched.")
+        bool,
+        typer.Option(
+            "--rebuild",
+            help="Index everything anew; what is indexed serves until that is done. Files are not touched.",
+        ),
     ] = False,
     recursive: Annotated[bool, typer.Option(help="Also the folders below.")] = True,
     watch: Annotated[bool, typer.Option("--watch", help="Go on and follow changes.")] = False,
@@ -57,6 +61,7 @@ def command(
     reason.
     """
     from diptych.engine import collection as engine
+    from diptych.engine.rebuild import rebuilding
     from diptych.engine.scan import expand
     from diptych.errors import UsageError
 
@@ -72,25 +77,27 @@ def command(
         from diptych.engine.homes.local import coded
 
         coded.check(int(codes) if codes.isdecimal() else codes)
-    if rebuild:
-        engine.discard(home)
-    new = engine.find(home) is None
-    with engine.open(home, model=model) as opened:
-        if new and model is None and not quiet:
-            _remark()
-        try:
-            summaries = (
-                opened.watch(*given, recursive=recursive, batch_size=batch_size)
-                if watch
-                else [_run(opened, given, recursive, batch_size, quiet or as_json)]
-            )
-            for summary in summaries:
-                _report(opened, summary, as_json, quiet)
-            if codes is not None:
-                _make_codes(opened, codes, quiet or as_json)
-        except KeyboardInterrupt:
-            typer.echo("interrupted; what was indexed is kept, and the next run goes on from there", err=True)
-            raise typer.Exit(130) from None
+    hushed = quiet or as_json
+    try:
+        if rebuild:
+            with rebuilding(home, model=model) as fresh:
+                _report(fresh, _run(fresh, given, recursive, batch_size, hushed), as_json, quiet)
+                if codes is not None:
+                    _make_codes(fresh, codes, hushed)
+        if watch or not rebuild:
+            new = engine.find(home) is None
+            with engine.open_collection(home, model=model) as opened:
+                if new and model is None and not quiet:
+                    _remark()
+                if watch:
+                    for summary in opened.watch(*given, recursive=recursive, batch_size=batch_size):
+                        _report(opened, summary, as_json, quiet)
+                _report(opened, _run(opened, given, recursive, batch_size, hushed), as_json, quiet)
+                if codes is not None:
+                    _make_codes(opened, codes, hushed)
+    except KeyboardInterrupt:
+        typer.echo("interrupted; what was indexed is kept, and the next run goes on from there", err=True)
+        raise typer.Exit(130) from None
 
 
 def _make_codes(opened: Collection, by: str, quiet: bool) -> None:

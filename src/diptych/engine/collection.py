@@ -99,7 +99,9 @@ class Collection:
         self.folder, self.below = folder, below
         new = find(folder) != folder if place is None else not (place / DATABASE).is_file()
         # A name is loaded when it is needed; what a new collection gets is tried before anything is founded.
-        self._model = Model(model) if model is not None and (new or not isinstance(model, str)) else None
+        self._model = model if isinstance(model, Model) else None
+        if self._model is None and model is not None and (new or not isinstance(model, str)):
+            self._model = Model(model)
         if new and self._model is not None:
             self._model.try_pictures()
         self.place = place_of(folder) if place is None else place

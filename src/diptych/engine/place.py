@@ -6,13 +6,24 @@ import contextlib
 import hashlib
 import json
 import os
+import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 from diptych.errors import CollectionBusy, CollectionError
 
-__all__ = ["DATABASE", "FOLDER", "absolute", "default_home", "discard", "find", "place_of", "writing"]
+__all__ = [
+    "DATABASE",
+    "FOLDER",
+    "absolute",
+    "default_home",
+    "discard",
+    "find",
+    "place_of",
+    "remove_database",
+    "writing",
+]
 
 FOLDER = ".diptych"
 """What holds a collection inside the folder that it is of."""
@@ -121,6 +132,19 @@ def _named(holder: Path) -> str:
         return ""
 
 
+def remove_database(place: Path) -> None:
+    """Remove the file that holds a collection, and what SQLite keeps beside it.
+
+    Raises:
+        CollectionError: they cannot be removed.
+    """
+    try:
+        for ending in ("", "-wal", "-shm"):
+            (place / f"{DATABASE}{ending}").unlink(missing_ok=True)
+    except OSError as error:
+        raise _unwritable(place, error) from error
+
+
 def discard(path: str | Path) -> None:
     """Forget a folder's own collection altogether; the pictures stay. Nothing happens where there is none.
 
@@ -130,13 +154,8 @@ def discard(path: str | Path) -> None:
     """
     folder = absolute(path)
     for place in _places(folder):
-        if not (place / DATABASE).is_file():
-            continue
-        with writing(place, folder):
-            try:
-                for ending in ("", "-wal", "-shm"):
-                    (place / f"{DATABASE}{ending}").unlink(missing_ok=True)
-                for file in (place / "search").glob("*"):
-                    file.unlink(missing_ok=True)
-            except OSError as error:
-                raise _unwritable(place, error) from error
+        if (place / DATABASE).is_file():
+            with writing(place, folder):
+                remove_database(place)
+                for name in ("search", "next"):
+                    shutil.rmtree(place / name, ignore_errors=True)
