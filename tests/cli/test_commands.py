@@ -201,3 +201,24 @@ def test_the_command_line_document_is_what_the_program_prints() -> None:
     docs = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(docs)
     assert docs.TARGET.read_text(encoding="utf-8") == docs.text(), "run: python tools/cli_docs.py"
+
+
+def test_a_run_that_learned_from_feature_files_indexes_nothing(tmp_path: Path, run) -> None:
+    pytest.importorskip("torch", reason="systems are trained with torch")
+    from diptych import catalogue
+
+    (tmp_path / "photos").mkdir()
+    Image.new("RGB", (9, 9)).save(tmp_path / "photos" / "a.png")
+    catalogue.load("cca").save(tmp_path / "run")
+    code, _, err = run("index", str(tmp_path / "photos"), "--model", str(tmp_path / "run"))
+    assert code == 2
+    assert "train it on features of an encoder" in err
+    assert not (tmp_path / "photos" / ".diptych").exists()
+
+
+def test_a_rebuild_with_a_mistyped_model_loses_nothing(indexed: Path, run) -> None:
+    assert run("index", str(indexed), "--rebuild", "--model", "clop")[0] == 2
+    assert json.loads(run("info", str(indexed), "--json")[1])["images"] == 3
+    code, _, err = run("index", str(indexed), "--rebuild")
+    assert (code, "3 added" in err) == (0, True)
+    assert json.loads(run("info", str(indexed), "--json")[1])["images"] == 3

@@ -140,7 +140,7 @@ class SearchFiles:
 
     def _at_state(self, state: State) -> Snapshot:
         stamp = self._stamp()
-        if stamp is not None and stamp.state == state and stamp.seen == self._seen():
+        if stamp is not None and stamp.state == state and self._untouched(stamp):
             found = self._opened(stamp, state)
             if found is not None:
                 return found
@@ -184,8 +184,9 @@ class SearchFiles:
 
         Covering an earlier state, it may lack what came since; covering a later one, it holds more.
         """
+        sums = (stamp.vectors_sum, stamp.rows_sum)
         if not stamp.count:
-            return self._empty() if stamp.state == state else None
+            return self._empty() if stamp.state == state and sums == (0, 0) else None
         try:
             shape = (stamp.count, stamp.width // self._type.itemsize)
             vectors = np.memmap(self._path("vectors"), self._type, mode="r", shape=shape)
@@ -194,8 +195,7 @@ class SearchFiles:
             return None
         if len(rows) != stamp.count:
             return None
-        sums = (stamp.vectors_sum, stamp.rows_sum)
-        if stamp.seen != self._seen() and (zlib.crc32(vectors.data), zlib.crc32(rows.data)) != sums:
+        if not self._untouched(stamp) and (zlib.crc32(vectors.data), zlib.crc32(rows.data)) != sums:
             return None
         alive = stamp.alive()
         if stamp.state != state:
@@ -281,6 +281,11 @@ class SearchFiles:
         for name in ("vectors", "rows"):
             os.utime(self._path(name), ns=(past, past))
         return self._seen()
+
+    def _untouched(self, stamp: _Stamp) -> bool:
+        """Whether the two files are as they were when they were stamped."""
+        sizes = f"{stamp.count * stamp.width}:", f" {stamp.count * 8}:"
+        return stamp.seen == self._seen() and stamp.seen.startswith(sizes[0]) and sizes[1] in stamp.seen
 
     def _seen(self) -> str:
         """Sizes and times of the two files; empty if one is missing."""
