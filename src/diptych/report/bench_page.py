@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from diptych.report import page as html
+from diptych.report.style import COLOURS, safe
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -75,9 +76,9 @@ def as_html(title: str, tables: Sequence[Table], *, facts: Sequence[str] = ()) -
     Raises:
         MissingExtra: matplotlib is not installed.
     """
-    parts = [f'<p class="note">{html.safe(fact)}</p>' for fact in facts]
+    parts = [f'<p class="note">{safe(fact)}</p>' for fact in facts]
     for table in tables:
-        remarks = "".join(f"<li>{html.safe(remark)}</li>" for remark in table.remarks)
+        remarks = "".join(f"<li>{safe(remark)}</li>" for remark in table.remarks)
         parts.append(
             html.section(
                 table.title,
@@ -102,7 +103,7 @@ def _chart(chart: Chart) -> str:
         else:
             for number, (name, (x, y)) in enumerate(chart.series.items()):
                 # More systems than colours: the second round is dashed.
-                dashed = number // len(html.COLOURS) % 2
+                dashed = number // len(COLOURS) % 2
                 axes.plot(x, y, marker=".", label=name, linestyle="--" if dashed else "-")
             axes.set(xlabel=chart.x, ylabel=chart.y)
             # Below the axes: a dozen lines leave no room among them.
@@ -118,7 +119,7 @@ def _bars(axes: Axes, chart: Chart) -> None:
     """Horizontal bars, the first on top; two directions of one system share a label."""
     names = list(chart.series)
     places = np.arange(len(names))[::-1]
-    axes.barh(places, [y[0] for _, y in chart.series.values()], color=html.COLOURS[0], height=0.7)
+    axes.barh(places, [y[0] for _, y in chart.series.values()], color=COLOURS[0], height=0.7)
     axes.set_yticks(places, names, fontsize="x-small")
     axes.set_xlabel(chart.y)
     axes.grid(visible=False, axis="y")

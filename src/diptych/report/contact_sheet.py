@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import html
-import io
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diptych.errors import ImageError
+from diptych.report.style import document, picture, safe
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -20,45 +18,26 @@ __all__ = ["Cell", "Sheet", "contact_sheet"]
 
 _SIDE = 320  # pixels of a small picture's longer side: sharp on a phone, about 20 kB each
 
-_PAGE = """<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>
-:root {{ color-scheme: light dark; --ground: #fbfaf8; --ink: #1d1c1a; --soft: #6b6862; --card: #fff;
-  --line: #e4e1db;
-  --strong: #1a7f4b; --good: #2b6cb0; --fair: #96670a; --weak: #8a8680; }}
-@media (prefers-color-scheme: dark) {{ :root {{ --ground: #171614; --ink: #eceae6; --soft: #a09c95;
-  --card: #211f1d;
-  --line: #35322e; --strong: #5cc98f; --good: #7fb2ec; --fair: #dfb04f; --weak: #8f8b84; }} }}
-* {{ box-sizing: border-box; }}
-body {{ margin: 0 auto; max-width: 78rem; padding: 1.5rem 1rem 3rem; background: var(--ground); color:
-  var(--ink);
-  font: 16px/1.45 system-ui, sans-serif; }}
-h1 {{ font-size: 1.25rem; font-weight: 650; margin: 0 0 1.5rem; }}
-h2 {{ display: flex; align-items: center; gap: .75rem; font-size: 1.05rem; font-weight: 600; margin:
-  2rem 0 .25rem; }}
-h2 img {{ width: 4.5rem; height: 4.5rem; object-fit: cover; border-radius: .5rem; }}
-.note {{ color: var(--soft); margin: 0 0 .9rem; font-size: .9rem; }}
-ol {{ list-style: none; margin: 0; padding: 0; display: grid; gap: .9rem;
-  grid-template-columns: repeat(auto-fill, minmax(min(13rem, 44vw), 1fr)); }}
-li {{ background: var(--card); border: 1px solid var(--line); border-radius: .6rem; overflow: hidden;
-  display: flex; flex-direction: column; }}
-li > a, li > .none {{ display: block; background: var(--line); }}
-li img {{ width: 100%; height: auto; aspect-ratio: 4 / 3; object-fit: contain; display: block; }}
-.none {{ padding: 1rem; color: var(--soft); font-size: .85rem; }}
-.about {{ padding: .55rem .7rem .7rem; font-size: .85rem; min-width: 0; }}
-.about p {{ margin: 0; overflow-wrap: anywhere; }}
-.rank {{ display: flex; justify-content: space-between; color: var(--soft); }}
-.text {{ font-size: .95rem; }}
-.name {{ color: var(--soft); }}
-.strong {{ color: var(--strong); }} .good {{ color: var(--good); }} .fair {{ color: var(--fair); }}
-.weak {{ color: var(--weak); }}
-</style>
-<h1>{title}</h1>
-{sheets}
-</html>
+_STYLE = """\
+body { max-width: 78rem; }
+h1 { margin-bottom: 1.5rem; }
+h2 { display: flex; align-items: center; gap: .75rem; margin: 2rem 0 .25rem; }
+h2 img { width: 4.5rem; height: 4.5rem; object-fit: cover; border-radius: .5rem; }
+.note { margin: 0 0 .9rem; }
+ol { list-style: none; margin: 0; padding: 0; display: grid; gap: .9rem;
+  grid-template-columns: repeat(auto-fill, minmax(min(13rem, 44vw), 1fr)); }
+li { background: var(--card); border: 1px solid var(--line); border-radius: .6rem; overflow: hidden;
+  display: flex; flex-direction: column; }
+li > a, li > .none { display: block; background: var(--line); }
+li img { width: 100%; height: auto; aspect-ratio: 4 / 3; object-fit: contain; display: block; }
+.none { padding: 1rem; color: var(--soft); font-size: .85rem; }
+.about { padding: .55rem .7rem .7rem; font-size: .85rem; min-width: 0; }
+.about p { margin: 0; }
+.rank { display: flex; justify-content: space-between; color: var(--soft); }
+.text { font-size: .95rem; }
+.name { color: var(--soft); }
+.strong { color: var(--strong); } .good { color: var(--good); } .fair { color: var(--fair); }
+.weak { color: var(--weak); }
 """
 
 
@@ -111,15 +90,15 @@ def contact_sheet(
         read: Opens a picture as RGB; may raise `ImageError`, which the page then says.
         base: Folder the page will lie in, for relative links; absolute links if None.
     """
-    return _PAGE.format(title=_safe(title), sheets="\n".join(_sheet(sheet, read, base) for sheet in sheets))
+    return document(title, *(_sheet(sheet, read, base) for sheet in sheets), style=_STYLE)
 
 
 def _sheet(sheet: Sheet, read: Callable[[Path], Image], base: Path | None) -> str:
     pictures = "".join(_image(path, "picture of the query", read) for path in sheet.images)
-    note = f'<p class="note">{_safe(sheet.note)}</p>' if sheet.note else ""
+    note = f'<p class="note">{safe(sheet.note)}</p>' if sheet.note else ""
     cells = "\n".join(_cell(cell, read, base) for cell in sheet.cells)
     return (
-        f"<section><h2>{pictures}<span>{_safe(sheet.query)}</span></h2>{note}\n<ol>\n{cells}\n</ol></section>"
+        f"<section><h2>{pictures}<span>{safe(sheet.query)}</span></h2>{note}\n<ol>\n{cells}\n</ol></section>"
     )
 
 
@@ -129,25 +108,20 @@ def _cell(cell: Cell, read: Callable[[Path], Image], base: Path | None) -> str:
         image = _image(cell.path, cell.text or cell.path.name, read)
         found = image.startswith("<img")
         shown = f'<a href="{_link(cell.path, base)}">{image}</a>' if found else image
-    text = f'<p class="text">{_safe(cell.text)}</p>' if cell.text else ""
-    name = f'<p class="name">{_safe(cell.path.name)}</p>' if cell.path is not None else ""
+    text = f'<p class="text">{safe(cell.text)}</p>' if cell.text else ""
+    name = f'<p class="name">{safe(cell.path.name)}</p>' if cell.path is not None else ""
     return (
         f'<li>{shown}<div class="about"><p class="rank"><span>{cell.rank}</span>'
-        f'<span><span class="{_safe(cell.word)}">{_safe(cell.word)}</span> {cell.score:.3f}</span></p>'
+        f'<span><span class="{safe(cell.word)}">{safe(cell.word)}</span> {cell.score:.3f}</span></p>'
         f"{text}{name}</div></li>"
     )
 
 
 def _image(path: Path, alt: str, read: Callable[[Path], Image]) -> str:
     try:
-        small = read(path)
+        return picture(read(path), alt, _SIDE)
     except ImageError as error:
-        return f'<div class="none">{_safe(error.reason)}</div>'
-    small.thumbnail((_SIDE, _SIDE))
-    buffer = io.BytesIO()
-    small.save(buffer, "JPEG", quality=80, optimize=True)
-    data = base64.b64encode(buffer.getvalue()).decode("ascii")
-    return f'<img alt="{_safe(alt)}" src="data:image/jpeg;base64,{data}">'
+        return f'<div class="none">{safe(error.reason)}</div>'
 
 
 def _link(path: Path, base: Path | None) -> str:
@@ -157,11 +131,6 @@ def _link(path: Path, base: Path | None) -> str:
         try:
             relative = Path(os.path.relpath(path, base))
         except ValueError:  # another drive on Windows
-            return _safe(path.as_uri())
-        return _safe(quote_from_bytes(os.fsencode(relative.as_posix()), safe="/"))
-    return _safe(path.absolute().as_uri())
-
-
-def _safe(text: str) -> str:
-    # Names in odd encodings carry half characters that no page can hold.
-    return html.escape(text.encode("utf-8", "replace").decode("utf-8"), quote=True)
+            return safe(path.as_uri())
+        return safe(quote_from_bytes(os.fsencode(relative.as_posix()), safe="/"))
+    return safe(path.absolute().as_uri())

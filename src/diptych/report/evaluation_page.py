@@ -12,6 +12,7 @@ from diptych.data.base import Dataset, Split
 from diptych.errors import DiptychError
 from diptych.evaluation import Evaluation, Fold
 from diptych.report import page as html
+from diptych.report.style import safe
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,7 +45,7 @@ def evaluation_page(found: Evaluation, dataset: Dataset | None = None) -> str:
         about += f", matches of {' and '.join(one['file'] for one in used.values())}"
     cases = list(dataset.cases(str(facts["protocol"]))) if dataset is not None else []
     parts = [
-        f'<p class="note">{html.safe(about)}</p>',
+        f'<p class="note">{safe(about)}</p>',
         _numbers(found),
         html.section("Curves", html.charts(_precision_recall(found), _recall(found), _histogram(found))),
     ]
@@ -164,7 +165,7 @@ def _query(
         hits.append(f'<div class="hit{" yes" if match[row] else ""}">{entry}<div>{score:.3f}</div></div>')
     about = f"{name} {value:.3f}, {int(match.sum())} relevant"
     return (
-        f'<div class="row"><div class="asked">{asked}<div class="note">{html.safe(about)}</div></div>'
+        f'<div class="row"><div class="asked">{asked}<div class="note">{safe(about)}</div></div>'
         f'<div class="hits">{"".join(hits)}</div></div>'
     )
 
@@ -173,11 +174,11 @@ def _shown(side: Any, row: int, names: Sequence[str]) -> str:
     """A picture, a caption, or the name of what has neither."""
     label = names[row] if len(names) else str(row)
     if side is None or isinstance(side, np.ndarray):
-        return f"<div>{html.safe(label)}</div>"
+        return f"<div>{safe(label)}</div>"
     try:
         content = side[row]
     except DiptychError as error:
-        return f"<div>{html.safe(label)}: {html.safe(error)}</div>"
+        return f"<div>{safe(label)}: {safe(error)}</div>"
     if isinstance(content, str):
-        return f"<div>{html.safe(content)}</div>"
-    return html.picture(content, label) if hasattr(content, "thumbnail") else f"<div>{html.safe(label)}</div>"
+        return f"<div>{safe(content)}</div>"
+    return html.picture(content, label) if hasattr(content, "thumbnail") else f"<div>{safe(label)}</div>"

@@ -1,81 +1,54 @@
-"""Parts of a self-contained HTML report: sections, tables, charts and small pictures. No script, no
-network."""
+"""Parts of a report: sections, tables, charts and small pictures."""
 
 from __future__ import annotations
 
-import base64
-import html
 import io
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from diptych.optional import optional
+from diptych.report import style
+from diptych.report.style import safe
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from PIL.Image import Image
 
-__all__ = ["COLOURS", "chart", "charts", "page", "picture", "safe", "section", "table"]
-
-COLOURS = ("#3b7dd8", "#d9732e", "#2f9e6e", "#b0489b", "#8a7a1f", "#d0485a", "#5b6ad0", "#4a9aa8", "#7c6a5c")
-"""Readable on light and dark ground."""
+__all__ = ["chart", "charts", "page", "picture", "section", "table"]
 
 _SOFT = "#87837c"
 _SIDE = 200  # pixels of a small picture's longer side
 
-_PAGE = """<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>
-:root {{ color-scheme: light dark; --ground: #fbfaf8; --ink: #1d1c1a; --soft: #6b6862; --card: #fff;
-  --line: #e4e1db; --good: #1a7f4b; }}
-@media (prefers-color-scheme: dark) {{ :root {{ --ground: #171614; --ink: #eceae6; --soft: #a09c95;
-  --card: #211f1d; --line: #35322e; --good: #5cc98f; }} }}
-* {{ box-sizing: border-box; }}
-body {{ margin: 0 auto; max-width: 80rem; padding: 1.5rem 1rem 3rem; background: var(--ground);
-  color: var(--ink); font: 16px/1.45 system-ui, sans-serif; }}
-h1 {{ font-size: 1.35rem; font-weight: 650; margin: 0 0 .25rem; }}
-h2 {{ font-size: 1.1rem; font-weight: 620; margin: 2.2rem 0 .4rem; }}
-h3 {{ font-size: .95rem; font-weight: 600; margin: 1.1rem 0 .4rem; }}
-p {{ max-width: 60rem; margin: .3rem 0 .6rem; }}
-.note {{ color: var(--soft); font-size: .9rem; }}
-.wide {{ overflow-x: auto; }}
-table {{ border-collapse: collapse; font-size: .9rem; margin: .5rem 0; }}
-caption {{ text-align: left; color: var(--soft); padding-bottom: .3rem; }}
-th, td {{ text-align: left; padding: .28rem .7rem; border-bottom: 1px solid var(--line);
-  vertical-align: top; }}
-th {{ font-weight: 600; white-space: nowrap; }}
-td.number {{ text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }}
-td.short {{ white-space: nowrap; }}
-td.long {{ min-width: 13rem; }}
-li, p {{ overflow-wrap: anywhere; }}
-.charts {{ display: grid; gap: 1rem; grid-template-columns: repeat(auto-fill, minmax(min(24rem, 100%), 1fr));
-}} figure {{ margin: 0; background: var(--card); border: 1px solid var(--line); border-radius: .6rem;
-  padding: .6rem; }}
-figure svg {{ width: 100%; height: auto; display: block; }}
-.row {{ display: grid; grid-template-columns: minmax(8rem, 14rem) 1fr; gap: .8rem; padding: .6rem 0;
-  border-bottom: 1px solid var(--line); }}
-.hits {{ display: flex; flex-wrap: wrap; align-items: flex-start; gap: .5rem; }}
-.hit {{ width: 8.2rem; font-size: .78rem; border: 2px solid var(--line); border-radius: .5rem;
-  overflow: hidden; background: var(--card); }}
-.hit.yes {{ border-color: var(--good); }}
-.hit div {{ padding: .3rem .4rem; overflow-wrap: anywhere; }}
-.hit img, .asked img {{ width: 100%; aspect-ratio: 1; object-fit: cover; display: block; }}
-.asked {{ font-size: .9rem; overflow-wrap: anywhere; }}
-.asked img {{ max-width: 14rem; }}
-@media (max-width: 40rem) {{ .row {{ grid-template-columns: 1fr; }} }}
-</style>
-<h1>{title}</h1>
-{body}
-</html>
+_STYLE = """\
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; font-size: .9rem; margin: .5rem 0; }
+caption { text-align: left; color: var(--soft); padding-bottom: .3rem; }
+th, td { text-align: left; padding: .28rem .7rem; border-bottom: 1px solid var(--line); vertical-align: top; }
+th { font-weight: 600; white-space: nowrap; }
+td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+td.short { white-space: nowrap; }
+td.long { min-width: 13rem; }
+.charts { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fill, minmax(min(24rem, 100%), 1fr)); }
+figure { margin: 0; background: var(--card); border: 1px solid var(--line); border-radius: .6rem;
+  padding: .6rem; }
+figure svg { width: 100%; height: auto; display: block; }
+.row { display: grid; grid-template-columns: minmax(8rem, 14rem) 1fr; gap: .8rem; padding: .6rem 0;
+  border-bottom: 1px solid var(--line); }
+.hits { display: flex; flex-wrap: wrap; align-items: flex-start; gap: .5rem; }
+.hit { width: 8.2rem; font-size: .78rem; border: 2px solid var(--line); border-radius: .5rem;
+  overflow: hidden; background: var(--card); }
+.hit.yes { border-color: var(--strong); }
+.hit div { padding: .3rem .4rem; overflow-wrap: anywhere; }
+.hit img, .asked img { width: 100%; aspect-ratio: 1; object-fit: cover; display: block; }
+.asked { font-size: .9rem; overflow-wrap: anywhere; }
+.asked img { max-width: 14rem; }
+@media (max-width: 40rem) { .row { grid-template-columns: 1fr; } }
 """
 
 
 def page(title: str, *parts: str) -> str:
     """The whole page."""
-    return _PAGE.format(title=safe(title), body="\n".join(parts))
+    return style.document(title, *parts, style=_STYLE)
 
 
 def section(heading: str, *parts: str, note: str = "") -> str:
@@ -105,7 +78,7 @@ def chart(draw: Callable[[Axes], None], *, alt: str, width: float = 5.2, height:
     """
     matplotlib = optional("matplotlib", "drawing charts", "plots")
     figures = optional("matplotlib.figure", "drawing charts", "plots")
-    style: Any = {
+    looks: Any = {
         "text.color": _SOFT,
         "axes.labelcolor": _SOFT,
         "axes.edgecolor": _SOFT,
@@ -121,10 +94,10 @@ def chart(draw: Callable[[Axes], None], *, alt: str, width: float = 5.2, height:
         "svg.hashsalt": "diptych",  # the same chart is the same file
         "font.family": "sans-serif",
     }
-    with matplotlib.rc_context(style):
+    with matplotlib.rc_context(looks):
         figure = figures.Figure(figsize=(width, height), layout="constrained")
         axes = figure.subplots()
-        axes.set_prop_cycle(color=COLOURS)
+        axes.set_prop_cycle(color=style.COLOURS)
         draw(axes)
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
@@ -139,17 +112,7 @@ def charts(*figures: str) -> str:
 
 def picture(image: Image, alt: str) -> str:
     """A small copy of a picture inside the page."""
-    small = image.copy()
-    small.thumbnail((_SIDE, _SIDE))
-    buffer = io.BytesIO()
-    small.convert("RGB").save(buffer, "JPEG", quality=80, optimize=True)
-    data = base64.b64encode(buffer.getvalue()).decode("ascii")
-    return f'<img alt="{safe(alt)}" src="data:image/jpeg;base64,{data}">'
-
-
-def safe(text: object) -> str:
-    """Text for HTML; half characters, which no page can hold, become question marks."""
-    return html.escape(str(text).encode("utf-8", "replace").decode("utf-8"), quote=True)
+    return style.picture(image, alt, _SIDE)
 
 
 def _entry(value: Any) -> str:
