@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diptych.core import Floats
-from diptych.errors import UnknownName
+from diptych.errors import UnknownName, UsageError
 
-__all__ = ["SIMILARITIES", "cosine", "dot", "hamming", "maxsim", "named", "pack", "unit", "unpack"]
+__all__ = ["SIMILARITIES", "cosine", "dot", "hamming", "maxsim", "named", "pack", "unit", "unpack", "words"]
 
 
 def unit(vectors: NDArray[Any]) -> Floats:
@@ -92,3 +92,20 @@ def pack(codes: NDArray[Any]) -> NDArray[np.uint8]:
 def unpack(packed: NDArray[np.uint8]) -> Floats:
     """The +1/-1 codes (n, bits) float32 of packed bytes (n, bits / 8)."""
     return np.unpackbits(packed, axis=1).astype(np.float32) * 2 - 1
+
+
+def words(bits: NDArray[Any]) -> NDArray[np.uint64]:
+    """Bits (n, b), where > 0 is a set one, or packed bytes (n, b / 8) uint8, as 64-bit words (n, w).
+
+    There is at least one word; what is left of the last is 0.
+
+    Raises:
+        UsageError: not of two dimensions.
+    """
+    bits = np.asarray(bits)
+    if bits.ndim != 2:
+        raise UsageError(f"codes must be (n, bits), or packed (n, bytes), not {bits.shape}")
+    packed = bits if bits.dtype == np.uint8 else np.packbits(bits > 0, axis=1)
+    padded = np.zeros((len(packed), 8 * max(1, -(-packed.shape[1] // 8))), np.uint8)
+    padded[:, : packed.shape[1]] = packed
+    return padded.view(np.uint64)

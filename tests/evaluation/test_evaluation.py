@@ -32,10 +32,10 @@ class Projection:
 class Pairwise:
     """The same as a scorer."""
 
-    def score(self, images: Any, texts: Any) -> Any:
+    def score_pairs(self, images: Any, texts: Any, pairs: Any) -> Any:
         one, two = Projection().encode_image(images), Projection().encode_text(texts)
         length = np.linalg.norm(one, axis=1)[:, None] * np.linalg.norm(two, axis=1)
-        return (one @ two.T / length).astype(np.float32)
+        return (one @ two.T / length).astype(np.float32)[pairs[:, 0], pairs[:, 1]]
 
 
 VECTORS = np.random.default_rng(1).standard_normal((30, 12)).astype(np.float32)
@@ -183,7 +183,7 @@ def test_planted_data_are_far_above_chance() -> None:
 
 
 def test_bad_input_gets_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="does not encode both"):
+    with pytest.raises(UsageError, match="is no encoder, scorer or retriever"):
         evaluate(object(), data())
     with pytest.raises(UsageError, match="depth of at least 1"):
         evaluate(Projection(), data(), depth=0)

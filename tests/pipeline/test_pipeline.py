@@ -197,9 +197,9 @@ def test_a_system_in_two_stages_ranks_its_first_hits_anew() -> None:
 def test_evaluation_sees_both_stages() -> None:
     from diptych import metrics
     from diptych.data.base import Split
-    from diptych.evaluation import scores
+    from diptych.evaluation import compared
 
     images = np.array([[5, 1], [4, 3], [3, 2], [2, 9], [1, 8]], np.float32)
     split = Split(image=images, text=["1"], label=None, pairs=np.array([[1, 0]]))
-    found = scores(TwoStage(), split, split)["text to image"]
+    found = compared(TwoStage(), split, split).scores["text to image"]
     assert metrics.order(found.block(0, 1))[0].tolist() == [[1, 2, 0, 3, 4]]

@@ -22,7 +22,17 @@ from diptych.metrics.precision import Denominator, TieGroups, average_precision,
 from diptych.metrics.recall import FirstRanks, Ties, first_ranks, first_ranks_both_ways
 from diptych.metrics.relevance import ByLabel, ByPairs, Given, Relevance
 from diptych.metrics.scores import Embedded, Matrix, Ranked, Replaced, Scores, score_blocks
-from diptych.metrics.summary import TIE_RULE, Measured, bootstrap, measure, order, pooled, tie_groups
+from diptych.metrics.summary import (
+    TIE_RULE,
+    Keep,
+    Measured,
+    bootstrap,
+    measure,
+    measure_both_ways,
+    order,
+    pooled,
+    tie_groups,
+)
 
 __all__ = [
     "TIE_RULE",
@@ -33,6 +43,7 @@ __all__ = [
     "Embedded",
     "FirstRanks",
     "Given",
+    "Keep",
     "Matrix",
     "Measured",
     "Ranked",
@@ -49,6 +60,7 @@ __all__ = [
     "hamming_groups",
     "interpolated_precision",
     "measure",
+    "measure_both_ways",
     "ndcg",
     "order",
     "pooled",

@@ -17,22 +17,9 @@ from numpy.typing import NDArray
 from diptych.errors import UsageError
 from diptych.metrics.precision import Doubles, TieGroups
 from diptych.metrics.relevance import Bools, Relevance, blocks
+from diptych.similarity import words
 
-__all__ = ["hamming_average_precision", "hamming_groups", "words"]
-
-Words = NDArray[np.uint64]
-
-
-def words(codes: NDArray[Any]) -> Words:
-    """Codes (n, bits), where > 0 is a set bit, or packed bytes (n, bits / 8) uint8, as (n, w) 64-bit
-    words."""
-    codes = np.asarray(codes)
-    if codes.ndim != 2:
-        raise UsageError(f"codes must be (n, bits), or packed (n, bytes), not {codes.shape}")
-    packed = codes if codes.dtype == np.uint8 else np.packbits(codes > 0, axis=1)
-    padded = np.zeros((len(packed), -(-packed.shape[1] // 8) * 8), np.uint8)
-    padded[:, : packed.shape[1]] = packed
-    return padded.view(np.uint64)
+__all__ = ["hamming_average_precision", "hamming_groups"]
 
 
 def hamming_groups(

@@ -25,7 +25,7 @@ from diptych.core import Rows
 from diptych.errors import UnknownName, UsageError
 from diptych.metrics.relevance import Bools
 
-__all__ = ["Denominator", "Doubles", "TieGroups", "average_precision", "precision_at"]
+__all__ = ["Denominator", "Doubles", "TieGroups", "average_precision", "check_cut", "precision_at", "ranked"]
 
 Denominator = Literal["retrieved", "total", "min", "port"]
 Doubles = NDArray[np.float64]

@@ -19,7 +19,7 @@ from diptych.metrics.precision import Doubles
 from diptych.metrics.relevance import ByPairs, Relevance
 from diptych.metrics.scores import Scores, as_scores, score_blocks
 
-__all__ = ["FirstRanks", "Ties", "first_ranks", "first_ranks_both_ways"]
+__all__ = ["FirstRanks", "FirstRanksByBlock", "Ties", "check_shapes", "first_ranks", "first_ranks_both_ways"]
 
 Ties = Literal["worst", "best", "expected"]
 
@@ -94,24 +94,45 @@ def first_ranks(scores: Scores | NDArray[Any], relevance: Relevance) -> FirstRan
     """
     scores = as_scores(scores)
     check_shapes(scores, relevance)
-    ahead, level, own = (np.zeros(scores.shape[0], np.int64) for _ in range(3))
+    found = FirstRanksByBlock(relevance)
     for start, stop, block in score_blocks(scores):
-        part = slice(start, stop)
+        found.add(start, stop, block)
+    return found.ranks()
+
+
+class FirstRanksByBlock:
+    """`FirstRanks` of one direction while the blocks of its scores go by, whatever else is made of them.
+
+    Args:
+        relevance: (q, n).
+    """
+
+    def __init__(self, relevance: Relevance) -> None:
+        self._relevance = relevance
+        self._ahead, self._level, self._own = (np.zeros(relevance.shape[0], np.int64) for _ in range(3))
+
+    def add(self, start: int, stop: int, block: NDArray[Any]) -> None:
+        """Scores (stop - start, n) of queries `start` to `stop`."""
+        part, relevance = slice(start, stop), self._relevance
         if isinstance(relevance, ByPairs):
             # Few are relevant: look only at those, and count the others.
             row, column = (relevance.between(start, stop) - (start, 0)).T
             best = _highest(row, block[row, column], stop - start)
-            own[part] = np.bincount(row, block[row, column] == best[row], stop - start)
-            ahead[part], equal = _against(block, best, 1)
-            level[part] = equal - own[part]
+            own = np.bincount(row, block[row, column] == best[row], stop - start).astype(np.int64)
+            self._ahead[part], equal = _against(block, best, 1)
+            self._level[part] = equal - own
         else:
             match = relevance.block(start, stop)
             best = np.where(match, block, -np.inf).max(axis=1, initial=-np.inf)
             same = block == best[:, None]
-            own[part] = (same & match).sum(axis=1)
-            ahead[part] = (block > best[:, None]).sum(axis=1)
-            level[part] = same.sum(axis=1) - own[part]
-    return FirstRanks(ahead, level, own, scores.shape[1])
+            own = (same & match).sum(axis=1)
+            self._ahead[part] = (block > best[:, None]).sum(axis=1)
+            self._level[part] = same.sum(axis=1) - own
+        self._own[part] = own
+
+    def ranks(self) -> FirstRanks:
+        """What the blocks showed."""
+        return FirstRanks(self._ahead, self._level, self._own, self._relevance.shape[1])
 
 
 def first_ranks_both_ways(scores: Scores | NDArray[Any], relevance: ByPairs) -> tuple[FirstRanks, FirstRanks]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from diptych.core import Rows
 from diptych.errors import UsageError
+from diptych.similarity import words
 
 __all__ = ["Bools", "ByLabel", "ByPairs", "Given", "Relevance", "blocks"]
 
@@ -59,7 +60,7 @@ class ByLabel:
         self.query, self.gallery = query, gallery
         self.shape = (len(query), len(gallery))
         # 64 labels to a word: sharing one is a bitwise "and".
-        self._query, self._gallery = _words(query), np.ascontiguousarray(_words(gallery).T)
+        self._query, self._gallery = words(query), np.ascontiguousarray(words(gallery).T)
 
     def block(self, start: int, stop: int) -> Bools:
         """Rows `start` to `stop` of the relevance matrix."""
@@ -157,11 +158,3 @@ def blocks(relevance: Relevance, *, entries: int = 1 << 22) -> Iterator[tuple[in
     for start in range(0, queries, size):
         stop = min(start + size, queries)
         yield start, stop, relevance.block(start, stop)
-
-
-def _words(labels: Bools) -> NDArray[np.uint64]:
-    """(n, C) bits as (n, ceil(C / 64)) words, at least one."""
-    count = max(1, -(-labels.shape[1] // 64))
-    padded = np.zeros((len(labels), count * 64), bool)
-    padded[:, : labels.shape[1]] = labels
-    return np.packbits(padded, axis=1).view(np.uint64)

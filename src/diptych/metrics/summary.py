@@ -12,16 +12,26 @@ from numpy.typing import NDArray
 from diptych.core import Rows
 from diptych.metrics.gain import ndcg, tied_ndcg
 from diptych.metrics.precision import Doubles, TieGroups, average_precision, precision_at, ranked
-from diptych.metrics.recall import FirstRanks, check_shapes, first_ranks
-from diptych.metrics.relevance import Bools, ByLabel, Relevance
-from diptych.metrics.scores import Scores, as_scores, score_blocks
+from diptych.metrics.recall import (
+    FirstRanks,
+    FirstRanksByBlock,
+    check_shapes,
+    first_ranks,
+    first_ranks_both_ways,
+)
+from diptych.metrics.relevance import Bools, ByLabel, ByPairs, Relevance
+from diptych.metrics.scores import Embedded, Matrix, Scores, as_scores, score_blocks
 
-__all__ = ["Measured", "bootstrap", "measure", "order", "pooled", "tie_groups"]
+__all__ = ["Keep", "Measured", "bootstrap", "measure", "measure_both_ways", "order", "pooled", "tie_groups"]
 
 TIE_RULE = (
     "average precision, P@n and NDCG: stable order by gallery row; R@n and ranks: a tie with an irrelevant "
     "entry counts against the system; best, worst and expected values over all orders stand beside them"
 )
+
+
+Keep = Callable[[Rows, NDArray[Any]], None]
+"""Takes order and ordered scores of a block of queries, (b, n) each, to keep the ranking."""
 
 
 @dataclass(frozen=True)
@@ -45,21 +55,35 @@ class Measured:
     curve: tuple[Doubles, Doubles] | None = field(default=None, repr=False)
     """Recall levels and mean interpolated precision, where a full ranking was made."""
 
+    _intervals: dict[tuple[int, float, int], dict[str, Any]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
+
+    def __repr__(self) -> str:
+        values = ", ".join(f"{name} {value:.4g}" for name, value in self.values().items())
+        return f"<Measured: {self.queries} queries against {self.gallery}: {values}>"
+
     def __getitem__(self, name: str) -> float:
-        return self.values()[name]
+        return self._value(name)
 
     def values(self) -> dict[str, float]:
         """Each measure, 0 to 1 (ranks: 1 is best)."""
-        found = {}
-        for name, values in self.per_query.items():
-            if len(values):
-                found[name] = float(np.median(values) if name == "MedR" else values.mean())
-            else:
-                found[name] = 0.0
-        return found
+        return {name: self._value(name) for name in self.per_query}
+
+    def _value(self, name: str) -> float:
+        values = self.per_query[name]
+        if not len(values):
+            return 0.0
+        return float(np.median(values) if name == "MedR" else values.mean())
 
     def intervals(self, *, samples: int = 1000, confidence: float = 0.95, seed: int = 0) -> dict[str, Any]:
-        """Bootstrap interval (low, high) of each mean; see `bootstrap`."""
+        """Bootstrap interval (low, high) of each mean, drawn once; see `bootstrap`."""
+        asked = (samples, confidence, seed)
+        if asked not in self._intervals:
+            self._intervals[asked] = self._drawn(samples, confidence, seed)
+        return self._intervals[asked]
+
+    def _drawn(self, samples: int, confidence: float, seed: int) -> dict[str, Any]:
         names = [name for name in self.per_query if name not in ("MedR", "MeanR")]
         columns = np.stack([self.per_query[name] for name in names], axis=1) if names else np.zeros((0, 0))
         low, high = bootstrap(columns, samples=samples, confidence=confidence, seed=seed)
@@ -74,11 +98,11 @@ def measure(
     cuts: Sequence[int] = (50,),
     lists: Sequence[int] = (1, 10, 50, 100, 500),
     graded: bool = False,
-    keep: Callable[[Rows, NDArray[Any]], None] | None = None,
+    keep: Keep | None = None,
     first: FirstRanks | None = None,
     rank: bool = True,
 ) -> Measured:
-    """Everything about one direction in one pass.
+    """Everything about one direction in one pass over its scores.
 
     Args:
         scores: (q, n), or embeddings.
@@ -98,6 +122,18 @@ def measure(
     scores = as_scores(scores)
     check_shapes(scores, relevance)
     totals = relevance.totals()
+    collected = None
+    if rank:
+        collected = _Collected(scores.shape, totals, cuts, lists, graded)
+        ranks = FirstRanksByBlock(relevance)
+        for start, stop, block in score_blocks(scores):
+            if first is None:
+                ranks.add(start, stop, block)
+            rows, ordered = order(block, whole_numbers=getattr(scores, "similarity", "") == "hamming")
+            collected.add(start, stop, rows, ordered, relevance)
+            if keep is not None:
+                keep(rows, ordered)
+        first = first or ranks.ranks()
     first = first or first_ranks(scores, relevance)
     per_query: dict[str, Doubles] = {f"R@{n}": first.hits(n) for n in recall_at}
     per_query |= {"MedR": first.ranks(), "MeanR": first.ranks()}
@@ -115,18 +151,46 @@ def measure(
         "expected": float(first.ranks("expected").mean()) if len(first.own) else 0.0,
     }
     curve = None
-    if rank:
-        collected = _Collected(scores.shape, totals, cuts, lists, graded)
-        for start, stop, block in score_blocks(scores):
-            rows, ordered = order(block, whole_numbers=getattr(scores, "similarity", "") == "hamming")
-            collected.add(start, stop, rows, ordered, relevance)
-            if keep is not None:
-                keep(rows, ordered)
+    if collected is not None:
         per_query = collected.values | per_query
         bounds = collected.bounds() | bounds
         curve = collected.curve()
     queries, gallery = scores.shape
     return Measured(per_query, bounds, queries, gallery, int((totals == 0).sum()), curve=curve)
+
+
+def measure_both_ways(
+    scores: Embedded | Matrix,
+    relevance: Relevance,
+    *,
+    keep: Keep | None = None,
+    keep_back: Keep | None = None,
+    rank: bool = True,
+    **options: Any,
+) -> tuple[Measured, Measured]:
+    """Both directions of scores that are the same asked from the other side.
+
+    Where only recall and ranks of pairs are wanted, each score is computed once for both.
+
+    Args:
+        scores: (q, n).
+        relevance: (q, n).
+        keep, keep_back: As `keep` of `measure`, of the queries and of the entries that ask for queries.
+        rank: See `measure`.
+        options: The others of `measure`.
+
+    Returns:
+        Of the q queries in the gallery, of the n entries among the queries.
+    """
+    first: tuple[FirstRanks, FirstRanks] | tuple[None, None] = (None, None)
+    if not rank and isinstance(relevance, ByPairs):
+        first = first_ranks_both_ways(scores, relevance)
+    return (
+        measure(scores, relevance, keep=keep, rank=rank, first=first[0], **options),
+        measure(
+            scores.transposed(), relevance.transposed(), keep=keep_back, rank=rank, first=first[1], **options
+        ),
+    )
 
 
 def order(block: NDArray[Any], *, whole_numbers: bool = False) -> tuple[Rows, NDArray[Any]]:

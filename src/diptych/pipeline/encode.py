@@ -35,6 +35,7 @@ class Remembered(Sequence[Item]):
 
     def vectors(self, encoder: Any, side: Side | None = None) -> Floats:
         """See `encode`."""
+        side = side or (self.items.side if isinstance(self.items, Column) else None)
         for kept, of, vectors in self._kept:
             if kept is encoder and of == side:
                 return vectors

@@ -88,11 +88,11 @@ def test_agreeing_lists_are_measured() -> None:
     system.fit(data.split("train"), Trainer(seed=0, quiet=True))
     split = data.split("test")
     from diptych import metrics
-    from diptych.evaluation import scores
+    from diptych.evaluation import compared
 
-    found = scores(system, split, split)
+    found = compared(system, split, split).scores
     system.agree_depth = 0
-    plain = scores(system, split, split)
+    plain = compared(system, split, split).scores
     for direction, one in found.items():
         before = metrics.order(plain[direction].block(0, len(split)))[0]
         after = metrics.order(one.block(0, len(split)))[0]
