@@ -20,6 +20,7 @@ __all__ = [
     "CAPABILITIES",
     "DECODING",
     "DIRECTIONS",
+    "SIDES",
     "Capabilities",
     "Column",
     "Encoder",
@@ -47,6 +48,9 @@ Floats = NDArray[np.float32]
 Rows = NDArray[np.int64]
 
 Side = Literal["image", "text"]
+
+SIDES: tuple[Side, Side] = ("image", "text")
+"""Both sides."""
 
 DIRECTIONS: Mapping[str, str] = {"image to text": "IqT", "text to image": "TqI"}
 """The two directions of retrieval and the survey's names for them."""

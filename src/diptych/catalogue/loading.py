@@ -48,8 +48,8 @@ class System(Encoder, Capabilities, Protocol):
         """Write what `load` makes the same system of."""
         ...
 
-    def score(self, images: Any, texts: Any) -> Any:
-        """Score of every pair, (n_images, n_texts) float32."""
+    def score_pairs(self, images: Any, texts: Any, pairs: Any) -> Any:
+        """Scores (p,) float32 of the pairs (p, 2), image row and text row."""
         ...
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from diptych.core import offered
+from diptych.core import encodes, offered
 from diptych.engine.homes.base import Caption, Home, Known
 from diptych.engine.model import Model
 from diptych.engine.plan import Work
@@ -107,7 +107,7 @@ class Ingest:
         self.home, self.model, self.summary = home, model, summary
         self.told: set[bytes] = set()
         self._overwritten: dict[bytes, _Content] = {}
-        self._encodes_text = hasattr(model.encoder, "encode_text")
+        self._encodes_text = encodes(model.encoder, "text")
 
     def run(self, waiting: Iterable[Work], *, batch_size: int) -> Iterator[tuple[int, Path]]:
         """Store everything, batch by batch; yields how many files each had, and the last.

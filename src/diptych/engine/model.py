@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from diptych import catalogue, similarity
-from diptych.core import Floats, Side, offered
+from diptych.core import Floats, Side, encodes, offered
 from diptych.engine.homes.base import Home
 from diptych.errors import (
     CollectionError,
@@ -63,7 +63,7 @@ class Model:
             UsageError: the system gives no vectors of pictures, or none that a collection can hold.
         """
         refusal = f"{self.name} gives no vectors of pictures, so it cannot index them"
-        if not hasattr(self.encoder, "encode_image"):
+        if not encodes(self.encoder, "image"):
             raise UsageError(
                 f"{refusal}; systems that score pairs or read texts only can be measured, but not index"
             )

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diptych import metrics
-from diptych.core import DIRECTIONS, Hits, Item, Run, Side, offered
+from diptych.core import DIRECTIONS, SIDES, Hits, Item, Run, Side, offered
 from diptych.data.base import Dataset, Relevance, Split
 from diptych.errors import UsageError
 from diptych.evaluation.ranking import Evaluation, Fold
@@ -80,16 +80,13 @@ def compared(system: Any, query: Split, gallery: Split) -> Both:
         BadData: scores or vectors that are not finite.
     """
     # One object a side of a split, so that what both directions need is encoded once.
-    items = {(split, side): Remembered(split.items(side)) for split in (query, gallery) for side in _SIDES}
+    items = {(split, side): Remembered(split.items(side)) for split in (query, gallery) for side in SIDES}
     images, texts = items[query, "image"], items[query, "text"]
     stage, there = _asked(system, images, items[gallery, "text"], "text")
     if query is gallery and stage.symmetric and isinstance(there, metrics.Embedded | metrics.Matrix):
         return Both(dict(zip(DIRECTIONS, (there, there.transposed()), strict=True)), mirrored=True)
     _, back = _asked(system, texts, items[gallery, "image"], "image")
     return Both(dict(zip(DIRECTIONS, (there, back), strict=True)), mirrored=False)
-
-
-_SIDES: tuple[Side, Side] = ("image", "text")
 
 
 def _asked(

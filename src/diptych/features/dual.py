@@ -15,7 +15,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from diptych import catalogue
-from diptych.core import DECODING, Floats, Forwards, Side, offered
+from diptych.core import DECODING, Floats, Forwards, Side, encodes, offered
 from diptych.errors import UsageError
 
 __all__ = ["Dual"]
@@ -59,7 +59,7 @@ class Dual(Forwards):
         found = _alive.get(self.name)
         if found is None:
             found = _alive[self.name] = catalogue.load(self.name)
-        if not hasattr(found, f"encode_{self.side}") or found.similarity == "maxsim":
+        if not encodes(found, self.side) or found.similarity == "maxsim":
             raise UsageError(f"{self.name} does not encode each {self.side} into one vector")
         return found
 

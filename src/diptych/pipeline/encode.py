@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diptych import similarity
-from diptych.core import Column, Floats, Item, Rows, Side, encodes, offered
+from diptych.core import SIDES, Column, Floats, Item, Rows, Side, encodes, offered
 from diptych.errors import UsageError
 from diptych.media.pictures import sized
 
@@ -99,7 +99,7 @@ def encode(encoder: Any, items: Sequence[Item], *, side: Side | None = None) -> 
         before = len(found)
         for term_weight, term in item.terms:
             gather(term, owner, weight * term_weight)
-        for kind in ("image", "text"):
+        for kind in SIDES:
             value = getattr(item, kind)
             if value is not None and side in (None, kind):
                 found.append((kind, value))
@@ -112,7 +112,7 @@ def encode(encoder: Any, items: Sequence[Item], *, side: Side | None = None) -> 
         gather(item, owner, 1.0)
 
     parts: Floats | None = None
-    for kind in ("image", "text"):
+    for kind in SIDES:
         at = [row for row, (of, _) in enumerate(found) if of == kind]
         if not at:
             continue

@@ -40,12 +40,12 @@ def stacked(ranked: Sequence[tuple[Rows, Floats]], k: int) -> Hits:
     return hits
 
 
-def score_matrix(scorer: Scorer, images: Sequence[Any], texts: Sequence[Any]) -> Floats:
+def score_matrix(scorer: Scorer, images: Any, texts: Any) -> Floats:
     """Score of every pair, (n_images, n_texts) float32.
 
     Args:
         scorer: Asked for all at once where it offers that, else pair by pair.
-        images, texts: What it takes.
+        images, texts: Sequences of what it takes.
 
     Raises:
         UsageError: there are more than `MOST_PAIRS` pairs, and the scorer knows them only one by one.

@@ -13,9 +13,10 @@ import numpy as np
 import torch
 
 from diptych import catalogue, similarity
-from diptych.core import Run
+from diptych.core import SIDES, Run, encodes
 from diptych.data.base import Split
 from diptych.errors import BadParameter
+from diptych.pipeline import score_matrix
 from diptych.testing.materials import Spy, Stopped, chance, mean_average_precision, unchanged
 from diptych.testing.subject import Subject
 from diptych.training.learner import Learner
@@ -50,6 +51,8 @@ __all__ = [
     "variants",
     "vectors",
 ]
+
+_PAIRS = np.stack(np.divmod(np.arange(12), 4), axis=1)  # of three images with four texts
 
 _FIELDS = ("Paper", "Code", "Inputs", "Learns from")
 
@@ -229,31 +232,38 @@ def index_equals_brute_force(subject: Subject) -> None:
 
 
 def scores(subject: Subject) -> None:
-    """Scores are (images, texts) float32 and finite."""
+    """Scores of pairs (p, 2) are (p,) float32 and finite."""
     images, texts = subject.data[1].image[:3], subject.data[1].text[:4]
-    found = subject.system.score(images, texts)
+    found = subject.system.score_pairs(images, texts, _PAIRS)
     _must(
-        isinstance(found, np.ndarray) and found.dtype == np.float32 and found.shape == (3, 4),
-        f"{subject.name}.score of 3 images and 4 texts gives {getattr(found, 'shape', type(found))}",
+        isinstance(found, np.ndarray) and found.dtype == np.float32 and found.shape == (12,),
+        f"{subject.name}.score_pairs of 12 pairs gives {getattr(found, 'shape', type(found))}",
     )
-    _must(bool(np.isfinite(found).all()), f"{subject.name}.score gives numbers that are not finite")
+    _must(bool(np.isfinite(found).all()), f"{subject.name}.score_pairs gives numbers that are not finite")
 
 
 def permuting_permutes_scores(subject: Subject) -> None:
-    """Inputs in another order give the same scores in that order."""
+    """Inputs, and pairs, in another order give the same scores in that order."""
     images, texts = subject.data[1].image[:3], subject.data[1].text[:4]
-    straight = subject.system.score(images, texts)
-    turned = subject.system.score(images[::-1], texts[::-1])[::-1, ::-1]
-    _must(bool(np.allclose(straight, turned, atol=1e-5)), f"{subject.name}.score depends on the order")
+    straight = subject.system.score_pairs(images, texts, _PAIRS)
+    turned = subject.system.score_pairs(images[::-1], texts[::-1], (2, 3) - _PAIRS)
+    mixed = subject.system.score_pairs(images, texts, _PAIRS[::-1].copy())[::-1]
+    same = np.allclose(straight, turned, atol=1e-5) and np.allclose(straight, mixed, atol=1e-5)
+    _must(same, f"{subject.name}.score_pairs depends on the order")
 
 
 def pair_equals_matrix_entry(subject: Subject) -> None:
-    """A pair alone gets the score that it has among others."""
+    """A pair alone gets the score that it has among others, and in the matrix of a system that offers one."""
     images, texts = subject.data[1].image[:3], subject.data[1].text[:4]
-    matrix = subject.system.score(images, texts)
-    for row in range(3):
-        alone = subject.system.score(images[row : row + 1], texts[2:3])[0, 0]
-        _must(abs(alone - matrix[row, 2]) < 1e-5, f"{subject.name}.score of a pair differs from the matrix's")
+    together = subject.system.score_pairs(images, texts, _PAIRS)
+    matrix = score_matrix(subject.system, images, texts).reshape(-1)
+    for at, (image, text) in enumerate(_PAIRS.tolist()):
+        pair = images[image : image + 1], texts[text : text + 1]
+        alone = subject.system.score_pairs(*pair, np.zeros((1, 2), np.int64))[0]
+        _must(
+            abs(alone - together[at]) < 1e-5 and abs(alone - matrix[at]) < 1e-5,
+            f"{subject.name}.score_pairs of a pair alone differs from its score among others",
+        )
 
 
 def ranks_the_gallery(subject: Subject) -> None:
@@ -300,8 +310,8 @@ def saved_and_loaded(subject: Subject) -> None:
         again = catalogue.load(folder)
     _must(files == ["card.json", "weights.safetensors"], f"{subject.name}.save wrote {files}")
     _must(again.fingerprint == system.fingerprint, f"{subject.name} loads with another fingerprint")
-    for side in ("image", "text"):
-        if hasattr(system, f"encode_{side}"):
+    for side in SIDES:
+        if encodes(system, side):
             inputs = getattr(subject.data[1], side)[:5]
             ours, theirs = (getattr(one, f"encode_{side}")(inputs) for one in (system, again))
             _must(

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from diptych import similarity
+from diptych.core import Run
 from diptych.data.base import Split, multi_hot, paired_in_order
 from diptych.data.sets.planted import Planted
+from diptych.pipeline import over, scores_of
 from diptych.training.learner import Learner
 from diptych.training.trainer import Batch, Trainer
 
@@ -120,15 +121,10 @@ def unchanged(split: Split) -> Iterator[Callable[[], bool]]:
 
 
 def mean_average_precision(learner: Any, split: Split) -> dict[str, float]:
-    """MAP over the whole gallery by shared label, literally: "from image" and "from text".
-
-    A `Scorer` is asked for its scores, an `Encoder` for its vectors.
-    """
-    if hasattr(learner, "score"):
-        scores = learner.score(split.image, split.text)
-    else:
-        compare = similarity.named(learner.similarity)
-        scores = compare(learner.encode_image(split.image), learner.encode_text(split.text))
+    """MAP over the whole gallery by shared label, literally: "from image" and "from text"."""
+    gallery = split.items("text")
+    stage = over(learner, gallery, len(gallery), to="text")
+    scores = scores_of(stage, Run(split.items("image"), gallery)).block(0, len(split.image))
     assert split.label is not None
     assert split.text_label is not None
     relevant = split.label.astype(np.int64) @ split.text_label.T.astype(np.int64) > 0

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
+from diptych.core import SIDES, encodes, scores_pairs
 from diptych.data.base import Split
 from diptych.testing import checks
 from diptych.testing.running import Check, run_checks
@@ -73,8 +74,8 @@ def system_checks(
         return
     chosen += [checks.builds_in_seconds, checks.same_seed_same_system]
     # A scorer of pairs may hide what its base class would encode.
-    encodes = [name for name in ("encode_image", "encode_text") if callable(getattr(kind, name, None))]
-    if encodes:
+    sides = [side for side in SIDES if encodes(kind, side)]
+    if sides:
         chosen += [
             checks.vectors,
             checks.one_by_one_equals_batch,
@@ -83,9 +84,9 @@ def system_checks(
         ]
         if "bits" in subject.signature:
             chosen.append(checks.number_of_bits)
-        if len(encodes) == 2:
+        if len(sides) == 2:
             chosen += [checks.sides_share_a_space, checks.index_equals_brute_force]
-    if hasattr(kind, "score"):
+    if scores_pairs(kind):
         chosen += [checks.scores, checks.permuting_permutes_scores, checks.pair_equals_matrix_entry]
     if hasattr(kind, "over"):
         chosen += [checks.ranks_the_gallery, checks.ranks_the_same_twice]

@@ -15,6 +15,7 @@ from diptych.data.extracted import extract
 from diptych.data.sets.planted import Planted
 from diptych.errors import BadParameter
 from diptych.features import named
+from diptych.pipeline import score_matrix
 from diptych.systems.real_valued import ieft
 from diptych.testing.materials import drawn
 from diptych.training.trainer import Batch, Trainer
@@ -92,7 +93,7 @@ def test_it_over_fits_eight_pairs() -> None:
     split = Planted().split("train").take(np.arange(8))
     system = catalogue.load("ieft:tiny", seed=0, epochs=120, batch_size=8, dropout=0.0)
     system.fit(split, Trainer(seed=0, quiet=True))
-    scores = system.score(split.image, split.text)
+    scores = score_matrix(system, split.image, split.text)
     assert (scores.argmax(axis=1) == np.arange(8)).all()
     assert (scores.argmax(axis=0) == np.arange(8)).all()
     pairs = np.array([[3, 5], [0, 1]])
@@ -116,15 +117,15 @@ def test_it_over_fits_eight_pictures_and_their_captions() -> None:
     split = learn.take(rows)
     system = catalogue.load("ieft:raw-tiny", seed=0, epochs=140, batch_size=8, false_texts=7)
     system.fit(split, Trainer(seed=0, quiet=True))
-    scores = system.score(split.image, split.text)
+    scores = score_matrix(system, split.image, split.text)
     assert (scores.argmax(axis=1) == np.arange(8)).all()
     assert (scores.argmax(axis=0) == np.arange(8)).all()
     # What stands where no word is changes nothing, whatever was learned.
     assert (np.asarray(split.text) == 0).any()
     with torch.no_grad():
         system.text_net.embed.weight[0] = 5.0
-    np.testing.assert_allclose(system.score(split.image, split.text), scores, atol=1e-5)
-    assert system.score(split.image[:0], split.text).shape == (0, 8)
+    np.testing.assert_allclose(score_matrix(system, split.image, split.text), scores, atol=1e-5)
+    assert score_matrix(system, split.image[:0], split.text).shape == (0, 8)
 
 
 def test_the_same_words_are_no_false_caption() -> None:

@@ -15,6 +15,7 @@ from diptych.data.sets.planted import Planted
 from diptych.errors import BadParameter
 from diptych.evaluation import evaluate
 from diptych.features import named
+from diptych.pipeline import score_matrix
 from diptych.systems.real_valued import team
 from diptych.testing.materials import drawn
 from diptych.training.trainer import Batch, Trainer
@@ -91,7 +92,7 @@ def test_it_over_fits_what_it_saw_and_reranking_keeps_the_first_hits() -> None:
     split = Planted().split("train").take(np.arange(64))
     system = catalogue.load("team:tiny", seed=0, epochs=60, batch_size=32, dropout=0.0)
     system.fit(split, Trainer(seed=0, quiet=True))
-    scores = system.score(split.image, split.text)
+    scores = score_matrix(system, split.image, split.text)
     truth = np.zeros_like(scores, dtype=bool)
     truth[split.pairs[:, 0], split.pairs[:, 1]] = True
     assert (truth[np.arange(64), scores.argmax(axis=1)]).mean() >= 0.95
@@ -119,11 +120,11 @@ def asked() -> tuple[Any, Split]:
 def test_padded_words_change_no_score(asked: tuple[Any, Split]) -> None:
     system, split = asked
     assert (np.asarray(split.text) == 0).any()
-    before = system.score(split.image, split.text), system.encode_text(split.text)
+    before = score_matrix(system, split.image, split.text), system.encode_text(split.text)
     kept = system.text_net.tokens.embed.weight[0].clone()
     with torch.no_grad():
         system.text_net.tokens.embed.weight[0] = 5.0
-    after = system.score(split.image, split.text), system.encode_text(split.text)
+    after = score_matrix(system, split.image, split.text), system.encode_text(split.text)
     with torch.no_grad():
         system.text_net.tokens.embed.weight[0] = kept
     for one, other in zip(before, after, strict=True):
@@ -147,7 +148,9 @@ def test_scores_of_pictures_literally(asked: tuple[Any, Split]) -> None:
             state = block(state, text[:, :count], image[:, torch.randperm(17)], None)
             rebuilt, word = system.alignment.rebuilt(state), system.alignment.word(text[:, :count])
             total += float(torch.nn.functional.cosine_similarity(rebuilt, word, dim=-1).mean())
-    assert float(system.score(split.image[:1], split.text[:1])[0, 0]) == pytest.approx(total, abs=1e-5)
+    assert float(score_matrix(system, split.image[:1], split.text[:1])[0, 0]) == pytest.approx(
+        total, abs=1e-5
+    )
 
 
 def test_large_galleries_are_scored_part_by_part(

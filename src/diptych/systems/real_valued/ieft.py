@@ -222,18 +222,12 @@ class IEFT(Learner):
     @property
     def encode_image(self) -> NoReturn:
         """There is none: both sides are read together."""
-        raise AttributeError("IEFT has no vector of one side; use score")
+        raise AttributeError("IEFT has no vector of one side; use score_pairs")
 
     @property
     def encode_text(self) -> NoReturn:
         """There is none: both sides are read together."""
-        raise AttributeError("IEFT has no vector of one side; use score")
-
-    def score(self, images: Sequence[Any], texts: Sequence[Any]) -> Floats:
-        """Score of every pair, (n_images, n_texts) float32."""
-        rows, columns = np.divmod(np.arange(len(images) * len(texts)), max(len(texts), 1))
-        scored = self.score_pairs(images, texts, np.stack([rows, columns], axis=1))
-        return scored.reshape(len(images), len(texts))
+        raise AttributeError("IEFT has no vector of one side; use score_pairs")
 
     def score_pairs(self, images: Sequence[Any], texts: Sequence[Any], pairs: Any) -> Floats:
         """Scores (p,) of the pairs (p, 2), image row and text row."""

@@ -217,12 +217,6 @@ class TEAM(Learner):
             drawn = [torch.multinomial(part.softmax(dim=1), 1)[:, 0] for part in (closed, closed.T)]
         return drawn[0], drawn[1]
 
-    def score(self, images: Sequence[Any], texts: Sequence[Any]) -> Floats:
-        """Sum of the blocks' scores of every pair, (n_images, n_texts)."""
-        rows, columns = np.divmod(np.arange(len(images) * len(texts)), max(len(texts), 1))
-        pairs = np.stack([rows, columns], axis=1)
-        return self.score_pairs(images, texts, pairs).reshape(len(images), len(texts))
-
     def score_pairs(self, images: Sequence[Any], texts: Sequence[Any], pairs: Any) -> Floats:
         """Sum of the blocks' scores (p,) of the pairs (p, 2), image row and text row."""
         pairs = np.asarray(pairs, np.int64)
