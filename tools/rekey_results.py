@@ -8,7 +8,7 @@ A result may take today's key if both hold:
    here: it belongs to that source and to these data;
 2. one cell of its family, computed again by today's source, gives every value as it is kept, digit for digit;
    or, where another processor rounds otherwise and a tie falls the other way, every value is within a
-   hundredth of what is kept and, digit for digit, what the former source gives on this machine. A family are
+   thousandth of what is kept and, digit for digit, what the former source gives on this machine. A family are
    the cells that differ in nothing but seed and code length.
 
 The cheapest cell of each family is computed, the cheapest families first, until the time is used up. What was
@@ -38,7 +38,7 @@ from diptych.errors import DiptychError
 from diptych.files import write
 
 COMPARED = ("measure", "results", "epochs")  # of a result
-NEAR = 0.01  # two of three hundred queries, whose ties fall the other way
+NEAR = 0.001  # a rounding error that moves a tie moves no value further
 LENGTHS = ("bits", "dim")  # settings that say how long a code is
 
 FORMER_KEYS = """

@@ -82,7 +82,7 @@ def test_a_tie_that_falls_otherwise_here_is_judged_by_the_former_source(
     tool: Any, monkeypatch: pytest.MonkeyPatch, results: Path
 ) -> None:
     def nudge(one: dict[str, Any]) -> None:
-        one["results"]["image to text"]["values"]["MAP@ALL"] += 0.002
+        one["results"]["image to text"]["values"]["MAP@ALL"] += 0.0002
 
     rewrite(results, nudge)
     after = run(tool, monkeypatch, results)
@@ -113,8 +113,8 @@ def test_families_differ_in_seed_and_code_length_only(tool: Any) -> None:
 def test_differences_are_found_anywhere(tool: Any) -> None:
     kept = {"a": {"b": [[0.5, 1.0], [2.0]]}, "n": 3}
     assert tool.difference(kept, json.loads(json.dumps(kept))) == ""
-    now = {"a": {"b": [[0.5, 1.0], [2.01]]}, "n": 3}
-    assert tool.difference(kept, now) == "a b: 2.0 is kept, 2.01 comes out now"
-    assert tool.difference(kept, now, within=0.01) == ""
-    assert tool.difference(kept, {**now, "n": 4}, within=0.01) == "n: 3 is kept, 4 comes out now"
+    now = {"a": {"b": [[0.5, 1.0], [2.001]]}, "n": 3}
+    assert tool.difference(kept, now) == "a b: 2.0 is kept, 2.001 comes out now"
+    assert tool.difference(kept, now, within=0.001) == ""
+    assert tool.difference(kept, {**now, "n": 4}, within=0.001) == "n: 3 is kept, 4 comes out now"
     assert tool.difference(kept, {"n": 3}) != ""
