@@ -62,8 +62,9 @@ class Item:
 
     Args:
         id: Unique among its siblings; for a file, its path.
-        image: A path, a PIL picture, or an array that an encoder takes for one (features (d,), pixels
-            (3, h, w)); None if there is none.
+        image: A path, the bytes of a file, a PIL picture, an array (h, w, 3), (h, w, 4) or (h, w) of uint8,
+            or one that an encoder takes for a picture (features (d,), pixels (3, h, w)); None if there is
+            none.
         text: Words, or an array that an encoder takes for them (features (d,), numbers of word pieces
             (length,)); None if there is none.
         meta: Anything else that is known (label, caption source, size in bytes ...).
@@ -188,7 +189,10 @@ class Encoder(Protocol):
     similarity: str
 
     def encode_image(self, images: Sequence[Any]) -> Floats:
-        """Vectors (n, d) float32 of pictures, each a path, PIL picture or what `prepare_image` gave."""
+        """Vectors (n, d) float32 of pictures, each a path, PIL picture or what `prepare_image` gave.
+
+        With `diptych.media.pictures.batches`, bytes and arrays (h, w, 3) as well.
+        """
         ...
 
     def encode_text(self, texts: Sequence[str]) -> Floats:

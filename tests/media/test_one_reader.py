@@ -59,6 +59,21 @@ def test_index_and_data_read_the_same(form: str, tmp_path: Path) -> None:
     assert in_data == in_collection == EXPECTED
 
 
+def test_a_list_in_a_folder_with_sidecars_counts_for_both(tmp_path: Path) -> None:
+    for name, colour in {"a.png": "red", "deep/b.png": "blue", "deep/c.png": "green"}.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (8, 8), colour).save(tmp_path / name)
+    (tmp_path / "a.txt").write_text("red")
+    (tmp_path / "captions.json").write_text('{"a.png": "a square", "deep/b.png": "blue"}')
+    split = open_data(tmp_path).split("all")
+    expected = [("a.png", "red"), ("a.png", "a square"), ("deep/b.png", "blue")]
+    assert [(split.image_id[image], split.text[text]) for image, text in split.pairs.tolist()] == expected
+    with diptych.open(tmp_path, model=Colours()) as collection:
+        collection.add()
+        found = collection.search("red green blue", to="text", k=9)
+        assert sorted(result.text or "" for result in found) == sorted(text for _, text in expected)
+
+
 def test_what_a_list_says_and_what_of_it_was_not_used(tmp_path: Path) -> None:
     path = tmp_path / "captions.csv"
     path.write_text('image,caption,other\nx/a.png,"one\ntwo",1\nx/a.png,three,2\nb.png, ,3\n,four,4\nc.png\n')

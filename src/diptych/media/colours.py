@@ -83,15 +83,17 @@ def _scaled_grey(picture: Image) -> Image:
     import numpy as np
     from PIL import Image
 
-    values = np.nan_to_num(np.asarray(picture, dtype=np.float32), posinf=0, neginf=0)
+    values = np.array(picture, dtype=np.float32)  # in place, or a large one would be held four times
+    np.nan_to_num(values, copy=False, posinf=0, neginf=0)
     low, high = 0.0, 65535.0
     largest = float(values.max(initial=0))
     if picture.mode == "F" or values.min(initial=0) < 0 or largest > high:
         low, high = float(values.min()), float(values.max())
     elif picture.mode == "I" and largest <= 255:  # 32 bits a pixel, but 8 of them used
         high = 255.0
-    scaled = (values - low) * (255 / ((high - low) or 1))
-    return Image.fromarray(np.clip(scaled, 0, 255).astype(np.uint8))
+    values -= low
+    values *= 255 / ((high - low) or 1)
+    return Image.fromarray(np.clip(values, 0, 255, out=values).astype(np.uint8))
 
 
 def on_white(picture: Image) -> Image:

@@ -1,7 +1,8 @@
 """A folder of pictures, each with its captions in a text file of the same name beside it.
 
-``dog.jpg`` is described by ``dog.txt`` (or ``dog.jpg.txt``), one caption a line. Folders inside are walked
-too; if they are called train, val or test they become the splits.
+``dog.jpg`` is described by ``dog.txt`` (or ``dog.jpg.txt``), one caption a line, and by caption lists, as for
+a collection (`diptych.media.captions`). Folders inside are walked too; if they are called train, val or test
+they become the splits.
 """
 
 from __future__ import annotations
@@ -54,13 +55,11 @@ class Folder(Loaded):
     def _read(self, folder: Path) -> Split:
         names: list[str] = []
         captions: list[list[str]] = []
+        known: dict[str, Sidecars] = {}
         for home, folders, files in os.walk(folder):
             folders.sort()
-            pictures = sorted(filter(is_picture, files))
-            if not pictures:
-                continue
-            sidecars = Sidecars(Path(home))
-            for file in pictures:
+            sidecars = known[home] = Sidecars(Path(home), known.get(os.path.dirname(home)))
+            for file in sorted(filter(is_picture, files)):
                 path = Path(home, file)
                 found = sidecars.of(path)
                 if sidecars.wrong:
