@@ -13,13 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from diptych.data.base import InputKind
 from diptych.errors import BadParameter
 from diptych.optional import optional
 from diptych.towers.checkpoint import folder_of, opened
 from diptych.towers.preprocess import CLIP_NORMAL
 
-__all__ = ["ClipImages", "ClipTexts", "ClipTowers", "clip_towers", "rates", "reads_of"]
+__all__ = ["ClipImages", "ClipTexts", "ClipTowers", "clip_towers", "rates"]
 
 _FILES = ("*.json", "*.safetensors")
 # What decides the shape of a tower and what it computes; the rest of a configuration is the library's own.
@@ -174,13 +173,6 @@ def clip_towers(clip: str, config: str) -> ClipTowers | None:
         config=config,
         log_scale=float(model.logit_scale.detach()),
     )
-
-
-def reads_of(config: str) -> dict[str, InputKind]:
-    """What a system reads that has the towers of that configuration, or none of them where it is ""."""
-    if config:
-        return {"image": "pixels", "text": "tokens"}
-    return {"image": "features", "text": "features"}
 
 
 def rates(*nets: nn.Module, tower_lr: float) -> list[dict[str, Any]]:

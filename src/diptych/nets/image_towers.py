@@ -8,12 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from diptych.data.base import InputKind
 from diptych.errors import BadData, BadParameter
 from diptych.nets import alexnet, cnn_f
 from diptych.nets.original_weights import existing, fill, fill_torchvision, matconvnet, torchvision
 
-__all__ = ["PixelTower", "image_tower", "reads_of"]
+__all__ = ["PixelTower", "image_tower"]
 
 SIZE = 224
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -101,8 +100,3 @@ def image_tower(kind: str, units: int, file: str) -> PixelTower | None:
     if not kind and file:
         raise BadParameter(f"image_file {file} needs an image_tower, cnn_f or alexnet, that reads it")
     return PixelTower(kind, units=units, file=file) if kind else None
-
-
-def reads_of(kind: str) -> InputKind:
-    """What a side reads whose `image_tower` is of that kind."""
-    return "pixels" if kind else "features"

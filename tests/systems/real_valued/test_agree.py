@@ -35,12 +35,6 @@ def test_masks_reach_the_encoders_unless_released() -> None:
         assert scale.grad is not None
 
 
-def test_entity_guided_scores() -> None:
-    masks, prompts = (0.28, 0.31, 0.20), (0.22, 0.26)
-    assert agree.entity_guided(0.30, masks, prompts, query="text") == pytest.approx(0.28059)
-    assert agree.entity_guided(0.30, masks, prompts, query="image") == pytest.approx(0.28204)
-
-
 def test_two_way_lists_of_the_specification() -> None:
     """Entries a, b, c are 0, 1, 2; the query is 0 and x another."""
     lists, x = np.array([[0, 1, 2]]), 9
@@ -61,18 +55,6 @@ def test_two_way_changes_no_perfect_ranking_and_only_permutes() -> None:
     other = np.argsort(-rng.standard_normal((20, 20)), axis=1)[:, :10]
     found = agree.two_way(other, lists)
     assert (np.sort(found, axis=1) == np.sort(other, axis=1)).all()
-
-
-def test_empty_slots_are_no_entities() -> None:
-    image = torch.nn.functional.normalize(
-        torch.randn(4, 8, generator=torch.Generator().manual_seed(0)), dim=1
-    )
-    prompts = torch.stack([image, -image])
-    present = torch.tensor([[True] * 4, [False] * 4])
-    both = agree.prompt_loss(image, prompts, present, 10.0)
-    alone = agree.prompt_loss(image, prompts[:1], present[:1], 10.0)
-    assert both.item() == pytest.approx(alone.item())
-    assert agree.prompt_loss(image, prompts, torch.zeros(2, 4, dtype=torch.bool), 10.0).item() == 0
 
 
 def test_one_piece_is_masked() -> None:

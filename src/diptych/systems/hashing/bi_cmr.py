@@ -27,8 +27,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from diptych.data.base import InputKind, Split
-from diptych.nets.image_towers import PixelTower, image_tower, reads_of
+from diptych.data.base import Split
+from diptych.nets.fronts import FromPixels
+from diptych.nets.image_towers import PixelTower
 from diptych.training.learner import Learner
 from diptych.training.trainer import Trainer
 
@@ -57,7 +58,7 @@ RECIPES: dict[str, dict[str, Any]] = {
 
 
 @dataclass(kw_only=True, eq=False)
-class BiCMR(Learner):
+class BiCMR(FromPixels, Learner):
     """Bidirectional reinforcement guided hashing.
 
     Args:
@@ -78,11 +79,10 @@ class BiCMR(Learner):
         label_lr: Learning rate of the label network.
         halve_every: Epochs after which all rates halve, down to 1e-6; they start halved. 0 keeps them.
         image_tower, tower_units, image_file: Kind, units and published weights of a network on pixels that
-            stands in place of features, see `diptych.nets.image_towers`.
+            stands in place of features, see `diptych.nets.fronts`.
     """
 
     similarity = "hamming"
-    start_files = ("image_file",)
 
     image_net: _ModalityNet = field(init=False, repr=False)
     text_net: _ModalityNet = field(init=False, repr=False)
@@ -106,24 +106,13 @@ class BiCMR(Learner):
     lr: float = 1e-4
     label_lr: float = 1e-3
     halve_every: int = 20
-    image_tower: str = ""
-    tower_units: int = 4096
-    image_file: str = ""
 
     def __post_init__(self) -> None:
-        tower = image_tower(self.image_tower, self.tower_units, self.image_file)
-        width = self.image_dim
-        if tower is not None:
-            width = self.tower_units = tower.units
+        tower, width = self.image_front(self.image_dim)
         heads = (self.middle, self.bits, self.classes)
         self.image_net = _ModalityNet(width, self.image_sizes, *heads, tower=tower)
         self.text_net = _ModalityNet(self.text_dim, self.text_sizes, *heads)
         self.label_net = _LabelNet(self.classes, self.label_sizes, self.bits)
-
-    @property
-    def reads(self) -> dict[str, InputKind]:
-        """Pixels where there is an image tower."""
-        return {"image": reads_of(self.image_tower), "text": "features"}
 
     def fit(self, split: Split, trainer: Trainer | None = None) -> Self:
         """Each epoch the label network alone (step A), then all three together (step B)."""

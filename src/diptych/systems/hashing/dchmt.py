@@ -11,7 +11,7 @@ Each bit is a choice between two values of a softmax, so that codes are learned 
 relaxing a sign; distances between the choices are drawn to 0 for similar pairs and beyond a margin for
 others.
 
-`dchmt:clip` trains both towers of a CLIP checkpoint (`--set clip=FOLDER`, or a repository of the hub) at a
+`dchmt:clip` trains both towers of a CLIP checkpoint (`clip=FOLDER`, or a repository of the hub) at a
 small rate of their own, from pixels and the first 32 word pieces.
 
 Differs from the paper:
@@ -33,8 +33,9 @@ import torch
 from torch import Tensor, nn
 
 from diptych.core import Floats
-from diptych.data.base import InputKind, Split
-from diptych.nets.clip_towers import clip_towers, rates, reads_of
+from diptych.data.base import Split
+from diptych.nets.clip_towers import rates
+from diptych.nets.fronts import FromClip
 from diptych.nets.optimizers import BertAdam
 from diptych.nets.pairwise import share_a_label
 from diptych.training.learner import Learner
@@ -52,7 +53,7 @@ RECIPES: dict[str, dict[str, Any]] = {"syn": {"epochs": 40, "batch_size": 64, "l
 
 
 @dataclass(kw_only=True, eq=False)
-class DCHMT(Learner):
+class DCHMT(FromClip, Learner):
     """Differentiable hashing by selection.
 
     Args:
@@ -69,7 +70,6 @@ class DCHMT(Learner):
     """
 
     similarity = "hamming"
-    start_files = ("clip",)
 
     image_dim: int = 512
     text_dim: int = 512
@@ -81,24 +81,17 @@ class DCHMT(Learner):
     batch_size: int = 128
     lr: float = 1e-3
     tower_lr: float = 1e-5
-    clip: str = ""
-    clip_config: str = ""
 
     def __post_init__(self) -> None:
-        towers = clip_towers(self.clip, self.clip_config)
+        towers = self.clip_front()
         if towers is not None:
-            self.clip_config, self.image_dim, self.text_dim = towers.config, towers.dim, towers.dim
+            self.image_dim = self.text_dim = towers.dim
         self.image_net = _Selections(self.image_dim, self.hidden, self.bits)
         self.text_net = _Selections(self.text_dim, self.hidden, self.bits)
         if towers is not None:
             self.image_net = nn.Sequential(towers.image, self.image_net)
             self.text_net = nn.Sequential(towers.text, self.text_net)
         self.total_steps = 1
-
-    @property
-    def reads(self) -> dict[str, InputKind]:
-        """Pixels and word pieces where there are towers."""
-        return reads_of(self.clip_config)
 
     def study(self, split: Split) -> None:
         """Count the steps, which the optimiser's schedule needs."""

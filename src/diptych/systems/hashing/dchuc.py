@@ -31,8 +31,8 @@ import torch
 from torch import Tensor, nn
 
 from diptych.core import Floats
-from diptych.data.base import InputKind, Split
-from diptych.nets.image_towers import image_tower, reads_of
+from diptych.data.base import Split
+from diptych.nets.fronts import FromPixels
 from diptych.nets.pairwise import pair_labels, share_a_label, sign
 from diptych.training.learner import Learner
 from diptych.training.trainer import Trainer
@@ -59,7 +59,7 @@ RECIPES: dict[str, dict[str, Any]] = {"syn": _TINY}
 
 
 @dataclass(kw_only=True, eq=False)
-class DCHUC(Learner):
+class DCHUC(FromPixels, Learner):
     """Hashing functions and unified codes, learned jointly.
 
     Args:
@@ -83,11 +83,10 @@ class DCHUC(Learner):
         adam: Adam in place of plain gradient descent, for small data.
         released: The slips of the released code.
         image_tower, tower_units, image_file: Kind, units and published weights of a network on pixels that
-            stands in place of features, see `diptych.nets.image_towers`.
+            stands in place of features, see `diptych.nets.fronts`.
     """
 
     similarity = "hamming"
-    start_files = ("image_file",)
 
     codes: _Codes = field(init=False, repr=False)
 
@@ -112,24 +111,13 @@ class DCHUC(Learner):
     released: bool = False
     epochs: int = 3
     batch_size: int = 64
-    image_tower: str = ""
-    tower_units: int = 4096
-    image_file: str = ""
 
     def __post_init__(self) -> None:
-        tower = image_tower(self.image_tower, self.tower_units, self.image_file)
-        width = self.image_dim
-        if tower is not None:
-            width = self.tower_units = tower.units
+        tower, width = self.image_front(self.image_dim)
         head = _network(width, self.image_hidden, self.bits, 0.0)
         self.image_net = head if tower is None else nn.Sequential(tower, head)
         self.text_net = _network(self.text_dim, self.text_hidden, self.bits, self.dropout)
         self.codes = _Codes(self.bits, self.classes)
-
-    @property
-    def reads(self) -> dict[str, InputKind]:
-        """Pixels where there is an image tower."""
-        return {"image": reads_of(self.image_tower), "text": "features"}
 
     def terms(
         self, own: Tensor, other: Tensor, rows: Tensor, columns: Tensor, state: _State, batch: int

@@ -26,8 +26,8 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from diptych.data.base import InputKind, Split
-from diptych.nets.image_towers import image_tower, reads_of
+from diptych.data.base import Split
+from diptych.nets.fronts import FromPixels
 from diptych.nets.pairwise import likelihood, pair_labels, share_a_label, sign
 from diptych.training.learner import Learner
 from diptych.training.trainer import Trainer
@@ -55,7 +55,7 @@ RECIPES: dict[str, dict[str, Any]] = {
 
 
 @dataclass(kw_only=True, eq=False)
-class DCMH(Learner):
+class DCMH(FromPixels, Learner):
     """Deep cross-modal hashing.
 
     Args:
@@ -69,11 +69,10 @@ class DCMH(Learner):
         balance_weight: eta in eq. 1.
         final_lr: Learning rate of the last epoch; it falls in equal steps from `lr`.
         image_tower, tower_units, image_file: Kind, units and published weights of a network on pixels that
-            stands in place of features, see `diptych.nets.image_towers`.
+            stands in place of features, see `diptych.nets.fronts`.
     """
 
     similarity = "hamming"
-    start_files = ("image_file",)
 
     image_dim: int = 4096
     text_dim: int = 1386
@@ -87,23 +86,12 @@ class DCMH(Learner):
     batch_size: int = 128
     lr: float = 10**-1.5
     final_lr: float = 1e-6
-    image_tower: str = ""
-    tower_units: int = 4096
-    image_file: str = ""
 
     def __post_init__(self) -> None:
-        tower = image_tower(self.image_tower, self.tower_units, self.image_file)
-        width = self.image_dim
-        if tower is not None:
-            width = self.tower_units = tower.units
+        tower, width = self.image_front(self.image_dim)
         head = _network(width, self.image_hidden, self.bits)
         self.image_net = head if tower is None else nn.Sequential(tower, head)
         self.text_net = _network(self.text_dim, self.text_hidden, self.bits)
-
-    @property
-    def reads(self) -> dict[str, InputKind]:
-        """Pixels where there is an image tower."""
-        return {"image": reads_of(self.image_tower), "text": "features"}
 
     def terms(
         self, rows: Tensor, outputs: Tensor, own: Tensor, other: Tensor, codes: Tensor, similar: Tensor

@@ -10,7 +10,7 @@ Learns from: labels
 One learned proxy a class draws the codes of its items and pushes away those of others beyond a margin taken
 from the best linear code of that length; items of several labels that share none are pushed apart as well.
 
-`dsph:clip` trains both towers of a CLIP checkpoint (`--set clip=FOLDER`, or a repository of the hub) at a
+`dsph:clip` trains both towers of a CLIP checkpoint (`clip=FOLDER`, or a repository of the hub) at a
 small rate of their own, from pixels and the first 32 word pieces.
 
 Differs from the paper:
@@ -31,8 +31,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from diptych.data.base import InputKind, Split
-from diptych.nets.clip_towers import clip_towers, rates, reads_of
+from diptych.data.base import Split
+from diptych.nets.clip_towers import rates
+from diptych.nets.fronts import FromClip
 from diptych.nets.optimizers import BertAdam, Together
 from diptych.training.learner import Learner
 from diptych.training.trainer import Batch
@@ -57,7 +58,7 @@ _DISTANCES = {
 
 
 @dataclass(kw_only=True, eq=False)
-class DSPH(Learner):
+class DSPH(FromClip, Learner):
     """Proxy hashing.
 
     Args:
@@ -75,7 +76,6 @@ class DSPH(Learner):
     """
 
     similarity = "hamming"
-    start_files = ("clip",)
 
     image_dim: int = 512
     text_dim: int = 512
@@ -88,13 +88,11 @@ class DSPH(Learner):
     lr: float = 1e-3
     proxy_lr: float = 0.02
     tower_lr: float = 1e-5
-    clip: str = ""
-    clip_config: str = ""
 
     def __post_init__(self) -> None:
-        towers = clip_towers(self.clip, self.clip_config)
+        towers = self.clip_front()
         if towers is not None:
-            self.clip_config, self.image_dim, self.text_dim = towers.config, towers.dim, towers.dim
+            self.image_dim = self.text_dim = towers.dim
         self.image_net, self.text_net = (
             nn.Sequential(_linear(width, self.bits), nn.Dropout(self.dropout), nn.Tanh())
             for width in (self.image_dim, self.text_dim)
@@ -105,11 +103,6 @@ class DSPH(Learner):
         self.proxies = nn.Linear(self.bits, self.classes, bias=False)
         nn.init.kaiming_normal_(self.proxies.weight, mode="fan_out")
         self.total_steps = 1
-
-    @property
-    def reads(self) -> dict[str, InputKind]:
-        """Pixels and word pieces where there are towers."""
-        return reads_of(self.clip_config)
 
     def study(self, split: Split) -> None:
         """Count the steps, which the optimiser's schedule needs."""

@@ -212,11 +212,11 @@ class HMAH(Learner):
             texts: (n, text_dim), row by row of the same pairs.
         """
         outputs = [
-            torch.from_numpy(self.outputs(net, self.checked_inputs(value, side)))
+            torch.from_numpy(self.outputs(net, self.checked_inputs(value, side))).to(self.device)
             for net, value, side in ((self.image_net, images, "image"), (self.text_net, texts, "text"))
         ]
         with torch.no_grad():
-            fused: Floats = self.fusion(*outputs).numpy()
+            fused: Floats = self.fusion(*outputs).cpu().numpy()
         return self.as_vectors(fused)
 
 

@@ -29,8 +29,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from diptych.data.base import InputKind, Split
-from diptych.nets.image_towers import image_tower, reads_of
+from diptych.data.base import Split
+from diptych.nets.fronts import FromPixels
 from diptych.nets.pairwise import likelihood, pair_labels, share_a_label, sign
 from diptych.training.learner import Learner
 from diptych.training.trainer import Trainer
@@ -61,7 +61,7 @@ RECIPES: dict[str, dict[str, Any]] = {"syn": _TINY}
 
 
 @dataclass(kw_only=True, eq=False)
-class SSAH(Learner):
+class SSAH(FromPixels, Learner):
     """Self-supervised adversarial hashing.
 
     Args:
@@ -83,11 +83,10 @@ class SSAH(Learner):
         spread: Standard deviation of the first weights, but for the tower's; 0 takes torch's own.
         released: The pair loss of the released code.
         image_tower, tower_units, image_file: Kind, units and published weights of a network on pixels that
-            stands in place of features, see `diptych.nets.image_towers`.
+            stands in place of features, see `diptych.nets.fronts`.
     """
 
     similarity = "hamming"
-    start_files = ("image_file",)
 
     image_net: _Branch = field(init=False, repr=False)
     text_net: _Branch = field(init=False, repr=False)
@@ -115,15 +114,9 @@ class SSAH(Learner):
     epochs: int = 6
     batch_size: int = 128
     lr: float = 1e-4
-    image_tower: str = ""
-    tower_units: int = 4096
-    image_file: str = ""
 
     def __post_init__(self) -> None:
-        tower = image_tower(self.image_tower, self.tower_units, self.image_file)
-        width = self.image_dim
-        if tower is not None:
-            width = self.tower_units = tower.units
+        tower, width = self.image_front(self.image_dim)
         image: list[nn.Module] = [] if tower is None else [tower]
         if self.image_hidden:
             image += [nn.Linear(width, self.image_hidden), nn.ReLU()]
@@ -143,11 +136,6 @@ class SSAH(Learner):
             for layer in (layer for net in self.networks.values() for layer in net.modules()):
                 if isinstance(layer, nn.Linear) and layer not in kept:
                     nn.init.normal_(layer.weight, std=self.spread)
-
-    @property
-    def reads(self) -> dict[str, InputKind]:
-        """Pixels where there is an image tower."""
-        return {"image": reads_of(self.image_tower), "text": "features"}
 
     def terms(
         self, own: _Outputs, buffers: _Buffers, rows: Tensor, labels: Tensor, codes: Tensor

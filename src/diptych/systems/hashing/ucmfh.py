@@ -130,7 +130,7 @@ class UCMFH(Learner):
         depends on the very item that is to be found.
         """
         rows = [
-            torch.from_numpy(np.asarray(self.checked_inputs(value, side)))
+            torch.from_numpy(np.asarray(self.checked_inputs(value, side))).to(self.device)
             for value, side in ((images, "image"), (texts, "text"))
         ]
         self.image_net.eval()
@@ -138,7 +138,7 @@ class UCMFH(Learner):
         with torch.no_grad():
             halves = self.fused(rows[0], rows[1])
             found = self.image_net.head(halves[0]), self.text_net.head(halves[1])
-        return self.as_vectors(found[0].numpy()), self.as_vectors(found[1].numpy())
+        return self.as_vectors(found[0].cpu().numpy()), self.as_vectors(found[1].cpu().numpy())
 
 
 class _Tower(nn.Module):

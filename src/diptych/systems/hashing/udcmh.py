@@ -29,8 +29,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from diptych import similarity
-from diptych.data.base import InputKind, Split, input_kind
-from diptych.nets.image_towers import image_tower, reads_of
+from diptych.data.base import Split, input_kind
+from diptych.nets.fronts import FromPixels
 from diptych.training.learner import Learner
 from diptych.training.trainer import Trainer
 
@@ -57,7 +57,7 @@ RECIPES: dict[str, dict[str, Any]] = {"syn": {**_TINY, "rounds": 5}}
 
 
 @dataclass(kw_only=True, eq=False)
-class UDCMH(Learner):
+class UDCMH(FromPixels, Learner):
     """Unsupervised deep cross-modal hashing.
 
     Args:
@@ -75,11 +75,10 @@ class UDCMH(Learner):
         power: r, how evenly the modalities are weighted.
         epochs: Of the regression, in each round.
         image_tower, tower_units, image_file: Kind, units and published weights of a network on pixels that
-            stands in place of features, see `diptych.nets.image_towers`.
+            stands in place of features, see `diptych.nets.fronts`.
     """
 
     similarity = "hamming"
-    start_files = ("image_file",)
 
     image_net: nn.Sequential = field(init=False, repr=False)
     text_net: nn.Sequential = field(init=False, repr=False)
@@ -98,23 +97,12 @@ class UDCMH(Learner):
     epochs: int = 20
     batch_size: int = 128
     lr: float = 1e-4
-    image_tower: str = ""
-    tower_units: int = 4096
-    image_file: str = ""
 
     def __post_init__(self) -> None:
-        tower = image_tower(self.image_tower, self.tower_units, self.image_file)
-        width = self.image_dim
-        if tower is not None:
-            width = self.tower_units = tower.units
+        tower, width = self.image_front(self.image_dim)
         head = _network(width, self.image_hidden, self.bits)
         self.image_net = head if tower is None else nn.Sequential(tower, *head)
         self.text_net = _network(self.text_dim, self.text_hidden, self.bits)
-
-    @property
-    def reads(self) -> dict[str, InputKind]:
-        """Pixels where there is an image tower."""
-        return {"image": reads_of(self.image_tower), "text": "features"}
 
     def fit(self, split: Split, trainer: Trainer | None = None) -> Self:
         """Factor the features, regress on the codes, take the networks' features, and again."""

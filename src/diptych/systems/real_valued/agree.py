@@ -11,15 +11,15 @@ A fine-tuned dual tower that is also taught that a pair fits worse when an entit
 After the search, the lists of both directions are made to agree: a hit that does not find its query back
 falls behind those that do (text-image bi-directional re-ranking).
 
-`agree:clip` trains both towers of a CLIP checkpoint (`--set clip=FOLDER`, or a repository of the hub) and its
+`agree:clip` trains both towers of a CLIP checkpoint (`clip=FOLDER`, or a repository of the hub) and its
 logit scale, from pixels and up to 77 word pieces, with the paper's recipe and nothing added to CLIP.
 
 Differs from the paper:
 - Entities, their boxes and the pictures of Visual Genome are not at hand. In `agree:clip` what is masked is a
   random square of the picture, as in the released code where it found no entity, and one random word piece,
   which becomes number 0 ("!" in CLIP's vocabulary) where that code puts "[MASK]" for an entity; with features
-  it is a random piece of the vector. The terms that need an entity's name (L_prompt, L_da, L_da_mask) are
-  left out of the objective; `prompt_loss` and `entity_guided` are functions here.
+  it is a random piece of the vector. The terms that need an entity's name (L_prompt, L_da, L_da_mask) and
+  the re-ranking that needs one (EGR) are left out.
 - With features the towers are frozen, each side learns a head of two layers, and the optimiser is Adam.
 - The 10,000 steps of warm-up are at most a tenth of the training, for small data sets. The epoch is chosen by
   validation; the authors take the second.
@@ -29,7 +29,7 @@ Differs from the paper:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil, log
 from typing import Any
@@ -41,8 +41,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from diptych.core import Rows
-from diptych.data.base import InputKind, Split
-from diptych.nets.clip_towers import ClipTexts, clip_towers, reads_of
+from diptych.data.base import Split
+from diptych.nets.clip_towers import ClipTexts
+from diptych.nets.fronts import FromClip
 from diptych.nets.optimizers import WarmedAdamW
 from diptych.nets.scaling import Scaling, fit_scaling
 from diptych.towers.preprocess import CLIP_NORMAL
@@ -69,7 +70,7 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {}
 
 
 @dataclass(kw_only=True, eq=False)
-class AGREE(Learner):
+class AGREE(FromClip, Learner):
     """Aligned cross-modal entities.
 
     Args:
@@ -90,8 +91,6 @@ class AGREE(Learner):
         clip_config: Its configuration, which fills itself in.
     """
 
-    start_files = ("clip",)
-
     image_dim: int = 768
     text_dim: int = 768
     hidden_dim: int = 1024
@@ -108,25 +107,18 @@ class AGREE(Learner):
     lr: float = 1e-4
     warmup: int = 10_000
     weight_decay: float = 0.1
-    clip: str = ""
-    clip_config: str = ""
 
     def __post_init__(self) -> None:
-        towers = clip_towers(self.clip, self.clip_config)
+        towers = self.clip_front()
         if towers is None:
             self.image_net = _tower(self.image_dim, self.hidden_dim, self.dim, self.scaling)
             self.text_net = _tower(self.text_dim, self.hidden_dim, self.dim, self.scaling)
             self.scale = _Scale()
         else:
-            self.clip_config, self.dim = towers.config, towers.dim
+            self.dim = towers.dim
             self.image_net, self.text_net = towers.image, towers.text
             self.scale = _HeldScale(towers.log_scale)
         self.total_steps = 1
-
-    @property
-    def reads(self) -> dict[str, InputKind]:
-        """Pixels and word pieces where CLIP itself is trained."""
-        return reads_of(self.clip_config)
 
     def study(self, split: Split) -> None:
         """Take the statistics of the training features, or count the steps for CLIP's schedule."""
@@ -274,40 +266,6 @@ def mask_loss(whole: Tensor, masked: Tensor, scale: Tensor | float, released: bo
     """
     gap = (masked - whole).detach() if released else masked - whole
     return functional.relu(gap).sum() / scale
-
-
-def prompt_loss(image: Tensor, prompts: Tensor, present: Tensor, scale: Tensor | float) -> Tensor:
-    """L_prompt: contrastive loss of images and "a photo containing ENTITY", over the slots that hold one.
-
-    Args:
-        image: (b, d) unit vectors.
-        prompts: (slots, b, d) unit vectors.
-        present: (slots, b), False where a slot is empty; the released code takes those for entities, too.
-        scale: s.
-    """
-    losses = []
-    for prompt, here in zip(prompts, present, strict=True):
-        if int(here.sum()) > 1:
-            logits = scale * image[here] @ prompt[here].T
-            same = torch.eye(len(logits), dtype=torch.bool, device=logits.device)
-            losses.append(contrastive(logits, same))
-    return torch.stack(losses).mean() if losses else image.new_zeros(())
-
-
-def entity_guided(score: float, masked: Sequence[float], prompts: Sequence[float], *, query: str) -> float:
-    """The final score of a pair under textual entity-guided re-ranking (EGR).
-
-    Args:
-        score: s of the pair.
-        masked: s with each entity of the text masked.
-        prompts: s of the image with "a photo containing ENTITY" for each entity.
-        query: "text" or "image".
-    """
-    gaps = [score - value for value in masked]
-    mean = sum(prompts) / len(prompts) if prompts else 0.0
-    if query == "text":
-        return 0.99 * (0.9 * score + 0.1 * sum(gaps)) + 0.01 * mean
-    return 0.98 * (0.8 * score + 0.2 * mean) + 0.02 * sum(min(0.0, gap) for gap in gaps)
 
 
 def two_way(lists: NDArray[Any], reverse: NDArray[Any]) -> Rows:

@@ -98,7 +98,7 @@ class CMGANs(Learner):
             raise BadParameter(
                 f"wrong_pair of CM-GANs must be mismatched or as_released, not {self.wrong_pair!r}"
             )
-        upper, affine = nn.Linear(self.hidden_dim, self.dim), Affine(self.dim)
+        upper, affine = nn.Linear(self.hidden_dim, self.dim), ScaleAndShift(self.dim)
         self.image_net = self._encoder(self.image_dim, self.image_scaling, upper, affine)
         self.text_net = self._encoder(self.text_dim, self.text_scaling, upper, affine)
         self.image_decoder = self._decoder(self.image_dim)
@@ -197,7 +197,7 @@ class CMGANs(Learner):
     def _adam(self, *names: str) -> torch.optim.Optimizer:
         return torch.optim.Adam(self.trainable(*names), lr=self.lr, betas=(0.5, 0.999))
 
-    def _encoder(self, dim: int, scaling: str, upper: nn.Linear, affine: Affine) -> nn.Sequential:
+    def _encoder(self, dim: int, scaling: str, upper: nn.Linear, affine: ScaleAndShift) -> nn.Sequential:
         return nn.Sequential(
             Scaling(dim, scaling),
             nn.Linear(dim, self.hidden_dim),
@@ -218,7 +218,7 @@ class CMGANs(Learner):
         )
 
 
-class Affine(nn.Module):
+class ScaleAndShift(nn.Module):
     """The learned part of a batch normalisation, so that it can be shared without the statistics."""
 
     def __init__(self, dim: int) -> None:
