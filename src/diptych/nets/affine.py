@@ -32,13 +32,14 @@ class Affine(nn.Module):
     def standardise(self, rows: Tensor) -> Tensor:
         """Take mean and deviation from training rows (n, inputs); returns the rows z-scored, in float64.
 
-        A constant column keeps the scale 1.
+        A constant column keeps the scale 1. The rows stay where they are, in main memory as a rule: what is
+        solved at once is solved there, because not every device knows float64.
         """
         rows = rows.double()
         scale = rows.std(dim=0, correction=0)
         self.mean.copy_(rows.mean(dim=0))
         self.scale.copy_(torch.where(scale > 0, scale, 1))
-        return (rows - self.mean.double()) / self.scale.double()
+        return (rows - self.mean.to(rows)) / self.scale.to(rows)
 
     def forward(self, x: Tensor) -> Tensor:
         """(b, inputs) to (b, outputs)."""
@@ -46,7 +47,7 @@ class Affine(nn.Module):
 
 
 def paired(split: Split) -> tuple[Tensor, Tensor]:
-    """Image and text features of all true pairs, (p, d) each."""
+    """Image and text features of all true pairs, (p, d) each, in main memory."""
     image, text = torch.as_tensor(split.image), torch.as_tensor(split.text)
     return image[split.pairs[:, 0]], text[split.pairs[:, 1]]
 

@@ -100,9 +100,9 @@ class Learner:
     @property
     def device(self) -> torch.device:
         """Where the networks are."""
-        return next(
-            (p.device for net in self.networks.values() for p in net.parameters()), torch.device("cpu")
-        )
+        # Some networks are computed instead of trained, and have buffers only.
+        held = (tensor for net in self.networks.values() for tensor in (*net.parameters(), *net.buffers()))
+        return next((tensor.device for tensor in held), torch.device("cpu"))
 
     @property
     def fingerprint(self) -> str:

@@ -1,0 +1,73 @@
+"""Every system trains and encodes on another device than the processor."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from device_card import CARD, MixedDevices, card
+
+from diptych import catalogue
+from diptych.data.sets.planted import Planted
+from diptych.training.learner import Learner
+from diptych.training.trainer import Trainer
+
+SPLIT = Planted(train=60, test=10).split("train")
+SYSTEMS = [
+    name
+    for name in catalogue.names("system")
+    if issubclass(catalogue.named_by(catalogue.card("system", name)), Learner)
+]
+
+
+def trained(name: str, device: str | torch.device) -> Any:
+    learner: Any = catalogue.load(f"{name}:tiny", seed=0, **wanted(name))
+    return learner.fit(SPLIT, Trainer(seed=0, quiet=True, device=device))
+
+
+def wanted(name: str) -> dict[str, Any]:
+    from diptych.training.parameters import choose_parameters, takes, trained_kind
+
+    epochs = {"epochs": 1} if takes(trained_kind(name), "epochs") else {}
+    return choose_parameters(name, "planted", SPLIT, epochs)
+
+
+def outputs(name: str, learner: Any) -> list[Any]:
+    found = []
+    if hasattr(learner, "encode_image"):
+        found += [learner.encode_image(SPLIT.image[:9]), learner.encode_text(SPLIT.text[:9])]
+    if hasattr(learner, "score_pairs"):
+        found.append(learner.score_pairs(SPLIT.image[:4], SPLIT.text[:4], np.array([[0, 1], [3, 2]])))
+    if hasattr(learner, "encode_pair"):
+        found += list(learner.encode_pair(SPLIT.image[:9], SPLIT.text[:9]))
+    return found
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_it_trains_and_encodes_on_a_card_as_on_the_processor(name: str) -> None:
+    here = outputs(name, trained(name, "cpu"))
+    with card():
+        learner = trained(name, CARD)
+        assert learner.device == CARD
+        there = outputs(name, learner)
+    for ours, theirs in zip(there, here, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_the_stand_in_notices_what_a_card_would() -> None:
+    with card():
+        on, off = torch.ones(3, device=CARD), torch.ones(3)
+        assert (on + on).device == CARD
+        assert (on + 1 + torch.tensor(2.0)).tolist() == [4, 4, 4]
+        with pytest.raises(MixedDevices, match="in main memory"):
+            on + off
+        with pytest.raises(MixedDevices, match="indexes"):
+            off[torch.zeros(1, dtype=torch.long, device=CARD)]
+        with pytest.raises(TypeError, match="numpy"):
+            on.numpy()
+        with pytest.raises(MixedDevices, match="generator of the processor"):
+            torch.randn(3, device=CARD, generator=torch.Generator())
+        on.copy_(off)
+        assert on[torch.tensor([0, 2])].cpu().numpy().tolist() == [1, 1]
