@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from diptych.__main__ import main
 from diptych.cli._arguments import OPTIONS, told
 from diptych.errors import BadData, UsageError
 
+# The command line, its start, and the pages, whose style sheets have variables that look alike.
+SPEAKS = {"cli", "__main__.py", "report"}
 SOURCE = Path(__file__).parents[2] / "src" / "diptych"
 
 
@@ -45,3 +48,13 @@ def test_every_argument_that_an_error_names_has_an_option() -> None:
                 named.add(node.value.value)
     assert named <= set(OPTIONS)
     assert "features" in named
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in sorted(SOURCE.rglob("*.py")) if path.relative_to(SOURCE).parts[0] not in SPEAKS]
+)
+def test_no_text_of_the_library_names_an_option(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            found = re.search(r"(?:^|[\s`])--[a-z][a-z-]*", node.value)
+            assert found is None, f"{path.name}, line {node.lineno}: {found[0]!r}"

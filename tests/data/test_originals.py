@@ -97,7 +97,7 @@ def test_absent_says_where_to_get_it_and_where_to_put_it(tmp_path: Path) -> None
         MissingData,
         match=r"toy \(plain\) is not in .*It comes from: the toy shop, on the corner\. "
         r"Put all\.txt, train\.txt, train\.lab \(or train\.labels\), test\.txt and "
-        r"test\.lab there, or run: diptych data prepare toy:plain --from FOLDER",
+        r"test\.lab there, or let `diptych data prepare toy:plain` record the folder where they are",
     ):
         Toy(tmp_path).split("train")
 
@@ -251,7 +251,7 @@ def test_every_set_says_how_to_get_it(name: str, tmp_path: Path) -> None:
     assert list(whole.variants) == list(whole.protocols_of)
     for variant in whole.variants:
         dataset = open_data(f"{name}:{variant}", tmp_path)
-        with pytest.raises(MissingData, match=f"^{name} .*It comes from: .{{10,}} Put .* there, or run"):
+        with pytest.raises(MissingData, match=f"^{name} .*It comes from: .{{10,}} Put .* there, or let"):
             dataset.split(dataset.splits[0])
         for protocol in dataset.protocols.values():
             assert {protocol.query, protocol.gallery} <= set(dataset.splits)

@@ -173,7 +173,7 @@ def test_checkpoints_that_will_not_do(tiny_clip: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("config", ["nonsense", "[1]", '{"projection_dim": 16, "text_config": {}}'])
 def test_configurations_that_will_not_do(config: str) -> None:
-    with pytest.raises(BadParameter, match=r"is no configuration of a CLIP; .*--set clip=FOLDER"):
+    with pytest.raises(BadParameter, match=r"is no configuration of a CLIP; .* as clip=FOLDER"):
         clip_towers("", config)
 
 

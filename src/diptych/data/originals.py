@@ -223,7 +223,7 @@ class Originals(Dataset):
         return (
             f"{self.name} ({self.variant}) is not in {self.originals().folder}. It comes from: "
             f"{self.field('Home').rstrip('.')}. Put {listed(first.needs)} there, "
-            f"or run: diptych data prepare {self.name}:{self.variant} --from FOLDER"
+            f"or let `diptych data prepare {self.name}:{self.variant}` record the folder where they are"
         )
 
     def _forms(self) -> str:

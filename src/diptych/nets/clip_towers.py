@@ -61,7 +61,8 @@ class ClipImages(nn.Module):
         if tuple(pixels.shape[1:]) != (3, self.size, self.size):
             raise BadParameter(
                 f"this CLIP sees 3 x {self.size} x {self.size} pixels, not {tuple(pixels.shape[1:])}; "
-                f"take them with --features image=pixels:{self.size}"
+                f"take them with the extractor image=pixels:{self.size}",
+                argument="features",
             )
         values = (pixels.float() / 255 - self.mean) / self.deviation
         found: Tensor = self.projection(self.vision(pixel_values=values).pooler_output)
@@ -99,7 +100,8 @@ class ClipTexts(nn.Module):
             raise BadParameter(
                 f"these texts are not in word pieces of this CLIP: its end token, {self.end_token}, is "
                 f"missing, or there are numbers above {self.vocabulary - 1}; take its own tokenizer.json, "
-                "with --features text=tokens@FOLDER"
+                "with the extractor text=tokens@FOLDER",
+                argument="features",
             )
         first: Tensor = end.int().argmax(dim=1)
         return first
@@ -115,7 +117,8 @@ class ClipTexts(nn.Module):
         if tokens.shape[1] > self.length:
             raise BadParameter(
                 f"this CLIP reads {self.length} word pieces, not {tokens.shape[1]}; take fewer with "
-                f"--features text=tokens:{self.length}@FOLDER"
+                f"the extractor text=tokens:{self.length}@FOLDER",
+                argument="features",
             )
         self.ends(tokens)
         found: Tensor = self.projection(self.text(input_ids=tokens).pooler_output)
@@ -198,8 +201,9 @@ def _configuration(config: str, transformers: Any) -> Any:
         )
     except (ValueError, TypeError, KeyError, StrictDataclassError) as error:
         raise BadParameter(
-            f"clip_config {config[:60]!r} is no configuration of a CLIP; give a checkpoint instead, with "
-            "--set clip=FOLDER"
+            f"clip_config {config[:60]!r} is no configuration of a CLIP; give a checkpoint instead, as "
+            "clip=FOLDER",
+            argument="settings",
         ) from error
 
 

@@ -67,7 +67,7 @@ class Record:
         if version > SCHEMA_VERSION:
             raise TooNew(
                 f"{path} was written by a later version of Diptych (format {version}, this one knows up to "
-                f"{SCHEMA_VERSION}); pip install --upgrade diptych"
+                f"{SCHEMA_VERSION}); install the newest version"
             )
         if version < SCHEMA_VERSION:
             if self._db.readonly:
