@@ -19,7 +19,7 @@ import transformers
 
 from diptych.errors import BadData, BadParameter, MissingData, MissingExtra
 from diptych.features.tokens import Tokens
-from diptych.nets.clip_towers import ClipTowers, clip_towers, rates, reads_of
+from diptych.nets.clip_towers import ClipTowers, clip_towers, rates
 
 TEXTS = ["a red circle on the left", "hi! there", "", "a long text of many more letters than that"]
 
@@ -102,8 +102,6 @@ def test_a_configuration_alone_gives_the_shape(towers: ClipTowers) -> None:
         twin.load_state_dict(net.state_dict())
     assert towers.log_scale == pytest.approx(2.6592)
     assert clip_towers("", "") is None
-    assert reads_of(towers.config) == {"image": "pixels", "text": "tokens"}
-    assert reads_of("") == {"image": "features", "text": "features"}
 
 
 def test_loading_draws_nothing(tiny_clip: Path) -> None:

@@ -17,7 +17,7 @@ from torch.nn import functional  # noqa: E402
 from diptych.errors import BadData, BadParameter, MissingData  # noqa: E402
 from diptych.features.cnn_f import CnnF  # noqa: E402
 from diptych.features.pixels import Pixels  # noqa: E402
-from diptych.nets.image_towers import PixelTower, image_tower, reads_of  # noqa: E402
+from diptych.nets.image_towers import PixelTower, image_tower  # noqa: E402
 from original_files import matconvnet_file, torchvision_file  # noqa: E402
 
 
@@ -141,7 +141,6 @@ def test_pixels_that_will_not_do() -> None:
 
 def test_names() -> None:
     assert image_tower("", 4096, "") is None
-    assert (reads_of(""), reads_of("cnn_f")) == ("features", "pixels")
     with pytest.raises(BadParameter, match="cnn_f or alexnet, not 'vgg'"):
         image_tower("vgg", 8, "")
     with pytest.raises(BadParameter, match="needs an image_tower, cnn_f or alexnet"):
