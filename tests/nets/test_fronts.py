@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import pytest
 
 from diptych import catalogue
@@ -37,5 +39,5 @@ def test_without_a_checkpoint_there_are_no_towers_of_clip() -> None:
 def test_their_parameters_are_those_of_the_learner(name: str) -> None:
     learner = catalogue.load(f"{name}:tiny")
     front = FromPixels if isinstance(learner, FromPixels) else FromClip
-    assert {*front.__dataclass_fields__} <= {*learner.hyperparameters}
+    assert {field.name for field in fields(front)} <= {*learner.hyperparameters}
     assert type(learner).start_files == front.start_files  # type: ignore[attr-defined]
