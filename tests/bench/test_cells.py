@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import diptych
 from diptych.bench.cells import Cell, open_cell_data
@@ -177,6 +178,41 @@ def test_code_counts_where_a_number_can_depend_on_it(
         path.write_text(text, encoding="utf-8")
     assert (after["code"] != before["code"]) == counts
     assert after["data"] == before["data"]
+
+
+LOADED = """
+import json, sys, tempfile
+from pathlib import Path
+from diptych.bench import code
+from diptych.bench.cells import Cell, _modules, open_cell_data
+from diptych.bench.run import run
+cell = Cell(**json.loads(sys.argv[1]))
+run(cell, open_cell_data(cell), Path(tempfile.mkdtemp()))
+reached = code.closure(*_modules(cell.trained, cell.features))
+loaded = [name for name in sys.modules if name.startswith("diptych.") and sys.modules[name] is not None]
+print(json.dumps([name for name in loaded if name not in reached and not code._outside(name)]))
+"""
+
+
+@pytest.mark.parametrize("system", ["sign:clip4cmr:tiny", "dsph:tiny", "acmr:tiny", "pictures"])
+def test_whatever_a_cell_loads_counts_or_is_left_out_with_a_reason(tmp_path: Path, system: str) -> None:
+    cell: dict[str, Any] = {
+        "system": system,
+        "data": "planted",
+        "protocol": PROTOCOL,
+        "settings": {"epochs": 1},
+    }
+    if system == "pictures":
+        for number in range(40):
+            Image.new("RGB", (8, 8), (6 * number, 99, 50)).save(tmp_path / f"{number:02}.png")
+            (tmp_path / f"{number:02}.txt").write_text(f"picture {number} of {number % 3} kinds")
+        features = "image=builtin_image,text=lsa"
+        cell = {"system": "ridge", "data": str(tmp_path), "protocol": "all", "features": features}
+    arguments = [sys.executable, "-c", LOADED, json.dumps(cell)]
+    environment = {**os.environ, "PYTHONPATH": str(Path(diptych.__file__).parents[1])}
+    done = subprocess.run(arguments, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1]) == []
 
 
 def test_labels_can_be_hidden_and_training_cut() -> None:

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from diptych.errors import ImageError
-from diptych.report import style
+from diptych.report import page, style
 from diptych.report.bench_page import Table, as_html
 from diptych.report.contact_sheet import Cell, Sheet, contact_sheet
 
@@ -42,25 +42,25 @@ def table() -> str:
 
 @pytest.mark.parametrize("make", [sheet, table])
 def test_pages_share_one_look_and_are_safe(make: object) -> None:
-    page = make()  # type: ignore[operator]
+    made = make()  # type: ignore[operator]
     empty = style.document("x")
     shared = empty[empty.index(":root") : empty.index("</style>")].strip()
-    assert shared in page
-    assert page.count("<style>") == 1
-    assert page.count(":root") == 2  # light and dark ground, said once
-    assert "<script" not in page
-    assert "&lt;script&gt;alert(&#x27;a &amp; b&#x27;)&lt;/script&gt; ?" in page
-    page.encode("utf-8")
-    assert not re.search(r'src="(?!data:)', page)
-    variables = set(re.findall(r"var\((--\w+)\)", page))
-    assert variables <= set(re.findall(r"(--\w+):", page))
+    assert shared in made
+    assert made.count("<style>") == 1
+    assert made.count(":root") == 2  # light and dark ground, said once
+    assert "<script" not in made
+    assert "&lt;script&gt;alert(&#x27;a &amp; b&#x27;)&lt;/script&gt; ?" in made
+    made.encode("utf-8")
+    assert not re.search(r'src="(?!data:)', made)
+    variables = set(re.findall(r"var\((--\w+)\)", made))
+    assert variables <= set(re.findall(r"(--\w+):", made))
 
 
 def test_a_contact_sheet_shows_pictures_links_and_reasons() -> None:
-    page = sheet()
-    assert '<a href="a.png"><img alt="' in page
-    assert '<div class="none">is damaged</div>' in page
-    assert page.count("<li>") == 3
+    made = sheet()
+    assert '<a href="a.png"><img alt="' in made
+    assert '<div class="none">is damaged</div>' in made
+    assert made.count("<li>") == 3
 
 
 def test_pictures_are_made_small_and_the_original_stays() -> None:
@@ -71,3 +71,21 @@ def test_pictures_are_made_small_and_the_original_stays() -> None:
     assert Image.open(io.BytesIO(base64.b64decode(data[1]))).size == (320, 213)
     assert image.size == (900, 600)
     assert 'alt="a &quot;red&quot; one"' in text
+
+
+def test_columns_of_numbers_stand_right_and_values_with_a_deviation_below_each_other() -> None:
+    shown = page.table(
+        ["a", "b", "c"], [["0.150 ± 0.015", 0.5, None], ["0.247", None, "12"], ["- [1]", 2, 3]]
+    )
+    assert re.findall(r'<td class="(\w+)">([^<]*)<', shown) == [
+        ("short", "0.150 ± 0.015"),
+        ("number", "0.5000"),
+        ("number", "-"),
+        ("short", "0.247"),
+        ("number", "-"),
+        ("number", "12"),
+        ("short", "- [1]"),
+        ("number", "2"),
+        ("number", "3"),
+    ]
+    assert "<tbody></tbody>" in page.table(["a"], [])

@@ -114,12 +114,19 @@ def open_cell_data(cell: Cell, root: Path | None = None) -> Dataset:
 
 @cache
 def _code(system: str, features: str) -> str:
+    return code_sha256(*_modules(system, features))[:16]
+
+
+def _modules(system: str, features: str) -> list[str]:
+    """The modules that a cell names; all others come by their imports."""
     modules = ["diptych.bench.run", catalogue.card("system", catalogue.parse(system).system).module]
     for name in _extractors(system, features):
         own = catalogue.parse(name).system
-        kind: catalogue.Kind = "feature" if own in catalogue.names("feature") else "system"
-        modules.append(catalogue.card(kind, own).module)
-    return code_sha256(*modules)[:16]
+        if own in catalogue.names("feature"):
+            modules.append(catalogue.card("feature", own).module)
+        else:  # an encoder that serves as one
+            modules += [catalogue.card("feature", "dual").module, catalogue.card("system", own).module]
+    return modules
 
 
 @cache

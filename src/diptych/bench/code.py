@@ -33,6 +33,8 @@ OUTSIDE: Mapping[str, str] = {
     "diptych.data.originals": "what it finds counts by its contents",
     "diptych.data": "picks a reader; what is read counts by its contents",
     "diptych.data.contents": "only fingerprints",
+    "diptych.media.captions": "reads captions; what is read counts by its contents",
+    "diptych.media.tables": "reads tables; what is read counts by its contents",
     "diptych.bench.code": "only fingerprints",
 }
 """Modules that no number depends on, each with the reason; a package stands for all that is in it, except

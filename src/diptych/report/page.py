@@ -26,7 +26,7 @@ caption { text-align: left; color: var(--soft); padding-bottom: .3rem; }
 th, td { text-align: left; padding: .28rem .7rem; border-bottom: 1px solid var(--line); vertical-align: top; }
 th { font-weight: 600; white-space: nowrap; }
 td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
-td.short { white-space: nowrap; }
+td.short { font-variant-numeric: tabular-nums; white-space: nowrap; }
 td.long { min-width: 13rem; }
 .charts { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fill, minmax(min(24rem, 100%), 1fr)); }
 figure { margin: 0; background: var(--card); border: 1px solid var(--line); border-radius: .6rem;
@@ -58,10 +58,11 @@ def section(heading: str, *parts: str, note: str = "") -> str:
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[Any]], *, caption: str = "") -> str:
-    """A table; floats get four digits, numbers stand right, None is a dash."""
+    """A table; floats get four digits, columns of numbers stand right, None is a dash."""
     said = f"<caption>{safe(caption)}</caption>" if caption else ""
     head = "".join(f"<th>{safe(heading)}</th>" for heading in headings)
-    body = "\n".join("<tr>" + "".join(_entry(value) for value in row) + "</tr>" for row in rows)
+    numbers = [all(map(_is_number, column)) for column in zip(*rows, strict=True)]
+    body = "\n".join("<tr>" + "".join(map(_entry, row, numbers)) + "</tr>" for row in rows)
     return f'<div class="wide"><table>{said}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
@@ -115,12 +116,14 @@ def picture(image: Image, alt: str) -> str:
     return style.picture(image, alt, _SIDE)
 
 
-def _entry(value: Any) -> str:
-    if value is None:
-        return '<td class="number">-</td>'
-    if isinstance(value, str) and not value.replace(".", "", 1).isdigit():
-        # Words of a name or a few numbers stay on one line; sentences keep a width that can be read.
-        kind = ' class="short"' if len(value) <= 26 else ' class="long"' if len(value) > 60 else ""
-        return f"<td{kind}>{safe(value)}</td>"
-    shown = f"{value:.4f}" if isinstance(value, float) else str(value)
-    return f'<td class="number">{safe(shown)}</td>'
+def _is_number(value: Any) -> bool:
+    return value is None or isinstance(value, int | float) or str(value).isdigit()
+
+
+def _entry(value: Any, number: bool) -> str:
+    shown = "-" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
+    if number:
+        return f'<td class="number">{safe(shown)}</td>'
+    # Words of a name or a few numbers stay on one line; sentences keep a width that can be read.
+    kind = ' class="short"' if len(shown) <= 26 else ' class="long"' if len(shown) > 60 else ""
+    return f"<td{kind}>{safe(shown)}</td>"
