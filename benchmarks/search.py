@@ -27,6 +27,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -94,6 +95,12 @@ def line(
     )
 
 
+def two_stage(codes: Codes, images: np.ndarray, candidates: int = 0) -> TwoStage:
+    """Search for captions."""
+    encode = partial(codes.encode, side="text")
+    return TwoStage(codes.encode(images, "image"), images, encode=encode, candidates=candidates)
+
+
 def scan(index: TwoStage, query: np.ndarray) -> tuple[float, float]:
     """Bytes a second of the first stage, for 100 hits, and of reading alone; the best of rounds by turns."""
     codes = index.codes
@@ -127,23 +134,19 @@ def main_part(images: np.ndarray, captions: np.ndarray, target: float, singles: 
     singles = min(singles, len(asked))
     blas, exact = exact_part(images, asked, min(singles, 20))
     learned = Codes.fit(DIM, images[:: max(1, len(images) // 20_000)], held)
-    packed = learned.encode(images, "image")
-    index = TwoStage(packed, images)
-    codes = learned.encode(asked, "text")
-    found = calibrate(index, learned.encode(held, "text"), held, recall=target)
-    hits = index.search(codes, asked, 10, found.candidates)
+    index = two_stage(learned, images)
+    packed, codes = index.codes, learned.encode(asked, "text")
+    found = calibrate(index, held, recall=target)
+    index = index.asked(candidates=found.candidates)
+    hits = index.search(asked, 10)
     reached = recall(hits.rows, truth)
 
-    def whole(n: int) -> Any:
-        own = learned.encode(asked[n : n + 1], "text")
-        return index.search(own, asked[n : n + 1], 10, found.candidates)
-
-    taken = timed(whole, singles)
+    taken = timed(lambda n: index.search(asked[n : n + 1], 10), singles)
     note = f"{found.candidates} candidates; calibrated {found.measured:.4f}, low end {found.low:.4f}"
     line(f"two-stage at {target}", taken, exact, reached, packed.nbytes / 1e6, note)
     first = timed(lambda n: index.nearest(codes[n], found.candidates), singles)
     line("  its first stage alone", first, exact, None, packed.nbytes / 1e6)
-    batch = timed(lambda _: index.search(codes, asked, 10, found.candidates), 1) / len(asked)
+    batch = timed(lambda _: index.search(asked, 10), 1) / len(asked)
     line(f"  in a batch of {len(asked)}", batch, exact, reached, packed.nbytes / 1e6)
     smaller = len(images) * DIM * 4 / packed.nbytes
     print(f"  against BLAS: {blas / taken:.1f} x; first stage {smaller:.0f} x smaller")
@@ -201,11 +204,10 @@ def others(count: int, captions: int, target: float, singles: int) -> None:
     print(f"others at recall {target}, {count} x {DIM}")
     line("exact, faiss flat float32", exact, exact, 1.0, full.nbytes / 1e6)
     learned = Codes.fit(DIM, images, held)
-    index = TwoStage(learned.encode(images, "image"), images)
-    found = calibrate(index, learned.encode(held, "text"), held, recall=target)
-    codes = learned.encode(asked, "text")
-    hits = index.search(codes, asked, 10, found.candidates)
-    taken = timed(lambda n: index.search(codes[n], asked[n : n + 1], 10, found.candidates), singles)
+    index = two_stage(learned, images)
+    index = index.asked(candidates=calibrate(index, held, recall=target).candidates)
+    hits = index.search(asked, 10)
+    taken = timed(lambda n: index.search(asked[n : n + 1], 10), singles)
     line("two-stage", taken, exact, recall(hits.rows, truth), index.codes.nbytes / 1e6)
     graph = faiss.IndexHNSWFlat(DIM, 32, faiss.METRIC_INNER_PRODUCT)
     graph.hnsw.efConstruction = 100
@@ -248,7 +250,7 @@ def growth(counts: list[int]) -> None:
     for count in counts:
         codes = rng.integers(0, 256, (count, DIM // 8), np.uint8)
         query = rng.integers(0, 256, DIM // 8, np.uint8)
-        scanned, read = scan(TwoStage(codes, codes), query)
+        scanned, read = scan(TwoStage(codes, codes, encode=np.asarray), query)
         print(
             f"  {count:>10} codes: {codes.nbytes / scanned * 1000:8.2f} ms, {scanned / 1e9:5.1f} GB/s, "
             f"{100 * scanned / read:.0f} % of {read / 1e9:.1f} GB/s",

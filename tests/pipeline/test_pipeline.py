@@ -8,10 +8,24 @@ from typing import Any
 import numpy as np
 import pytest
 
+from diptych import metrics
 from diptych.chain import Chain
-from diptych.core import Hits, Item, Pipeline, Run
-from diptych.errors import UsageError
-from diptych.pipeline import Exhaustive, Fuse, PairScores, Repeat, Rerank, Rewrite, Select, encode, over
+from diptych.core import Column, Hits, Item, Pipeline, Run
+from diptych.data.base import Split
+from diptych.errors import BadData, UsageError
+from diptych.pipeline import (
+    Exhaustive,
+    Fuse,
+    PairScores,
+    Remembered,
+    Repeat,
+    Rerank,
+    Rewrite,
+    Select,
+    encode,
+    over,
+    scores_of,
+)
 
 
 class Words:
@@ -203,3 +217,224 @@ def test_evaluation_sees_both_stages() -> None:
     split = Split(image=images, text=["1"], label=None, pairs=np.array([[1, 0]]))
     found = compared(TwoStage(), split, split).scores["text to image"]
     assert metrics.order(found.block(0, 1))[0].tolist() == [[1, 2, 0, 3, 4]]
+
+
+class Vectors:
+    """Features as they are; of pixels and tokens, what they are in sum."""
+
+    similarity = "dot"
+
+    def encode_image(self, images: Any) -> np.ndarray:
+        return np.asarray(images, np.float32).reshape(len(images), -1)[:, :2]
+
+    encode_text = encode_image
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.array([[1, 0], [0, 1], [1, 1]], np.float32),
+        np.arange(36, dtype=np.uint8).reshape(3, 3, 2, 2),
+    ],
+    ids=["features", "pixels"],
+)
+@pytest.mark.parametrize("kind", [np.float32, np.uint32], ids=["features", "tokens"])
+def test_items_hold_features_of_either_side(image: np.ndarray, kind: Any) -> None:
+    text = np.array([[2, 0], [0, 2], [1, 3]], kind)
+    split = Split(image, text, None, np.stack([np.arange(3)] * 2, axis=1))
+    scores = Vectors().encode_text(text) @ Vectors().encode_image(image).T
+    gallery, queries = split.items("image"), split.items("text")
+    for asked in (queries, list(queries)):  # as a whole, and item by item
+        hits = over(Vectors(), gallery, 3)(Run(asked, gallery)).hits
+        assert hits is not None
+        assert hits.rows.tolist() == np.argsort(-scores, axis=1, kind="stable").tolist()
+    back = over(Vectors(), queries, 1, to="text")(Run(gallery, queries)).hits
+    assert back is not None
+    assert back.rows[:, 0].tolist() == scores.argmax(axis=0).tolist()
+
+
+def test_items_are_encoded_once_however_often_they_are_asked() -> None:
+    class Counting(Words):
+        count = 0
+
+        def encode_text(self, texts: Sequence[Any]) -> np.ndarray:
+            Counting.count += len(texts)
+            return super().encode_image(texts)
+
+    encoder, queries = Counting(), Remembered([Item(text="a"), Item(text="b")])
+    search = over(encoder, GALLERY, 2)
+    for _ in range(3):
+        assert rows(search(Run(queries, GALLERY))) == [[0, 3], [1, 4]]
+    assert Counting.count == 2
+
+
+def test_notes_are_handed_on_and_added_to() -> None:
+    run = asked("a", "b").noted([{"cost": 1}, {}])
+    searched = (over(Words(), GALLERY, 3) >> Rerank(Longest(), 2) >> Select(lambda q, found: [0], 3))(run)
+    assert list(searched.notes) == [{"cost": 1, "rescored": 2}, {"rescored": 2}]
+    assert list(searched.noted([{"cost": 2}, {}]).notes) == [{"cost": 2, "rescored": 2}, {"rescored": 2}]
+    fused = Fuse([over(Words(), GALLERY, 3) >> Rerank(Longest(), 2), over(Words(), GALLERY, 3)], 2)(run)
+    assert list(fused.notes) == [{"cost": 1, "rescored": 2}, {"rescored": 2}]
+    with pytest.raises(ValueError, match="2 queries cannot have 1 notes"):
+        run.noted([{}])
+
+
+class Counted(Longest):
+    """Counts what it is shown."""
+
+    def __init__(self) -> None:
+        self.seen: list[Any] = []
+
+    def score_pairs(self, images: Sequence[Any], texts: Sequence[str], pairs: Any) -> np.ndarray:
+        self.seen += [*images, *texts]
+        return super().score_pairs(images, texts, pairs)
+
+
+class Looked(Sequence[Item]):
+    """A gallery that counts what is looked at."""
+
+    def __init__(self) -> None:
+        self.places: list[int] = []
+
+    def __len__(self) -> int:
+        return len(GALLERY)
+
+    def __getitem__(self, place: Any) -> Any:
+        self.places.append(int(place))
+        return GALLERY[place]
+
+
+def test_rerank_scores_all_queries_together_and_looks_at_each_entry_once() -> None:
+    scorer, gallery = Counted(), Looked()
+    run = over(Words(), GALLERY, 5)(asked("a", "ab", "b"))
+    again = Rerank(scorer, 3)(Run(run.queries, gallery, run.hits))
+    needed = np.unique(run.hits.rows[:, :3])
+    assert sorted(gallery.places) == needed.tolist()
+    assert sorted(scorer.seen) == sorted([GALLERY[row].image for row in needed] + ["a", "ab", "b"])
+    np.testing.assert_array_equal(again.hits.rows[:, 3:], run.hits.rows[:, 3:])
+
+
+def test_rerank_fuses_by_a_stated_weight() -> None:
+    before = over(Words(), GALLERY, 5)(asked("a"))
+    fused = Rerank(Longest(), 5, weight=0.25)(before).hits
+    assert fused is not None
+    lengths = np.array([len(item.image) for item in GALLERY], np.float32)
+    similarities = np.zeros(5, np.float32)
+    similarities[before.hits.rows[0]] = before.hits.scores[0]
+    literal = 0.25 * lengths + 0.75 * similarities
+    assert fused.rows[0].tolist() == np.argsort(-literal, kind="stable").tolist()
+    assert fused.scores[0, -1] == pytest.approx(before.hits.scores[0, 0] + 1)
+    np.testing.assert_allclose(np.diff(fused.scores[0]), np.diff(literal[fused.rows[0]]), atol=1e-6)
+    with pytest.raises(UsageError, match="above 0 and at most at 1, not 0"):
+        Rerank(Longest(), 5, weight=0)
+    with pytest.raises(UsageError, match="depth of at least 1, not 0"):
+        Rerank(Longest(), 0)
+
+
+def test_a_query_without_what_the_scorer_looks_at_keeps_its_hits_and_is_noted() -> None:
+    queries = [
+        Item("words", text="a"),
+        Item("picture", image="aab"),
+        Item("sum", terms=((1.0, Item(text="c")),)),
+    ]
+    before = over(Words(), GALLERY, 5)(Run(queries, GALLERY))
+    after = Rerank(Longest(), 3)(before)
+    assert after.hits is not None
+    assert after.hits.rows[1:].tolist() == before.hits.rows[1:].tolist()
+    assert after.hits.scores[1:].tolist() == before.hits.scores[1:].tolist()
+    assert after.hits.rows[0].tolist() != before.hits.rows[0].tolist()
+    assert "looks at a text of the query" in after.notes[1]["degraded"]
+    assert "degraded" not in after.notes[0]
+
+
+def test_a_scorer_that_gives_nan_is_named() -> None:
+    class Broken(Longest):
+        def score_pairs(self, images: Any, texts: Any, pairs: Any) -> Any:
+            return np.full(len(pairs), np.nan, np.float32)
+
+    with pytest.raises(BadData, match="Broken scores pairs with NaN"):
+        (over(Words(), GALLERY, 3) >> Rerank(Broken(), 2))(asked("a"))
+    with pytest.raises(BadData, match="contain NaN"):
+        over(Broken(), GALLERY, 3)(asked("a"))
+
+
+@pytest.mark.parametrize("depth", [1, 3, 9])
+def test_scores_rank_as_the_stage_does(depth: int) -> None:
+    run = asked("a", "bc", "abc", "c", "b")
+    for stage in (
+        over(Words(), GALLERY, 5),
+        Exhaustive(Longest(), 5),
+        over(Words(), GALLERY, 5) >> Rerank(Longest(), depth),
+        over(Words(), GALLERY, 5) >> Rerank(Longest(), depth, weight=0.5),
+    ):
+        order, _ = metrics.order(scores_of(stage, run).block(0, 5))
+        assert order.tolist() == rows(stage(run))
+    ranked = scores_of(over(Words(), GALLERY, 2) >> Select(lambda query, found: [1], 2), run)
+    assert (np.isfinite(ranked.block(0, 5)).sum(axis=1) == 1).all()
+
+
+class Mutual(Vectors):
+    """Lists of both directions made to agree by the released rule of AGREE."""
+
+    similarity = "cosine"
+    agree_depth = 4
+
+    def encode_image(self, images: Any) -> np.ndarray:
+        return np.asarray(images, np.float32)
+
+    encode_text = encode_image
+
+    def agree(self, lists: Any, others: Any) -> Any:
+        from diptych.systems.real_valued.agree import two_way
+
+        return two_way(lists, others)
+
+
+def test_agreement_of_a_batch_is_the_same_ranked_and_measured() -> None:
+    pytest.importorskip("torch")
+    image, text = np.random.default_rng(0).standard_normal((2, 20, 3)).astype(np.float32)
+    gallery, queries = Column("image", image), Column("text", text[:12])
+    run = Run(queries, gallery)
+    stage, plain = over(Mutual(), gallery, 20), over(PairScores(Mutual()), gallery, 20)
+    order, _ = metrics.order(scores_of(stage, run).block(0, 12))
+    assert rows(stage(run)) == order.tolist()
+    changed = [one != other for one, other in zip(rows(stage(run)), rows(plain(run)), strict=True)]
+    assert any(changed)
+    assert [bool(note) for note in stage(run).notes] == changed
+    alone = Run(queries[:1], gallery)  # there is nobody to agree with
+    assert rows(stage(alone)) == rows(plain(alone))
+
+
+def test_too_many_pairs_are_refused_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("diptych.pipeline.rankings.MOST_PAIRS", 9)
+    with pytest.raises(UsageError, match=r"5 images with 2 texts are 10 pairs.*re-rank its first hits"):
+        over(Longest(), GALLERY, 1)(asked("a", "b"))
+    whole = over(PairScores(Words()), GALLERY, 1)(asked("a", "b"))  # knows all scores at once
+    assert rows(whole) == [[0], [1]]
+
+
+def test_a_ready_stage_and_a_retriever_are_taken_as_they_are() -> None:
+    stage = Exhaustive(Longest(), 2)
+    assert over(stage, GALLERY, 9) is stage
+
+    class Own:
+        def over(self, gallery: Any, k: int, to: Any) -> Any:
+            assert (len(gallery), k, to) == (5, 2, "text")
+            return stage
+
+    assert over(Own(), GALLERY, 2, to="text") is stage
+
+
+def test_stages_say_what_they_are() -> None:
+    stage = over(Words(), GALLERY, 3) >> Rerank(Longest(), 2) >> Select(max, 1)
+    shown = repr(stage)
+    assert shown.startswith(
+        "Search(encoder=Words, index=Flat, k=3, within=None) >> Rerank(scorer=Longest, depth=2"
+    )
+    assert shown.endswith("Select(choose=max, depth=1)")
+    assert " at 0x" not in shown
+
+
+def test_fuse_says_what_it_wants() -> None:
+    with pytest.raises(UsageError, match=r"takes stages, or pairs \(stage, weight\), not 3"):
+        Fuse([3], 2)  # type: ignore[list-item]
