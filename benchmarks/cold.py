@@ -77,9 +77,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, diptych.open(folder, model=options.model) as collection:
         fill(collection, options.items, options.seed)
         first = seconds(lambda: collection.search("warming up"))
-        index: Any = collection.search_index("image")
-        rows = index.rows
-        matrix = index.vectors(rows).astype(np.float32)
+        rows, kept = collection.home.vectors_now("image").stored()
+        matrix = kept.astype(np.float32)
         encoder = collection.encoder
         print(f"{options.items} items x {matrix.shape[1]}, model {collection.model}, seed {options.seed}")
         print(f"first search in a new collection, building its search files: {first:.2f} s")

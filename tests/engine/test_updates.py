@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import builtins
+import gc
 import io
+import itertools
 import os
 import random
 import shutil
 import sqlite3
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +71,9 @@ def test_first_run_takes_everything(collection: Collection, paint: Paint, encode
     steps: list[Progress] = []
     summary = collection.add(on_progress=steps.append)
     assert (summary.added, summary.encoded, summary.skipped) == (10, 10, [])
-    assert [(step.done, step.total) for step in steps] == [(4, 10), (8, 10), (10, 10)]
+    assert [step.done for step in steps] == [4, 8, 10]
+    assert {step.total for step in steps} <= {None, 10}  # None until it is counted
+    assert steps[-1].total == 10
     assert encoder.pictures == 10
 
 
@@ -440,3 +445,47 @@ def test_what_is_hashed_is_what_is_decoded(
     }
     assert found["copy.png"] == pytest.approx(1, abs=1e-3)
     assert found["a.png"] < 0.9
+
+
+def test_the_total_is_counted_on_a_walk_ahead(
+    collection: Collection, paint: Paint, photos: Path, encoder: Colours, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(40):
+        paint(f"{number:02}.png", (number, 0, 0))
+    encode = encoder.encode_image
+
+    def slow(images: Any) -> Any:
+        time.sleep(0.05)
+        return encode(images)
+
+    monkeypatch.setattr(encoder, "encode_image", slow)
+    steps: list[Progress] = []
+    collection.add(batch_size=2, on_progress=steps.append)
+    totals = [step.total for step in steps]
+    assert 40 in totals[:10]  # long before the walk that does the work has come to its end
+    assert set(totals) <= {None, 40}
+
+
+def test_planning_holds_no_list_of_files(
+    collection: Collection, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many files there are, one listing and one page of known files are held."""
+    from diptych.engine import plan
+
+    for number in range(5_000):
+        folder = photos / f"{number // 200:03}"
+        folder.mkdir(exist_ok=True)
+        (folder / f"{number:05}.txt").write_text(f"{number}")
+    collection.add(batch_size=512)
+    held: list[int] = []
+    compared, count = plan.Plan._compared, itertools.count(1)
+
+    def looking(self: Any, *arguments: Any) -> Any:
+        if next(count) % 700 == 0:
+            held.append(sum(type(one) in (plan.Found, plan.Known) for one in gc.get_objects()))
+        return compared(self, *arguments)
+
+    monkeypatch.setattr(plan.Plan, "_compared", looking)
+    assert collection.add().unchanged == 5_000
+    assert len(held) == 7
+    assert max(held) < 1_300

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from diptych import similarity
-from diptych.core import Floats, Item, Side, offered
+from diptych.core import SIDES, Floats, Item, Side, offered
 from diptych.engine.gallery import Gallery, item_of
 from diptych.engine.homes.base import Home
 from diptych.engine.homes.local.home import Local
@@ -47,8 +47,6 @@ __all__ = [
     "find",
     "open_collection",
 ]
-
-SIDES: tuple[Side, Side] = ("image", "text")
 
 
 def open_collection(path: str | Path, *, model: Any = None, create: bool = True) -> Collection:

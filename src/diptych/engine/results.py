@@ -100,7 +100,7 @@ class Progress:
 
     Args:
         done: Files dealt with, of those that are new or changed.
-        total: Files that are new or changed; None as long as the folders have not been walked to their end.
+        total: Files that are new or changed; None until a walk ahead has counted them.
         skipped: Of those dealt with, how many could not be taken.
         path: The file dealt with last.
         seconds: Wall time since the update began.

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Self
 
 from diptych.engine import scan
 from diptych.engine.homes.base import Home
@@ -15,6 +17,7 @@ from diptych.engine.model import Model
 from diptych.engine.place import absolute
 from diptych.engine.plan import Plan, Work
 from diptych.engine.results import Progress, Skipped, Summary
+from diptych.errors import DiptychError
 from diptych.media.tables import is_list
 
 __all__ = ["remove", "update"]
@@ -43,12 +46,13 @@ def update(
     """
     summary, started, done = Summary(), time.perf_counter(), 0
     plan, ingest = Plan(home, summary), Ingest(home, model, summary)
-    waiting = _Counted(_work(home, plan, given, recursive))
-    for count, last in ingest.run(waiting, batch_size=batch_size):
-        done += count
-        if on_progress is not None:
-            seconds = time.perf_counter() - started
-            on_progress(Progress(done, waiting.total, len(summary.skipped), last, seconds))
+    with _Ahead(home, given, recursive, wanted=on_progress is not None) as ahead:
+        work = ahead.through(_work(home, plan, given, recursive))
+        for count, last in ingest.run(work, batch_size=batch_size):
+            done += count
+            if on_progress is not None:
+                seconds = time.perf_counter() - started
+                on_progress(Progress(done, ahead.total, len(summary.skipped), last, seconds))
     folders = [path for path in given if path.is_dir()]
     _tell_captions(home, summary, ingest.told, folders)
     summary.removed = _forget_gone(home, plan.unseen, folders, recursive)
@@ -76,19 +80,58 @@ def remove(home: Home, paths: Iterable[str | Path]) -> int:
     return len(gone)
 
 
-class _Counted:
-    """Work that knows how much of it there was once all has been asked for."""
+class _Ahead:
+    """How much work there is, counted on a walk of its own beside the one that does it.
 
-    def __init__(self, work: Iterator[Work]) -> None:
-        self._work = work
+    Args:
+        home, given, recursive: As for `update`.
+        wanted: Whether anybody asks.
+
+    Attributes:
+        total: None until it is known.
+    """
+
+    def __init__(self, home: Home, given: Sequence[Path], recursive: bool, *, wanted: bool) -> None:
         self.total: int | None = None
+        self._home, self._given, self._recursive = home, given, recursive
+        self._begun, self._over = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._count, name="count", daemon=True) if wanted else None
 
-    def __iter__(self) -> Iterator[Work]:
+    def __enter__(self) -> Self:
+        if self._thread is not None:
+            self._thread.start()
+            self._begun.wait()
+        return self
+
+    def __exit__(self, *reason: object) -> None:
+        self._over.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def through(self, work: Iterator[Work]) -> Iterator[Work]:
+        """The work itself, whose end tells the total as well."""
         count = 0
-        for work in self._work:
+        for one in work:
+            yield one
             count += 1
-            yield work
+        self._over.set()
         self.total = count
+
+    def _count(self) -> None:
+        try:
+            with self._home.snapshot():  # as it was before anything was stored
+                self._begun.set()
+                count = 0
+                for _ in _work(self._home, Plan(self._home, Summary()), self._given, self._recursive):
+                    if self._over.is_set():
+                        return
+                    count += 1
+            if not self._over.is_set():
+                self.total = count
+        except (OSError, DiptychError):
+            return  # whoever does the work meets the same and says so
+        finally:
+            self._begun.set()
 
 
 def _work(home: Home, plan: Plan, given: Sequence[Path], recursive: bool) -> Iterator[Work]:

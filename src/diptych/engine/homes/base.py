@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 
 from diptych.core import Floats, Rows, Searchable, Side
 
-__all__ = ["Caption", "Column", "Home", "Known", "State", "Stored", "VectorType", "Vectors"]
+__all__ = ["Caption", "Home", "Known", "State", "Stored", "VectorColumn", "VectorType", "Vectors"]
 
 VectorType = Literal["float16", "bits"]
 """How vectors are kept: in half precision, or as binary codes, eight bits to a byte."""
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class VectorColumn:
     """A column of vectors, one for each item that has been encoded for it.
 
     Args:
@@ -178,7 +178,7 @@ class Home(Protocol):
     # Columns of vectors
 
     @property
-    def column(self) -> Column | None:
+    def column(self) -> VectorColumn | None:
         """The column that searches use; None in a collection that has no model yet."""
         ...
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from diptych.core import Floats, Searchable, Side
-from diptych.engine.homes.base import Column
+from diptych.engine.homes.base import VectorColumn
 from diptych.engine.homes.local.record import Record
 from diptych.engine.homes.local.search_files import SearchFiles
 from diptych.engine.homes.local.snapshot import Snapshot
@@ -27,7 +27,7 @@ class Local(Record):
 
     def __init__(self, path: Path, root: Path) -> None:
         super().__init__(path, root)
-        self._files: dict[tuple[Side, Column | None], SearchFiles] = {}
+        self._files: dict[tuple[Side, VectorColumn | None], SearchFiles] = {}
         self._coded: Coded | None = None
 
     @property

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diptych.core import Side
-from diptych.engine.homes.base import Caption, Column, Known, State, Stored
+from diptych.engine.homes.base import Caption, Known, State, Stored, VectorColumn
 from diptych.engine.homes.local.database import Database
 from diptych.engine.homes.local.migrations import SCHEMA_VERSION, migrate, version_of
 from diptych.errors import CollectionError, TooNew
@@ -139,13 +139,13 @@ class Record:
     # Columns of vectors
 
     @property
-    def column(self) -> Column | None:
+    def column(self) -> VectorColumn | None:
         """The column that searches use; None in a collection that has no model yet."""
         found = self._db.one(
             "SELECT id, name, model, fingerprint, similarity, dimensions, type FROM vector_column "
             "WHERE name = 'main'"
         )
-        return None if found is None else Column(*found)
+        return None if found is None else VectorColumn(*found)
 
     def put_column(self, name: str, model: str, fingerprint: str, similarity: str, dimensions: int) -> None:
         """Make a column, or say anew what one holds."""
