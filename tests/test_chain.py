@@ -124,5 +124,5 @@ def test_a_side_that_nobody_encodes_is_named() -> None:
         def encode_text(self, texts: Any) -> Any:
             return texts
 
-    with pytest.raises(UsageError, match="Texts has no encode_image"):
+    with pytest.raises(UsageError, match="Texts encodes no images"):
         join(Texts()).encode_image([1])

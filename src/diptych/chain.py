@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diptych.core import DECODING, Encoder, Floats, Forwards, Rows, encodes, offered, scores_pairs
+from diptych.core import DECODING, Encoder, Floats, Forwards, Rows, Side, encodes, offered, scores_pairs
 from diptych.errors import UsageError
 
 __all__ = ["Chain", "Scale", "ScorerChain", "Standard", "join"]
@@ -169,7 +169,7 @@ class Chain(_Joined):
         Raises:
             UsageError: if no part of the chain encodes pictures.
         """
-        return self._encode("encode_image", self.image, images)
+        return self._encode("image", self.image, images)
 
     def encode_text(self, texts: Sequence[str]) -> Floats:
         """Vectors (n, d) float32 of texts.
@@ -177,13 +177,13 @@ class Chain(_Joined):
         Raises:
             UsageError: if no part of the chain encodes texts.
         """
-        return self._encode("encode_text", self.text, texts)
+        return self._encode("text", self.text, texts)
 
-    def _encode(self, method: str, extractor: Encoder | None, content: Sequence[Any]) -> Floats:
+    def _encode(self, side: Side, extractor: Encoder | None, content: Sequence[Any]) -> Floats:
         for part in (extractor, self.head):
             if part is None:
                 continue
-            if not hasattr(part, method):
-                raise UsageError(f"{type(part).__name__} has no {method}; this chain encodes one side only")
-            content = getattr(part, method)(content)
+            if not encodes(part, side):
+                raise UsageError(f"{type(part).__name__} encodes no {side}s; this chain has one side only")
+            content = getattr(part, f"encode_{side}")(content)
         return content  # type: ignore[return-value]  # the head's vectors

@@ -94,7 +94,7 @@ def test_own_data_are_measured_by_what_was_held_out(
         (["evaluate", "builtin", "--data", "planted", "--matches", "x"], "--matches goes with --run"),
         (["evaluate", "builtin", "--data", "planted", "--protocol", "tset"], "protocol of planted 'tset'"),
         (["evaluate", "--run", "nowhere"], "is not there"),
-        (["evaluate", "nosuch", "--data", "planted"], "there is no system 'nosuch'"),
+        (["evaluate", "nosuch", "--data", "planted"], "there is no system or feature extractor 'nosuch'"),
     ],
 )
 def test_mistakes_get_a_sentence(

@@ -6,7 +6,7 @@ that listing costs milliseconds and never loads torch.
 
 `listing` reads the cards, `naming` takes names apart, `parameters` checks hyper-parameters, `saving` writes
 one part (a head, an extractor) and makes it again from its card, `chains` does so with all that a run folder
-holds, and `loading` finds any of them by its name.
+holds, `loading` finds any of them by its name, and `extractors` by a text that names one for each side.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from diptych import catalogue
 from diptych.errors import BadData, MissingData, UnknownName
 
 if TYPE_CHECKING:
@@ -28,8 +29,7 @@ _READERS = (
 
 def names() -> list[str]:
     """Name of every data set that Diptych knows, sorted."""
-    here = Path(__file__).parent / "sets"
-    return sorted(path.stem for path in here.glob("[!_]*.py"))
+    return catalogue.names("dataset")
 
 
 def open_data(name_or_path: str | Path, root: str | Path | None = None) -> Dataset:
@@ -52,8 +52,8 @@ def open_data(name_or_path: str | Path, root: str | Path | None = None) -> Datas
     name, colon, variant = str(name_or_path).partition(":")
     key = name.replace("-", "_").lower()
     if key in names() and not isinstance(name_or_path, Path):
-        module = importlib.import_module(f"diptych.data.sets.{key}")
-        opened: Dataset = getattr(module, module.__all__[0]).open(root, variant if colon else None)
+        kind = catalogue.named_by(catalogue.card("dataset", key))
+        opened: Dataset = kind.open(root, variant if colon else None)
         return opened
     path = Path(name_or_path).expanduser()
     if not path.exists():
