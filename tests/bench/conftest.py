@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from diptych.bench.plan import Entry, Plan
+from diptych.bench.plan import Entry, Plan, Settings
 from diptych.data import open_data
 
 PLAN = Plan(
@@ -22,7 +22,10 @@ PLAN = Plan(
         Entry("absent", "pascal_sentence", "official", "real", ""),
         Entry("syn", "planted:syn", "query", "hashing", "codes"),
     ),
-    settings=(),
+    settings=(
+        Settings(("dscmr:tiny",), ("planted",), {"epochs": 2}),
+        Settings(("dsph:tiny",), ("syn",), {"epochs": 2}),
+    ),
 )
 
 
