@@ -2,15 +2,17 @@
 
     python benchmarks/index.py ratio --count 400
     python benchmarks/index.py memory --count 50000
+    python benchmarks/index.py plan --count 100000
     python benchmarks/index.py rclip --count 2000
 
 `ratio` indexes pictures and, in the same run, encodes the same pictures that were prepared beforehand; the
 second is what the model alone can do, and indexing should reach 85 % of it. `memory` indexes many pictures
-with an encoder that costs nothing and prints the resident memory on the way; it should stay flat. `rclip`
-indexes the same pictures with Diptych and with rclip (yurijmikhalevich/rclip), each with its own reading,
-hashing, preparing and storing, and both with a model that costs nothing: neither model is measured, only what
-surrounds it. Pictures are drawn by code (640 x 480 JPEG of about 50 kB, no two files alike) unless --pictures
-names a folder.
+with an encoder that costs nothing and prints the resident memory on the way; it should stay flat. `plan`
+indexes many small lists of texts, which nothing encodes, and again when none has changed: what is left is
+the cost of looking. `rclip` indexes the same pictures with Diptych and with rclip (yurijmikhalevich/rclip),
+each with its own reading, hashing, preparing and storing, and both with a model that costs nothing: neither
+model is measured, only what surrounds it. Pictures are drawn by code (640 x 480 JPEG of about 50 kB, no two
+files alike) unless --pictures names a folder.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import io
 import os
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -159,6 +162,38 @@ def memory(options: argparse.Namespace) -> None:
     )
 
 
+def plan(options: argparse.Namespace) -> None:
+    class Blind(Nothing):
+        """Encodes no texts, so that files are looked at, hashed and known, and no more."""
+
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        tempfile.TemporaryDirectory() as home,
+        diptych.open(home, model=Blind()) as collection,
+    ):
+        for number in range(options.count):
+            below = Path(folder) / f"{number // 1000:04}"
+            below.mkdir(exist_ok=True)
+            (below / f"{number:07}.txt").write_text(f"text {number}")
+        for what in ("new", "unchanged"):
+            stop, seen = threading.Event(), [resident()]
+
+            def look(stop: threading.Event = stop, seen: list[float] = seen) -> None:
+                while not stop.wait(0.01):
+                    seen.append(resident())
+
+            watching = threading.Thread(target=look)
+            watching.start()
+            wall, cpu = timed(lambda: collection.add(folder, batch_size=256))
+            stop.set()
+            watching.join()
+            print(
+                f"{options.count} {what} files: {max(seen) - seen[0]:.0f} MiB more than the {seen[0]:.0f} "
+                f"before, {wall:.1f} s, {cpu:.1f} s of CPU",
+                flush=True,
+            )
+
+
 def rclip(options: argparse.Namespace) -> None:
     try:
         from rclip import db, main
@@ -202,7 +237,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("part", choices=["ratio", "memory", "rclip"])
+    parser.add_argument("part", choices=["ratio", "memory", "plan", "rclip"])
     parser.add_argument("--count", type=int, default=400, help="pictures to draw")
     parser.add_argument("--width", type=int, default=640)
     parser.add_argument("--height", type=int, default=480)
@@ -211,7 +246,7 @@ def main() -> None:
     parser.add_argument("--model", default="builtin")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    {"ratio": ratio, "memory": memory, "rclip": rclip}[options.part](options)
+    {"ratio": ratio, "memory": memory, "plan": plan, "rclip": rclip}[options.part](options)
 
 
 if __name__ == "__main__":
