@@ -104,7 +104,7 @@ def _print_paths(results: Results, end: bytes) -> None:
     import os
 
     # Bytes, so that a name in any encoding reaches the next program as it is; each file once.
-    for path in dict.fromkeys(r.path for r in results if r.path is not None):
+    for path in dict.fromkeys(r.path for r in results):
         sys.stdout.buffer.write(os.fsencode(path) + end)
     sys.stdout.buffer.flush()
 
@@ -135,9 +135,7 @@ def _print_table(results: Results, to: str) -> None:
     Console(width=width, highlight=False, soft_wrap=not sys.stdout.isatty()).print(table)
 
 
-def _shown(path: Path | None) -> str:
-    if path is None:
-        return ""
+def _shown(path: Path) -> str:
     if path.is_relative_to(Path.cwd()):
         path = path.relative_to(Path.cwd())
     return str(path).encode("utf-8", "backslashreplace").decode("utf-8").replace("\n", "\\n")

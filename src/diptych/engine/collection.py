@@ -20,13 +20,13 @@ import numpy as np
 
 from diptych import similarity
 from diptych.core import SIDES, Floats, Item, Side, offered
-from diptych.engine.gallery import Gallery, item_of
+from diptych.engine.gallery import Gallery, item_of_file
 from diptych.engine.homes.base import Home
 from diptych.engine.homes.local.home import Local
 from diptych.engine.model import DEFAULT_MODEL, Model, adopt, check_fingerprint, check_name
 from diptych.engine.place import DATABASE, absolute, default_home, discard, find, place_of, writing
 from diptych.engine.results import Progress, Result, Results, Skipped, Summary
-from diptych.engine.search import answers, as_item, composed, decoded, sides_of
+from diptych.engine.search import answers, as_item, check_recall, composed, decoded, sides_of
 from diptych.errors import MissingData, UsageError
 from diptych.pipeline import Remembered, encode
 
@@ -171,15 +171,8 @@ class Collection:
         Returns:
             None if no such file is indexed.
         """
-        for key in (os.fsencode(Path(name).as_posix()), self.home.key(absolute(name))):
-            rows = self.home.rows_of(key)
-            if rows:
-                first, *others = self.home.items(rows)
-                if first.side == "image":
-                    return item_of(first)
-                lines = [str(one.text) for one in (first, *others)]
-                return Item(str(first.path), text="\n".join(lines), meta={"path": first.path})
-        return None
+        keys = os.fsencode(Path(name).as_posix()), self.home.key(absolute(name))
+        return next((item for item in (item_of_file(self.home, key) for key in keys) if item), None)
 
     def vectors(self, side: Side) -> tuple[list[str], Floats]:
         """The `id` of every item of a side, and their vectors (n, d); of binary codes, +1 and -1."""
@@ -359,7 +352,7 @@ class Collection:
             raise UsageError(f"to must be image or text, not {to!r}")
         if isinstance(queries, str | bytes):
             raise UsageError("search_many takes a list of queries; a single one goes to search")
-        self._check_recall(exact, recall)
+        check_recall(self.home, exact, recall)
         items = [as_item(query) for query in queries]
         if not items:
             return []
@@ -387,16 +380,6 @@ class Collection:
             ready = beside.submit(self.home.get_ready, to)
             yield
             ready.result()
-
-    def _check_recall(self, exact: bool, recall: float | None) -> None:
-        if recall is None:
-            return
-        if exact:
-            raise UsageError("exact search finds everything, so give either exact or a recall")
-        if not 0 < recall <= 1:
-            raise UsageError(f"a recall lies above 0 and at most at 1, such as 0.98, not {recall}")
-        if self.home.codes is None:
-            raise UsageError(f"{self.folder} has no codes, so it is searched exactly; make codes first")
 
     def make_codes(self, by: int | str) -> Mapping[str, Any]:
         """Give the pictures binary codes, so that large collections are searched in two stages.

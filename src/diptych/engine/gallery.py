@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from diptych.core import Floats, Hits, Item, Rows, Searchable, Side
 from diptych.engine.homes.base import Home, Stored, Vectors
 
-__all__ = ["Gallery", "item_of"]
+__all__ = ["Gallery", "item_of", "item_of_file"]
 
 _READ = 256  # entries that are read at a time while all are looked through
 _SAMPLE = 2000  # entries that a query is compared with to tell how far a score stands out
@@ -102,6 +102,18 @@ def item_of(stored: Stored) -> Item:
     if stored.side == "image":
         return Item(str(stored.path), image=stored.path, text="\n".join(stored.captions) or None, meta=meta)
     return Item(f"{stored.path}#{stored.row}", text=stored.text, meta={**meta, "source": stored.source})
+
+
+def item_of_file(home: Home, key: bytes) -> Item | None:
+    """The picture of a file with its captions, or its texts, one a line; None if it is not known."""
+    rows = home.rows_of(key)
+    if not rows:
+        return None
+    first, *others = home.items(rows)
+    if first.side == "image":
+        return item_of(first)
+    text = "\n".join(str(one.text) for one in (first, *others))
+    return Item(str(first.path), text=text, meta={"path": first.path})
 
 
 class _ByPlace:

@@ -25,11 +25,11 @@ class Result:
             such as that of a second stage.
         word: The probability in a plain word (`diptych.engine.calibration` states the thresholds), or None.
         side: "image" or "text": what was found.
-        id: Its name in the collection: the path relative to the collection's folder, or the id it was given.
-        path: The file: the picture, the picture that the text describes, or the text's own file; None if the
-            entry came from no file.
+        id: Its name in the collection: the path of its file, relative to the collection's folder if it lies
+            there.
+        path: The file: the picture, the picture that the text describes, or the text's own file.
         text: The text found; for a picture its captions, one a line; None if there are none.
-        meta: What else is known, such as "width", "height", "size" (bytes) or "source" of a caption.
+        meta: For a text, its "source": "sidecar", "list", or "own" for a picture's own fields.
     """
 
     rank: int
@@ -38,7 +38,7 @@ class Result:
     word: Word | None
     side: Side
     id: str
-    path: Path | None
+    path: Path
     text: str | None
     meta: Mapping[str, Any] = field(default_factory=dict)
 
@@ -51,7 +51,7 @@ class Result:
             "word": self.word,
             "side": self.side,
             "id": self.id,
-            "path": None if self.path is None else str(self.path),
+            "path": str(self.path),
             "text": self.text,
             "meta": dict(self.meta),
         }
@@ -115,7 +115,7 @@ class Progress:
 
 @dataclass(slots=True)
 class Summary:
-    """What an update did; the numbers count files (and entries given without a file).
+    """What an update did; the numbers count files, but `encoded`.
 
     Args:
         added: New in the collection (a copy of a known file counts, but was not encoded).

@@ -19,9 +19,9 @@ from diptych.errors import UsageError
 from diptych.pipeline import RESCORED, Remembered, encode, over
 
 if TYPE_CHECKING:
-    from diptych.engine.homes.base import Stored
+    from diptych.engine.homes.base import Home, Stored
 
-__all__ = ["answers", "as_item", "composed", "decoded", "sides_of"]
+__all__ = ["answers", "as_item", "check_recall", "composed", "decoded", "sides_of"]
 
 
 def as_item(query: Any) -> Item:
@@ -113,6 +113,22 @@ def decoded(item: Item, encoder: Any) -> Item:
         picture = open_picture(item.image, size=offered(encoder, "image_size"))
         return Item(item.id, image=picture, text=item.text, meta=item.meta)
     return item
+
+
+def check_recall(home: Home, exact: bool, recall: float | None) -> None:
+    """See that a recall can be asked for.
+
+    Raises:
+        UsageError: it is none, or the home has no codes.
+    """
+    if recall is None:
+        return
+    if exact:
+        raise UsageError("exact search finds everything, so give either exact or a recall")
+    if not 0 < recall <= 1:
+        raise UsageError(f"a recall lies above 0 and at most at 1, such as 0.98, not {recall}")
+    if home.codes is None:
+        raise UsageError(f"{home.place} has no codes, so it is searched exactly; make codes first")
 
 
 def sides_of(queries: Sequence[Item]) -> list[Side] | None:
