@@ -85,17 +85,6 @@ def test_no_import_by_name_hides_an_upper_layer() -> None:
                 assert height[match[1]] < height[own], f"{path}, line {node.lineno}: {match[0]}"
 
 
-def test_public_names_are_listed_sorted_and_resolve() -> None:
-    import diptych
-
-    assert diptych.__all__ == sorted(diptych.__all__)
-    for name in diptych.__all__:
-        assert getattr(diptych, name) is not None
-    assert dir(diptych) == diptych.__all__
-    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
-        _ = diptych.nothing
-
-
 @pytest.mark.parametrize(
     "module", ["diptych", "diptych.catalogue", "diptych.pipeline", "diptych.engine.collection"]
 )

@@ -17,34 +17,127 @@ from typing import TYPE_CHECKING, Any
 from diptych._version import __version__
 
 if TYPE_CHECKING:
+    from diptych import errors as errors
     from diptych.catalogue import load as load
+    from diptych.core import Encoder as Encoder
     from diptych.core import Hits as Hits
     from diptych.core import Item as Item
+    from diptych.core import LanguageModel as LanguageModel
+    from diptych.core import Retriever as Retriever
     from diptych.core import Run as Run
+    from diptych.core import Scorer as Scorer
+    from diptych.core import Stage as Stage
+    from diptych.data import open_data as open_data
     from diptych.engine.collection import Collection as Collection
     from diptych.engine.collection import open_collection as open
+    from diptych.engine.results import Result as Result
+    from diptych.engine.results import Results as Results
+    from diptych.engine.results import Summary as Summary
+    from diptych.errors import BadData as BadData
+    from diptych.errors import BadParameter as BadParameter
+    from diptych.errors import CollectionBusy as CollectionBusy
+    from diptych.errors import CollectionError as CollectionError
     from diptych.errors import DiptychError as DiptychError
+    from diptych.errors import ImageError as ImageError
+    from diptych.errors import MissingData as MissingData
+    from diptych.errors import MissingExtra as MissingExtra
+    from diptych.errors import TooNew as TooNew
+    from diptych.errors import TrainingError as TrainingError
+    from diptych.errors import UnknownName as UnknownName
+    from diptych.errors import UsageError as UsageError
+    from diptych.errors import WrongModel as WrongModel
+    from diptych.evaluation import evaluate as evaluate
+    from diptych.pipeline import Rerank as Rerank
     from diptych.pipeline.over import over as over
+    from diptych.training.learner import Learner as Learner
+    from diptych.training.run import train as train
+    from diptych.training.trainer import Trainer as Trainer
 
-# Public name -> module that holds it; resolved on first use, so that `import diptych` stays light.
+# Public name -> where it is; resolved on first use, so that `import diptych` stays light.
 _PUBLIC = {
-    "Collection": "diptych.engine.collection",
-    "DiptychError": "diptych.errors",
-    "Hits": "diptych.core",
-    "Item": "diptych.core",
-    "Run": "diptych.core",
-    "load": "diptych.catalogue",
-    "open": "diptych.engine.collection",
-    "over": "diptych.pipeline",
+    "BadData": "diptych.errors:BadData",
+    "BadParameter": "diptych.errors:BadParameter",
+    "Collection": "diptych.engine.collection:Collection",
+    "CollectionBusy": "diptych.errors:CollectionBusy",
+    "CollectionError": "diptych.errors:CollectionError",
+    "DiptychError": "diptych.errors:DiptychError",
+    "Encoder": "diptych.core:Encoder",
+    "Hits": "diptych.core:Hits",
+    "ImageError": "diptych.errors:ImageError",
+    "Item": "diptych.core:Item",
+    "LanguageModel": "diptych.core:LanguageModel",
+    "Learner": "diptych.training.learner:Learner",
+    "MissingData": "diptych.errors:MissingData",
+    "MissingExtra": "diptych.errors:MissingExtra",
+    "Rerank": "diptych.pipeline:Rerank",
+    "Result": "diptych.engine.results:Result",
+    "Results": "diptych.engine.results:Results",
+    "Retriever": "diptych.core:Retriever",
+    "Run": "diptych.core:Run",
+    "Scorer": "diptych.core:Scorer",
+    "Stage": "diptych.core:Stage",
+    "Summary": "diptych.engine.results:Summary",
+    "TooNew": "diptych.errors:TooNew",
+    "Trainer": "diptych.training.trainer:Trainer",
+    "TrainingError": "diptych.errors:TrainingError",
+    "UnknownName": "diptych.errors:UnknownName",
+    "UsageError": "diptych.errors:UsageError",
+    "WrongModel": "diptych.errors:WrongModel",
+    "evaluate": "diptych.evaluation:evaluate",
+    "load": "diptych.catalogue:load",
+    "open": "diptych.engine.collection:open_collection",
+    "open_data": "diptych.data:open_data",
+    "over": "diptych.pipeline:over",
+    "train": "diptych.training.run:train",
 }
 
-__all__ = ["Collection", "DiptychError", "Hits", "Item", "Run", "__version__", "load", "open", "over"]
+__all__ = [
+    "BadData",
+    "BadParameter",
+    "Collection",
+    "CollectionBusy",
+    "CollectionError",
+    "DiptychError",
+    "Encoder",
+    "Hits",
+    "ImageError",
+    "Item",
+    "LanguageModel",
+    "Learner",
+    "MissingData",
+    "MissingExtra",
+    "Rerank",
+    "Result",
+    "Results",
+    "Retriever",
+    "Run",
+    "Scorer",
+    "Stage",
+    "Summary",
+    "TooNew",
+    "Trainer",
+    "TrainingError",
+    "UnknownName",
+    "UsageError",
+    "WrongModel",
+    "__version__",
+    "errors",
+    "evaluate",
+    "load",
+    "open",
+    "open_data",
+    "over",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "errors":
+        return importlib.import_module("diptych.errors")
     if name not in _PUBLIC:
         raise AttributeError(f"module 'diptych' has no attribute {name!r}")
-    return getattr(importlib.import_module(_PUBLIC[name]), name)
+    module, _, found = _PUBLIC[name].partition(":")
+    return getattr(importlib.import_module(module), found)
 
 
 def __dir__() -> list[str]:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from diptych import similarity
-from diptych.core import SIDES, Floats, Item, Side, offered
+from diptych.core import SIDES, Encoder, Floats, Item, Side, offered
 from diptych.engine.gallery import Gallery, item_of_file
 from diptych.engine.homes.base import Home
 from diptych.engine.homes.local.home import Local
@@ -31,8 +31,7 @@ from diptych.errors import MissingData, UsageError
 from diptych.pipeline import Remembered, encode
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-    from PIL.Image import Image
+    from diptych.media.pictures import Source
 
 __all__ = [
     "Collection",
@@ -49,7 +48,9 @@ __all__ = [
 ]
 
 
-def open_collection(path: str | Path, *, model: Any = None, create: bool = True) -> Collection:
+def open_collection(
+    path: str | Path, *, model: str | Encoder | None = None, create: bool = True
+) -> Collection:
     """The collection of a folder, or of the nearest folder above it that has one.
 
     Args:
@@ -274,8 +275,17 @@ class Collection:
         with writing(self.place, self.folder):
             yield
 
-    def watch(self, *paths: str | Path, **how: Any) -> Iterator[Summary]:
+    def watch(
+        self,
+        *paths: str | Path,
+        recursive: bool = True,
+        batch_size: int | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> Iterator[Summary]:
         """Keep current for ever: yields the summary of the first run, and of each run after a change.
+
+        Args:
+            paths, recursive, batch_size, on_progress: As for `add`.
 
         Raises:
             MissingExtra: the package that watches is not installed.
@@ -283,17 +293,20 @@ class Collection:
         from diptych.engine.scan import expand
         from diptych.engine.watch import changes
 
-        yield self.add(*paths, **how)
+        def added() -> Summary:
+            return self.add(*paths, recursive=recursive, batch_size=batch_size, on_progress=on_progress)
+
+        yield added()
         for _ in changes(expand(paths or (self.folder,)), ignore=self.place):
-            yield self.add(*paths, **how)
+            yield added()
 
     # Searching
 
     def search(
         self,
-        query: str | Path | bytes | Item | NDArray[Any] | Image | None = None,
+        query: Source | Item | None = None,
         *,
-        image: Any = (),
+        image: Source | Sequence[Source] = (),
         negative: str | Sequence[str] = (),
         text_weight: float = 1.0,
         image_weight: float = 1.0,
@@ -336,7 +349,7 @@ class Collection:
 
     def search_many(
         self,
-        queries: Sequence[str | Path | bytes | Item | NDArray[Any] | Image],
+        queries: Sequence[Source | Item],
         *,
         to: Side = "image",
         k: int = 10,
