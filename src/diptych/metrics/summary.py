@@ -22,7 +22,17 @@ from diptych.metrics.recall import (
 from diptych.metrics.relevance import Bools, ByLabel, ByPairs, Relevance
 from diptych.metrics.scores import Embedded, Matrix, Scores, as_scores, score_blocks
 
-__all__ = ["TIE_RULE", "Keep", "Measured", "bootstrap", "measure", "measure_both_ways", "order", "pooled", "tie_groups"]
+__all__ = [
+    "TIE_RULE",
+    "Keep",
+    "Measured",
+    "bootstrap",
+    "measure",
+    "measure_both_ways",
+    "order",
+    "pooled",
+    "tie_groups",
+]
 
 TIE_RULE = (
     "average precision, P@n and NDCG: stable order by gallery row; R@n and ranks: a tie with an irrelevant "
