@@ -133,7 +133,9 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name == "errors":
-        return importlib.import_module("diptych.errors")
+        import diptych.errors
+
+        return diptych.errors
     if name not in _PUBLIC:
         raise AttributeError(f"module 'diptych' has no attribute {name!r}")
     module, _, found = _PUBLIC[name].partition(":")
