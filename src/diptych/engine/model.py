@@ -185,5 +185,6 @@ def model_name(name: str) -> str:
 
 
 def _said(error: Exception) -> str:
-    """An error of another library in one line."""
-    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    """An error in one line; that of another library with its kind, without which it may say nothing."""
+    kind = "" if isinstance(error, DiptychError) else f"{type(error).__name__}: "
+    return " ".join(f"{kind}{error}".split())[:300]
