@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 from zipfile import BadZipFile
 
 import numpy as np
@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from diptych import similarity as similarities
 from diptych.core import Floats, Hits, Rows, checked_k
 from diptych.errors import BadData, UsageError
-from diptych.metrics.scores import Embedded
+
+if TYPE_CHECKING:
+    from diptych.metrics.scores import Embedded
 
 __all__ = ["Flat", "best"]
 
@@ -136,6 +138,8 @@ class Flat:
 
     def compared(self, vectors: NDArray[Any]) -> Embedded:
         """Scores of queries (q, d) with every vector, in ascending order of rows, computed when needed."""
+        from diptych.metrics.scores import Embedded  # a search has no need of the metrics
+
         order = np.argsort(self._rows, kind="stable")
         sorted_already = bool((order[:-1] < order[1:]).all())
         gallery = self._vectors if sorted_already else self._vectors[order]

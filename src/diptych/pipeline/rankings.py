@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from diptych.core import Floats, Hits, Rows, Run, Scorer, Stage, offered
 from diptych.errors import UsageError
-from diptych.metrics.scores import Ranked, Scores
+
+if TYPE_CHECKING:  # a search has no need of the metrics
+    from diptych.metrics.scores import Scores
 
 __all__ = ["MOST_PAIRS", "hits_of", "score_matrix", "scores_of", "stacked"]
 
@@ -71,6 +73,8 @@ def scores_of(stage: Stage, run: Run) -> Scores:
     Raises:
         UsageError: the stage ends without hits.
     """
+    from diptych.metrics.scores import Ranked
+
     found: Scores | None = stage.scores(run)
     if found is not None:
         return found

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from diptych.core import Floats, Hits, Rows, Run, Scorer, Side, Stage
 from diptych.errors import BadData, UsageError
 from diptych.index.flat import best
-from diptych.metrics.relevance import Bools
-from diptych.metrics.scores import Embedded, Matrix, Replaced, Scores, score_blocks
 from diptych.pipeline.encode import contents, encode, holding
 from diptych.pipeline.rankings import hits_of
 from diptych.pipeline.stages import Search
+
+if TYPE_CHECKING:  # a search has no need of the metrics
+    from diptych.metrics.relevance import Bools
+    from diptych.metrics.scores import Scores
 
 __all__ = ["RESCORED", "Agree", "Rerank"]
 
@@ -73,6 +75,8 @@ class Rerank(Stage):
 
     def scores(self, run: Run, before: Scores | None = None) -> Scores | None:
         """The scores before, with those of the first `depth` entries replaced."""
+        from diptych.metrics.scores import Replaced
+
         if before is None:
             return None
         top = _first(before, min(self.depth, before.shape[1]))
@@ -153,6 +157,8 @@ class Agree(Stage):
 
     def scores(self, run: Run, before: Scores | None = None) -> Scores | None:
         """The scores before, changed among the first `depth` entries of each query."""
+        from diptych.metrics.scores import Embedded, Matrix, Replaced
+
         if not isinstance(before, Embedded | Matrix):
             return None
         depth = min(self.depth, *before.shape)
@@ -176,6 +182,8 @@ def _other(side: Side) -> Side:
 
 def _first(scores: Scores, depth: int) -> Hits:
     """The first `depth` entries of each query."""
+    from diptych.metrics.scores import score_blocks
+
     entries = np.arange(scores.shape[1])
     parts = [best(block, entries, depth) for _, _, block in score_blocks(scores)]
     if not parts:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +12,11 @@ from diptych import similarity
 from diptych.core import Encoder, Floats, Item, Rows, Run, Scorer, Searchable, Side, Stage
 from diptych.errors import UsageError
 from diptych.index.flat import best
-from diptych.metrics.scores import Matrix, Scores
 from diptych.pipeline.encode import contents, encode
 from diptych.pipeline.rankings import hits_of, score_matrix, stacked
+
+if TYPE_CHECKING:  # a search has no need of the metrics
+    from diptych.metrics.scores import Matrix, Scores
 
 __all__ = ["Compares", "Exhaustive", "Fuse", "PairScores", "Repeat", "Rewrite", "Search", "Select"]
 
@@ -82,6 +84,8 @@ class Exhaustive(Stage):
             UsageError: there are too many pairs, or an item has nothing to score.
             BadData: scores that are NaN.
         """
+        from diptych.metrics.scores import Matrix
+
         other: Side = "text" if self.to == "image" else "image"
         entries, asked = contents(run.gallery, self.to), contents(run.queries, other)
         if self.to == "image":
