@@ -29,10 +29,8 @@ from numpy.typing import NDArray
 
 from diptych import catalogue
 from diptych.core import Floats, Side
-from diptych.data.base import Split
 from diptych.errors import BadData, BadParameter, MissingData, UsageError
 from diptych.media.pictures import batches
-from diptych.metrics import ByPairs, first_ranks_both_ways
 from diptych.optional import optional
 from diptych.provenance import commit, versions
 from diptych.towers.calibration import FITTED_AMONG, Background, chances, fitted
@@ -40,7 +38,8 @@ from diptych.towers.concepts import ConceptSpace, likely_concepts
 from diptych.towers.heads import compact, expanded
 from diptych.towers.onnx import IMAGE_SIZE, ImageTower, TextTower, prepare_image
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # encoding needs neither data sets nor metrics
+    from diptych.data.base import Split
     from diptych.training.trainer import Trainer
 
 __all__ = ["Builtin"]
@@ -304,6 +303,8 @@ class _Seen:
 
         Beside the features of a picture stand those of its mirror image, (n, 2560); a batch sees one of them.
         """
+        from diptych.data.base import Split
+
         views = np.concatenate([self.plain[:, :_FEATURES], self.mirrored[:, :_FEATURES]], axis=1)
         return Split(views, self.texts, None, self.pairs[np.isin(self.pairs[:, 0], learned)])
 
@@ -361,6 +362,8 @@ def _chosen(
 
 def _recalls(image: Floats, text: Floats, owner: NDArray[np.int64]) -> dict[str, float]:
     """R@1, 5, 10 of both directions; ties count against us."""
+    from diptych.metrics import ByPairs, first_ranks_both_ways
+
     pairs = np.stack([owner, np.arange(len(text))], axis=1)
     both = first_ranks_both_ways(image @ text.T, ByPairs(pairs, (len(image), len(text))))
     named = zip(("IqT", "TqI"), both, strict=True)
