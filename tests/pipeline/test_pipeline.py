@@ -173,7 +173,7 @@ def test_a_chain_encodes_raw_items_and_names_a_missing_side() -> None:
             return np.asarray([[float(len(text))] for text in texts], np.float32)
 
     chain = Chain(text=Text(), head=Text())
-    with pytest.raises(UsageError, match="Text has no encode_image"):
+    with pytest.raises(UsageError, match="Text encodes no images; this chain has one side only"):
         chain.encode_image(["x"])
     assert Chain(head=Text()).encode_text(["four"]).tolist() == [[4.0]]
 
