@@ -49,7 +49,6 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def tiny_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a CLIP checkpoint with a few thousand random weights; its pictures have 32 x 32 pixels."""
-    pytest.importorskip("transformers")
     import torch
 
     from diptych.towers.transformers import tiny_parts

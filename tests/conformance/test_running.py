@@ -29,7 +29,7 @@ def test_all_checks_run_and_those_that_fail_are_named(capsys: pytest.CaptureFixt
     def broken() -> None:
         raise KeyError("image")
 
-    with pytest.raises(AssertionError) as caught:
+    with pytest.raises(AssertionError, match="mine fails") as caught:
         run_checks("mine", [("first", wrong), ("second", broken), ("third", lambda: None)])
     assert str(caught.value) == (
         "mine fails 2 of 3 checks:\n- first: the scores differ\n- second: KeyError: 'image'"

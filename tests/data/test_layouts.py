@@ -220,7 +220,8 @@ def test_pascal_sentences(tmp_path: Path) -> None:
 
 
 def test_wikipedia_deep_and_documents(tmp_path: Path) -> None:
-    scipy_io = pytest.importorskip("scipy.io")
+    from scipy import io as scipy_io
+
     random = np.random.default_rng(0)
     content: dict[str, Any] = {}
     for part, count in (("train", 20), ("test", 300)):
@@ -250,8 +251,9 @@ def test_wikipedia_deep_and_documents(tmp_path: Path) -> None:
 
 
 def test_xmedia_and_xmedianet(tmp_path: Path) -> None:
-    scipy_io = pytest.importorskip("scipy.io")
-    h5py = pytest.importorskip("h5py")
+    import h5py
+    from scipy import io as scipy_io
+
     random = np.random.default_rng(0)
     content: dict[str, Any] = {}
     for short, count in (("tr", 40), ("te", 1000)):

@@ -284,7 +284,8 @@ def test_flickr8k_text_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_wikipedia_raw_features_and_lists(tmp_path: Path) -> None:
-    scipy_io = pytest.importorskip("scipy.io")
+    from scipy import io as scipy_io
+
     random = np.random.default_rng(0)
     sizes = {"tr": 2173, "te": 693}
     content = {
@@ -306,7 +307,8 @@ def test_wikipedia_raw_features_and_lists(tmp_path: Path) -> None:
 
 
 def test_pascal_matlab_files_are_checked_against_the_published_checksums(tmp_path: Path) -> None:
-    scipy_io = pytest.importorskip("scipy.io")
+    from scipy import io as scipy_io
+
     random = np.random.default_rng(0)
     for part, count in (("train", 800), ("test", 100)):
         label = np.repeat(np.arange(20), count // 20)[:, None]
@@ -322,8 +324,9 @@ def test_pascal_matlab_files_are_checked_against_the_published_checksums(tmp_pat
 
 def test_matlab_hashing_set(tmp_path: Path) -> None:
     """The three arrays of DCMH's form; the count is of the toy, so the layout is made for it."""
-    h5py = pytest.importorskip("h5py")
-    scipy_io = pytest.importorskip("scipy.io")
+    import h5py
+    from scipy import io as scipy_io
+
     from diptych.data.readers.hashing import matlab_layout
 
     random = np.random.default_rng(0)

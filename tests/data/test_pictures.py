@@ -101,7 +101,8 @@ def test_a_bad_picture_is_named_when_it_is_looked_at(tmp_path: Path) -> None:
 
 
 def test_matlab_pictures_are_read_one_by_one(tmp_path: Path) -> None:
-    h5py = pytest.importorskip("h5py")
+    import h5py
+
     pixels = np.random.default_rng(0).integers(0, 256, (2, 5, 4, 3), np.uint8)  # n, height, width, colour
     with h5py.File(tmp_path / "iall.mat", "w") as file:
         file["IAll"] = pixels.transpose(0, 3, 2, 1)  # as HDF5 shows MATLAB's (height, width, 3, n)

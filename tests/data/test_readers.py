@@ -135,7 +135,7 @@ def test_jsonl_with_zip_gzip_and_named_columns(tmp_path: Path) -> None:
 
 
 def test_parquet_with_pictures_inside(tmp_path: Path) -> None:
-    pa = pytest.importorskip("pyarrow")
+    import pyarrow as pa
     import pyarrow.parquet as parquet
 
     table = pa.table(
@@ -154,7 +154,7 @@ def test_parquet_with_pictures_inside(tmp_path: Path) -> None:
 
 
 def test_shards_of_a_split_are_one_table(tmp_path: Path) -> None:
-    pa = pytest.importorskip("pyarrow")
+    import pyarrow as pa
     import pyarrow.parquet as parquet
 
     (tmp_path / "data").mkdir()
@@ -282,7 +282,7 @@ def test_coco_damaged(tmp_path: Path) -> None:
 
 
 def clip_folder(folder: Path, rows: int = 6) -> None:
-    pa = pytest.importorskip("pyarrow")
+    import pyarrow as pa
     import pyarrow.parquet as parquet
 
     for part in ("img_emb", "text_emb", "metadata"):
@@ -348,7 +348,8 @@ def test_webdataset(tmp_path: Path) -> None:
 
 
 def test_webdataset_written_by_the_library(tmp_path: Path) -> None:
-    webdataset = pytest.importorskip("webdataset")
+    import webdataset
+
     with webdataset.TarWriter(str(tmp_path / "w.tar")) as writer:
         writer.write({"__key__": "k1", "png": picture(8), "txt": "hello"})
     split = open_data(tmp_path / "w.tar").split("w")
@@ -399,7 +400,8 @@ def test_npz(tmp_path: Path, features: dict[str, Any]) -> None:
 
 
 def test_mat_with_classes_from_one_and_columns(tmp_path: Path, features: dict[str, Any]) -> None:
-    scipy_io = pytest.importorskip("scipy.io")
+    from scipy import io as scipy_io
+
     (i_tr, t_tr, l_tr), (i_te, t_te, l_te) = features["train"], features["test"]
     scipy_io.savemat(
         tmp_path / "f.mat",
@@ -416,7 +418,8 @@ def test_mat_with_classes_from_one_and_columns(tmp_path: Path, features: dict[st
 
 
 def test_folder_of_mat_files_named_after_sides(tmp_path: Path, features: dict[str, Any]) -> None:
-    scipy_io = pytest.importorskip("scipy.io")
+    from scipy import io as scipy_io
+
     for split, parts in features.items():
         for part, array in zip(("img", "txt", "img_lab"), parts, strict=True):
             value = array[:, None] if array.ndim == 1 else array
@@ -428,7 +431,8 @@ def test_folder_of_mat_files_named_after_sides(tmp_path: Path, features: dict[st
 
 
 def test_hdf5_and_matlab_73(tmp_path: Path, features: dict[str, Any]) -> None:
-    h5py = pytest.importorskip("h5py")
+    import h5py
+
     with (
         h5py.File(tmp_path / "f.h5", "w") as plain,
         h5py.File(tmp_path / "f.mat", "w", userblock_size=512) as matlab,
@@ -464,7 +468,8 @@ def test_feature_files_that_do_not_fit(tmp_path: Path) -> None:
 
 
 def test_hugging_face(tmp_path: Path) -> None:
-    datasets = pytest.importorskip("datasets")
+    import datasets
+
     parts = datasets.Features(
         {
             "image": datasets.Image(),

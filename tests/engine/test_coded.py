@@ -236,7 +236,6 @@ class TestCodesOfAHashingSystem:
     @pytest.fixture
     def run(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         """A run folder whose head learned from standardised vectors of `Colours`."""
-        pytest.importorskip("torch", reason="hashing systems are trained with torch")
         from diptych import catalogue
         from diptych.catalogue import chains
         from diptych.chain import Scale, Standard, join

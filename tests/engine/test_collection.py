@@ -153,7 +153,6 @@ def test_a_run_that_learned_from_feature_files_is_refused(
     photos: Path, paint: Paint, tmp_path: Path, system: str
 ) -> None:
     """It used to say that pictures were added, and stored none; or ended in a traceback."""
-    pytest.importorskip("torch", reason="systems are trained with torch")
     from diptych import catalogue
 
     paint("a.png")

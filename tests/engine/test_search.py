@@ -191,7 +191,6 @@ def test_an_absent_concept_is_told(collection: Collection, paint: Paint) -> None
 
 
 def test_watching_keeps_the_collection_current(collection: Collection, paint: Paint) -> None:
-    pytest.importorskip("watchfiles", reason="the extra watch is not installed")
     paint("a.png")
     summaries = collection.watch()
     assert next(summaries).added == 1
@@ -218,6 +217,5 @@ def test_watching_without_its_package_names_the_extra(
 
 
 def test_a_scorer_of_pairs_cannot_index(photos: Path) -> None:
-    pytest.importorskip("torch")
     with pytest.raises(UsageError, match="gives no vectors of pictures"):
         open(photos, model="ieft:tiny")

@@ -5,13 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pytest
 from PIL import Image
 
 from diptych.catalogue import extractors_of, write_extractors
 from diptych.features import named
-
-pytest.importorskip("onnxruntime")
 
 
 def test_the_raw_towers_are_extractors_of_either_side(tmp_path: Path) -> None:

@@ -110,7 +110,6 @@ def test_every_extractor_has_a_card() -> None:
 
 
 def test_both_sides_of_a_dual_tower_by_name(tmp_path: Path, tiny_clip: Path) -> None:
-    pytest.importorskip("transformers")
     name = f"clip@{tiny_clip}"
     extractors = named(name)
     assert {side: name_of(one) for side, one in extractors.items()} == {"image": name, "text": name}

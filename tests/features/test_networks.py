@@ -7,17 +7,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from scipy import io
+from torch.nn import functional
 
-torch = pytest.importorskip("torch")
-io = pytest.importorskip("scipy.io")
-
-from torch.nn import functional  # noqa: E402
-
-from diptych.errors import BadData, ImageError, MissingData  # noqa: E402
-from diptych.features import cnn_f, vgg19_fc7  # noqa: E402
-from diptych.features.cnn_f import CnnF  # noqa: E402
-from diptych.features.vgg19_fc7 import VGG19Fc7  # noqa: E402
+from diptych.errors import BadData, ImageError, MissingData
+from diptych.features import cnn_f, vgg19_fc7
+from diptych.features.cnn_f import CnnF
+from diptych.features.vgg19_fc7 import VGG19Fc7
 
 HIDDEN = 8
 

@@ -10,12 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
-
-pytest.importorskip("transformers")
-
 import torch
 import transformers
+from PIL import Image
 
 from diptych.errors import BadData, BadParameter, MissingData, MissingExtra
 from diptych.features.tokens import Tokens

@@ -7,18 +7,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from torch.nn import functional
 
-torch = pytest.importorskip("torch")
-pytest.importorskip("scipy.io")
-
-from torch.nn import functional  # noqa: E402
-
-from diptych.errors import BadData, BadParameter, MissingData  # noqa: E402
-from diptych.features.cnn_f import CnnF  # noqa: E402
-from diptych.features.pixels import Pixels  # noqa: E402
-from diptych.nets.image_towers import PixelTower, image_tower  # noqa: E402
-from original_files import matconvnet_file, torchvision_file  # noqa: E402
+from diptych.errors import BadData, BadParameter, MissingData
+from diptych.features.cnn_f import CnnF
+from diptych.features.pixels import Pixels
+from diptych.nets.image_towers import PixelTower, image_tower
+from original_files import matconvnet_file, torchvision_file
 
 
 def picture() -> Image.Image:

@@ -391,7 +391,6 @@ class Mutual(Vectors):
 
 
 def test_agreement_of_a_batch_is_the_same_ranked_and_measured() -> None:
-    pytest.importorskip("torch")
     image, text = np.random.default_rng(0).standard_normal((2, 20, 3)).astype(np.float32)
     gallery, queries = Column("image", image), Column("text", text[:12])
     run = Run(queries, gallery)

@@ -51,7 +51,6 @@ def test_white_and_black_by_hand() -> None:
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("normal", [CLIP_NORMAL, IMAGENET_NORMAL], ids=["clip", "imagenet"])
 def test_it_is_what_the_library_of_the_towers_does(size: tuple[int, int], normal: Normal) -> None:
-    pytest.importorskip("transformers", reason="the hub extra is not installed")
     from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
     theirs = CLIPImageProcessorPil(

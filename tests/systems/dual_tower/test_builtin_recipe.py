@@ -40,7 +40,6 @@ def captioned(count: int) -> Split:
 
 
 def test_it_learns_writes_a_folder_and_is_loaded_by_its_path(tmp_path: Path) -> None:
-    pytest.importorskip("torch", reason="training is not installed")
     from diptych.training.trainer import Trainer
 
     split, trainer = captioned(80), Trainer(seed=0, quiet=True, device="cpu")
@@ -64,7 +63,6 @@ def test_it_learns_writes_a_folder_and_is_loaded_by_its_path(tmp_path: Path) -> 
 
 
 def test_a_run_reports_the_epochs_that_were_run(tmp_path: Path) -> None:
-    pytest.importorskip("torch", reason="training is not installed")
     from diptych.training.run import train
 
     data = Loaded("drawn", {"train": captioned(24), "test": captioned(6)})
@@ -77,7 +75,6 @@ def test_a_run_reports_the_epochs_that_were_run(tmp_path: Path) -> None:
 
 
 def test_the_same_seed_gives_the_same_heads() -> None:
-    pytest.importorskip("torch", reason="training is not installed")
     from diptych.training.trainer import Trainer
 
     split = captioned(24)
@@ -92,7 +89,8 @@ def test_the_same_seed_gives_the_same_heads() -> None:
 
 
 def test_captions_of_the_same_picture_are_no_wrong_ones() -> None:
-    torch = pytest.importorskip("torch", reason="training is not installed")
+    import torch
+
     from diptych.nets.joint_head import JointHeads
 
     random = np.random.default_rng(0)

@@ -12,12 +12,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
-
-pytest.importorskip("transformers")
-
 import torch
 import transformers
+from PIL import Image
 
 from diptych import catalogue
 from diptych.errors import BadData, BadParameter, ImageError, MissingData, MissingExtra, UnknownName

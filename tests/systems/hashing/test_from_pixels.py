@@ -8,22 +8,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-torch = pytest.importorskip("torch")
-pytest.importorskip("scipy.io")
-
-from diptych import catalogue  # noqa: E402
-from diptych.data.base import Split  # noqa: E402
-from diptych.data.extracted import extract  # noqa: E402
-from diptych.errors import BadParameter, UsageError  # noqa: E402
-from diptych.features import named  # noqa: E402
-from diptych.nets.image_towers import PixelTower  # noqa: E402
-from diptych.systems.hashing.udcmh import UDCMH, standardised  # noqa: E402
-from diptych.testing.materials import drawn  # noqa: E402
-from diptych.training.learner import Learner  # noqa: E402
-from diptych.training.parameters import dimensions  # noqa: E402
-from diptych.training.trainer import Trainer  # noqa: E402
-from original_files import matconvnet_file, torchvision_file  # noqa: E402
+from diptych import catalogue
+from diptych.data.base import Split
+from diptych.data.extracted import extract
+from diptych.errors import BadParameter, UsageError
+from diptych.features import named
+from diptych.nets.image_towers import PixelTower
+from diptych.systems.hashing.udcmh import UDCMH, standardised
+from diptych.testing.materials import drawn
+from diptych.training.learner import Learner
+from diptych.training.parameters import dimensions
+from diptych.training.trainer import Trainer
+from original_files import matconvnet_file, torchvision_file
 
 # Small where size matters, and as few steps as show every kind of step.
 SYSTEMS: Mapping[str, Mapping[str, Any]] = {
