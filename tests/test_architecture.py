@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -105,3 +106,23 @@ def test_importing_it_loads_nothing_heavy(module: str) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_tests_lie_where_the_source_lies() -> None:
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        folder = path.parent.relative_to(ROOT / "tests")
+        assert (ROOT / "src" / "diptych" / folder / "__init__.py").is_file(), f"{path} has no counterpart"
+
+
+def test_no_test_is_skipped_for_want_of_what_make_test_installs() -> None:
+    """A broken installation must fail."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    asked = [*project["project"]["dependencies"], *project["dependency-groups"]["dev"]]
+    for names in project["project"]["optional-dependencies"].values():
+        asked.extend(names)
+    installed = {re.split(r"[^\w.-]", name)[0] for name in asked}
+    providing = packages_distributions()
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        for module in re.findall(r'importorskip\(\s*"(\w+)', path.read_text(encoding="utf-8")):
+            assert module != "diptych", path
+            assert not installed & set(providing.get(module, ())), f"{path} may skip for want of {module}"

@@ -137,7 +137,7 @@ def test_absent_has_a_length_and_says_why() -> None:
     assert part.text == ["c", "a"]
     with pytest.raises(MissingData, match="get them there"):
         part.image[0]
-    with pytest.raises(IndexError, match="^3$"):
+    with pytest.raises(IndexError, match=r"^3$"):
         absent[3]
 
 

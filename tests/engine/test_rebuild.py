@@ -63,7 +63,7 @@ def test_a_model_that_does_not_load_leaves_everything(indexed: Path) -> None:
             raise RuntimeError("no memory")
 
     for model, error in (("nosuch", UnknownName), (Broken(), DiptychError)):
-        with pytest.raises(error, match="nosuch|no memory"), rebuilding(indexed, model=model) as fresh:
+        with pytest.raises(error, match=r"nosuch|no memory"), rebuilding(indexed, model=model) as fresh:
             fresh.add()
         assert held(indexed, Colours()) == ["blue.png", "green.png", "red.png"]
 
