@@ -1,0 +1,120 @@
+"""README and docs: every block of commands or Python is run, or says why it is not; errors are all listed."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+import types
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from PIL import Image, ImageDraw
+
+import diptych.errors
+
+ROOT = Path(__file__).parents[1]
+GENERATED = "docs/cli.md"  # compared with the program by tests/cli/test_commands.py
+PAGES = sorted(
+    page.relative_to(ROOT).as_posix()
+    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md"))
+    if page.relative_to(ROOT).as_posix() != GENERATED
+)
+
+
+class Block(NamedTuple):
+    line: int
+    language: str
+    content: str
+    reason: str  # why it is not run
+
+
+def blocks(page: str) -> list[Block]:
+    """The fenced blocks of a page; a comment `not run: REASON` right above one says why it is not run."""
+    found, lines = [], (ROOT / page).read_text(encoding="utf-8").splitlines()
+    at = 0
+    while at < len(lines):
+        if opened := re.fullmatch(r"```(\w*)", lines[at]):
+            told = re.fullmatch(r"<!-- not run: (.+) -->", lines[at - 1])
+            end = lines.index("```", at + 1)
+            content = "\n".join(lines[at + 1 : end])
+            found.append(Block(at + 1, opened[1], content, told[1] if told else ""))
+            at = end
+        at += 1
+    return found
+
+
+def pages(language: str) -> list[str]:
+    """Pages with a block of that language to run."""
+    return [p for p in PAGES if any(b.language == language and not b.reason for b in blocks(p))]
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the pictures that the pages name, as the current one."""
+    monkeypatch.chdir(tmp_path)
+    for folder in ("photos/holidays", "drawn"):
+        (tmp_path / folder).mkdir(parents=True)
+    for at, name in enumerate(("cat", "car", "photos/cat", "photos/car", "bridge", "photos/holidays/bridge")):
+        picture = Image.new("RGB", (96, 64), (40 * at, 90, 250 - 40 * at))
+        ImageDraw.Draw(picture).ellipse((8 * at, 9, 8 * at + 30, 50), "white")
+        picture.save(f"{name}.jpg")
+        (tmp_path / f"{name}.txt").write_text(f"a {Path(name).name}\n", encoding="utf-8")
+    Image.open("bridge.jpg").save("photos/bridge.jpg")
+    Image.new("L", (9, 9), 20).save("drawn/night.png")
+    Image.new("L", (9, 9), 240).save("drawn/snow.png")
+    return tmp_path
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_block_says_what_it_is(page: str) -> None:
+    for block in blocks(page):
+        where = f"{page}:{block.line}"
+        assert block.language in {"bash", "python", "text"}, f"{where}: bash, python or text?"
+        assert not (block.reason and block.language == "text"), f"{where}: a text is never run"
+        if block.language == "python":
+            compile(block.content, where, "exec")
+
+
+@pytest.mark.parametrize("page", pages("bash"))
+def test_the_commands_of_a_page_work(page: str, place: Path) -> None:
+    shims = place / "bin"
+    shims.mkdir()
+    (shims / "diptych").write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m diptych "$@"\n')
+    (shims / "diptych").chmod(0o755)
+    environment = {**os.environ, "PATH": f"{shims}{os.pathsep}{os.environ['PATH']}"}
+    subprocess.run(["diptych", "index", "-q", "photos"], env=environment, check=True)
+    for block in blocks(page):
+        if block.language == "bash" and not block.reason:
+            done = subprocess.run(
+                ["bash", "-euc", block.content], env=environment, capture_output=True, text=True, check=False
+            )
+            assert done.returncode == 0, f"{page}:{block.line}: {done.stderr}"
+            assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("page", pages("python"))
+def test_the_python_of_a_page_works(page: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = types.ModuleType("page")
+    monkeypatch.setitem(sys.modules, "page", module)  # where its dataclasses look for their names
+    for block in blocks(page):
+        if block.language == "python" and not block.reason:
+            exec(compile(block.content, f"{page}:{block.line}", "exec"), vars(module))
+
+
+def test_every_error_is_listed_with_a_remedy() -> None:
+    text = (ROOT / "docs/trouble.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| (.+) \| (.+) \|$", text, re.MULTILINE)
+    assert sorted(name for name, *_ in rows) == sorted(diptych.errors.__all__)
+    assert all(means.strip() and remedy.strip() for _, means, remedy in rows)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if not target.startswith(("http", "#")):
+            assert ((ROOT / page).parent / target.partition("#")[0]).exists(), f"{page}: {target}"
