@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TEST_STAMP := $(VENV)/.installed-dev
 
-.PHONY: demo test check format clean install dev
+.PHONY: demo test crash check format clean install dev
 
 install: $(STAMP)
 dev: $(TEST_STAMP)
@@ -33,6 +33,9 @@ check: $(TEST_STAMP)
 
 test: $(TEST_STAMP) check
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+crash: $(TEST_STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/engine/crash_harness.py --kills 200
 
 format: $(TEST_STAMP)
 	$(BIN)/ruff check --fix .
