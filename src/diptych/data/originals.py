@@ -19,8 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from diptych.core import Rows
+from diptych.core import SIDES, Rows
 from diptych.data.base import Dataset, Protocol, Split
+from diptych.data.incoming import features
 from diptych.data.readers import arrays
 from diptych.errors import BadData, MissingData, UnknownName
 from diptych.files import write
@@ -274,6 +275,9 @@ class Originals(Dataset):
             self._refuse_half(layout, files, name, tolerated=layout.spare)
             for part, split in self._read(layout, files, name).items():
                 _check_size(f"{part} of {self.name}", split, layout.sizes.get(part))
+                for side in SIDES:
+                    if isinstance(values := getattr(split, side), np.ndarray):
+                        features(values, f"{self.name}: {part} {side}")
                 self._loaded[part] = split
         return self._loaded[name]
 

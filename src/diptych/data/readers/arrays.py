@@ -17,11 +17,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diptych.data.base import Dataset, Labels, Loaded, Split, multi_hot, paired_in_order
+from diptych.data.base import Dataset, Labels, Loaded, Protocol, Split
+from diptych.data.incoming import labels_of, split_of
 from diptych.errors import BadData, MissingData
 from diptych.optional import optional
 
-__all__ = ["FORM", "SUFFIXES", "class_labels", "load", "names", "read", "recognises"]
+__all__ = ["FORM", "SUFFIXES", "load", "names", "read", "recognises"]
 
 FORM = "a feature file (.npz, .npy, .mat, .h5), or a folder of them"
 SUFFIXES = frozenset({".npz", ".npy", ".mat", ".h5", ".h5py", ".hdf5"})
@@ -39,7 +40,7 @@ _PART = {
     "label": "label", "labels": "label", "lab": "label", "labs": "label", "l": "label", "class": "label",
     "img lab": "label", "image label": "label", "txt lab": "text_label", "text label": "text_label",
     "class names": "class_names",
-    "image id": "image_id", "text id": "text_id",
+    "image id": "image_id", "text id": "text_id", "pairs": "pairs", "pair": "pairs",
 }  # fmt: skip
 # What NumPy, SciPy and h5py raise at a damaged file.
 _DAMAGED = (
@@ -127,10 +128,12 @@ def recognises(path: Path) -> bool:
 def read(path: Path) -> Dataset:
     """The features as a data set.
 
-    A split needs image and text of one length; labels may be class numbers or 0/1 columns.
+    A split needs image and text; which belong together, and which forms labels may have, is as
+    `diptych.data.incoming` says. Splits "query" and "database" with labels are asked against each other.
 
     Raises:
-        BadData: naming what is missing of a split, or the arrays that were not understood.
+        BadData: naming what is missing of a split, the arrays that are not understood, or the row of a label,
+            pair or feature that is none.
     """
     files = _feature_files(path) if path.is_dir() else [path]
     parts: dict[str, dict[str, NDArray[Any]]] = {}
@@ -159,64 +162,45 @@ def read(path: Path) -> Dataset:
         if lost:
             there = ", ".join(sorted(arrays))
             raise BadData(f"{path} holds only a part of split {split!r}: {lost[0]} missing, {there} there")
-    classes = _classes([arrays["label"] for arrays in parts.values() if "label" in arrays])
-    splits = {split: _split(path, split, arrays, classes) for split, arrays in parts.items()}
-    named = () if class_names is None else tuple(str(name) for name in np.ravel(class_names))
-    return Loaded(path.stem, splits, class_names=named)
+        for side in ("image", "text"):
+            if not arrays[side].ndim:
+                raise BadData(f"{path}: {split} {side} is a single value, not a row for each item")
+            arrays[side] = arrays[side].reshape(len(arrays[side]), -1)
+    labels, called = _labels(path, parts)
+    splits = {
+        split: split_of(
+            arrays,
+            f"{path}: {split}",
+            label=labels.get((split, "label")),
+            text_label=labels.get((split, "text_label")),
+        )[0]
+        for split, arrays in parts.items()
+    }
+    named = called if class_names is None else tuple(str(name) for name in np.ravel(class_names))
+    return Loaded(path.stem, splits, class_names=named, protocols=_protocols(splits))
 
 
-def class_labels(label: NDArray[Any], classes: int | None = None) -> Labels:
-    """(n, C) uint8 of labels in any of the usual forms: class numbers from 0, or 0/1 columns.
-
-    Args:
-        label: (n,), (n, 1), (1, n) or (n, C).
-        classes: C, if `label` may not hold every class.
-    """
-    label = np.asarray(label)
-    if label.ndim == 2 and 1 in label.shape:
-        label = label.reshape(-1)
-    if label.ndim == 2:
-        return (label > 0).astype(np.uint8)
-    numbers = label.astype(np.int64)
-    return multi_hot(numbers, classes or int(numbers.max(initial=0)) + 1)
-
-
-def _split(
-    path: Path, name: str, arrays: Mapping[str, NDArray[Any]], classes: tuple[int, int] | None
-) -> Split:
-    image, text = arrays["image"], arrays["text"]
-    if len(image) != len(text):
-        raise BadData(
-            f"{path}: split {name!r} has {len(image)} images and {len(text)} texts; they must pair up"
-        )
-    label = None
-    if "label" in arrays and classes is not None:
-        first, count = classes
-        raw = np.asarray(arrays["label"])
-        label = class_labels(raw - first if raw.ndim < 2 or 1 in raw.shape else raw, count)
-    return Split(
-        image.reshape(len(image), -1),
-        text.reshape(len(text), -1),
-        label,
-        paired_in_order(len(image)),
-        image_id=_ids(arrays, "image_id"),
-        text_id=_ids(arrays, "text_id"),
-    )
-
-
-def _ids(arrays: Mapping[str, NDArray[Any]], name: str) -> list[str] | None:
-    return [str(one) for one in arrays[name]] if name in arrays else None
-
-
-def _classes(labels: list[NDArray[Any]]) -> tuple[int, int] | None:
-    """Number of the first class (0 or 1) and of classes, over all splits; None without labels."""
-    if not labels:
+def _protocols(splits: Mapping[str, Split]) -> Mapping[str, Protocol] | None:
+    """Queries against the database, where those are the splits, as in the hashing papers."""
+    if not {"query", "database"} <= set(splits) or any(part.label is None for part in splits.values()):
         return None
-    wide = [label.shape[1] for label in labels if label.ndim == 2 and 1 not in label.shape]
-    if wide:
-        return 0, max(wide)
-    first = min(int(label.min()) for label in labels)
-    return min(first, 1), max(int(label.max()) for label in labels) + 1 - min(first, 1)
+    train = "train" if "train" in splits else "database"
+    validation = "val" if "val" in splits else None
+    return {"map": Protocol("query", "database", "label", train=train, validation=validation)}
+
+
+def _labels(
+    path: Path, parts: Mapping[str, Mapping[str, NDArray[Any]]]
+) -> tuple[dict[tuple[str, str], Labels], tuple[str, ...]]:
+    """Labels by split and name, over the same classes, and the names of the classes, if they have any."""
+    sides = {"label": "image", "text_label": "text"}
+    found = [(split, name) for split, given in parts.items() for name in sides if name in given]
+    where = {one: f"{path}: {one[0]} {one[1]}" for one in found}
+    labels, names = labels_of(
+        {where[split, name]: parts[split][name] for split, name in found},
+        {where[split, name]: len(parts[split][sides[name]]) for split, name in found},
+    )
+    return {one: labels[where[one]] for one in found}, names
 
 
 def _meaning(name: str) -> tuple[str, str] | None:

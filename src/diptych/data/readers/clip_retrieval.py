@@ -14,6 +14,7 @@ import numpy as np
 
 from diptych.core import Floats
 from diptych.data.base import Absent, Dataset, Loaded, Split, paired_in_order
+from diptych.data.incoming import features
 from diptych.errors import BadData
 from diptych.optional import optional
 
@@ -81,9 +82,13 @@ def _vectors(folder: Path) -> Floats | None:
     if not shards:
         return None
     try:
-        return np.concatenate([np.load(one, allow_pickle=False).astype(np.float32) for one in shards])
+        found = [(one, np.load(one, allow_pickle=False)) for one in shards]
     except (OSError, ValueError, EOFError) as error:
         raise BadData(f"{folder} cannot be read ({error})") from error
+    widths = {one.shape[1:] for _, one in found}
+    if len(widths) > 1:
+        raise BadData(f"{folder} holds shards whose vectors have different lengths: {sorted(widths)}")
+    return np.concatenate([features(vectors, str(one)).astype(np.float32) for one, vectors in found])
 
 
 def _metadata(folder: Path) -> dict[str, list[Any]]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from diptych.data.base import Pictures, Protocol, Split, paired_in_order
+from diptych.data.incoming import class_labels, features
 from diptych.data.originals import Files, Layout, permuted
 from diptych.data.readers import arrays
 from diptych.errors import BadData
@@ -48,7 +49,10 @@ def matlab_layout(
             raise BadData(
                 f"{files.folder} mixes sets: {len(image)} pictures, {len(text)} texts, {len(label)} labels"
             )
-        whole = Split(image, text, arrays.class_labels(label), paired_in_order(len(text)))
+        where = f"{files.folder}: {stem}"
+        text = features(text, f"{where} text")
+        hot = class_labels(label, len(text), f"{where} label")
+        whole = Split(image, text, hot, paired_in_order(len(text)))
         rows = permuted(len(text), query=query, train=train, seed=seed)
         return {part: whole.take(some) for part, some in rows.items()}
 
