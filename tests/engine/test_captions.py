@@ -114,14 +114,14 @@ def test_text_files_are_texts_of_their_own(
     paint("q.png", "green")
     (photos / "list.txt").write_text("something red\nsomething green\n")
     (photos / "junk.txt").write_bytes(b"\x89PNG\r\n\x1a\n")
-    summary = collection.add()
+    summary = collection.add(texts=True)
     assert [skipped.path.name for skipped in summary.skipped] == ["junk.txt"]
     found = collection.search(photos / "q.png", to="text")
     assert [result.text for result in found] == ["something green", "something red"]
     assert found[0].path == photos / "list.txt"
     (photos / "list.txt").write_text("something green\nsomething blue\n")
     before = encoder.texts
-    assert collection.add().changed == 1
+    assert collection.add(texts=True).changed == 1
     assert texts(collection) == {"list.txt": ["something green", "something blue"]}
     assert encoder.texts == before + 1  # the line that was there is not encoded again
 
@@ -147,12 +147,12 @@ def test_a_sidecar_that_loses_its_picture_becomes_a_list(
     collection: Collection, paint: Paint, photos: Path
 ) -> None:
     paint("a.png").with_suffix(".txt").write_text("red")
-    collection.add()
+    collection.add(texts=True)
     (photos / "a.png").unlink()
-    collection.add()
+    collection.add(texts=True)
     assert [(side, name, text) for side, name, text, _ in content(collection)] == [("text", "a.txt", "red")]
     paint("a.png")
-    collection.add()
+    collection.add(texts=True)
     assert [(side, name) for side, name, _, _ in content(collection)] == [
         ("image", "a.png"),
         ("text", "a.png"),
@@ -250,10 +250,10 @@ def test_a_table_called_captions_txt_is_one(
 def test_loose_texts_that_become_a_table_go(collection: Collection, paint: Paint, photos: Path) -> None:
     paint("a.png")
     table(photos, "captions.txt", "something red\nsomething, blue\n")
-    collection.add()
+    collection.add(texts=True)
     assert where(collection, photos) == {"captions.txt": ["something red", "something, blue"]}
     table(photos, "captions.txt", "image,caption\na.png,red\n")
-    collection.add()
+    collection.add(texts=True)
     assert where(collection, photos) == {"a.png": ["red"]}
 
 

@@ -23,7 +23,7 @@ def filled(photos: Path, paint: Paint) -> Any:
     paint("below/blue.png", "blue")
     (photos / "words.txt").write_text("green\nblue\n")
     with open_collection(photos, model=Colours()) as collection:
-        collection.add()
+        collection.add(texts=True)
         yield collection
 
 

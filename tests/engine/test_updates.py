@@ -61,7 +61,7 @@ def rebuilt(folder: Path) -> list[tuple[str, str, str | None, bytes]]:
     copy = folder.parent / f"rebuilt{random.random()}"
     shutil.copytree(folder, copy, ignore=shutil.ignore_patterns(".diptych"), symlinks=True)
     with open(copy, model=Colours()) as fresh:
-        fresh.add()
+        fresh.add(texts=True)
         return content(fresh)
 
 
@@ -84,11 +84,11 @@ def test_unchanged_files_are_not_read(
     paint("b.png", "blue")
     (paint("c.png").parent / "captions.csv").write_text("file,caption\nb.png,blue thing\n")
     (paint("d.png").parent / "list.txt").write_text("words\n")
-    collection.add()
+    collection.add(texts=True)
     assert any(name.endswith("a.png") for name in opened_files)
     opened_files.clear()
     before = encoder.pictures, encoder.texts
-    summary = collection.add()
+    summary = collection.add(texts=True)
     assert (summary.unchanged, summary.added, summary.changed) == (5, 0, 0)
     assert [name for name in opened_files if ".diptych" not in name] == []
     assert (encoder.pictures, encoder.texts) == before
@@ -100,14 +100,14 @@ def test_moved_and_renamed_files_are_not_encoded(
     for number in range(6):
         paint(f"{number}.png", (number * 20, 0, 0)).with_suffix(".txt").write_text(f"number {number} red")
     (photos / "words.txt").write_text("one\ntwo\n")
-    collection.add()
+    collection.add(texts=True)
     before = encoder.pictures, encoder.texts
     (photos / "below").mkdir()
     for number in range(3):
         for ending in ("png", "txt"):
             (photos / f"{number}.{ending}").rename(photos / "below" / f"new{number}.{ending}")
     (photos / "words.txt").rename(photos / "below" / "words.txt")
-    summary = collection.add()
+    summary = collection.add(texts=True)
     assert (summary.moved, summary.unchanged) == (4, 3)
     assert (summary.added, summary.changed, summary.removed, summary.encoded) == (0, 0, 0, 0)
     assert (encoder.pictures, encoder.texts) == before
@@ -475,7 +475,7 @@ def test_planning_holds_no_list_of_files(
         folder = photos / f"{number // 200:03}"
         folder.mkdir(exist_ok=True)
         (folder / f"{number:05}.txt").write_text(f"{number}")
-    collection.add(batch_size=512)
+    collection.add(texts=True, batch_size=512)
     held: list[int] = []
     compared, count = plan.Plan._compared, itertools.count(1)
 
@@ -485,6 +485,6 @@ def test_planning_holds_no_list_of_files(
         return compared(self, *arguments)
 
     monkeypatch.setattr(plan.Plan, "_compared", looking)
-    assert collection.add().unchanged == 5_000
+    assert collection.add(texts=True).unchanged == 5_000
     assert len(held) == 7
     assert max(held) < 1_300

@@ -47,6 +47,10 @@ def command(
         ),
     ] = False,
     recursive: Annotated[bool, typer.Option(help="Also the folders below.")] = True,
+    texts: Annotated[
+        bool,
+        typer.Option("--texts", help="Also .txt files that belong to no picture; each line is a text."),
+    ] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Go on and follow changes.")] = False,
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Pictures encoded and stored at a time.", show_default=False)
@@ -81,7 +85,7 @@ def command(
     try:
         if rebuild:
             with rebuilding(home, model=model) as fresh:
-                _report(fresh, _run(fresh, given, recursive, batch_size, hushed), as_json, quiet)
+                _report(fresh, _run(fresh, given, recursive, texts, batch_size, hushed), as_json, quiet)
                 if codes is not None:
                     _make_codes(fresh, codes, hushed)
         if watch or not rebuild:
@@ -90,9 +94,11 @@ def command(
                 if new and model is None and not quiet:
                     _remark()
                 if watch:
-                    for summary in opened.watch(*given, recursive=recursive, batch_size=batch_size):
+                    for summary in opened.watch(
+                        *given, recursive=recursive, texts=texts, batch_size=batch_size
+                    ):
                         _report(opened, summary, as_json, quiet)
-                _report(opened, _run(opened, given, recursive, batch_size, hushed), as_json, quiet)
+                _report(opened, _run(opened, given, recursive, texts, batch_size, hushed), as_json, quiet)
                 if codes is not None:
                     _make_codes(opened, codes, hushed)
     except KeyboardInterrupt:
@@ -124,10 +130,10 @@ def _names(paths: list[str], null: bool) -> list[str]:
 
 
 def _run(
-    opened: Collection, given: list[str], recursive: bool, batch_size: int | None, quiet: bool
+    opened: Collection, given: list[str], recursive: bool, texts: bool, batch_size: int | None, quiet: bool
 ) -> Summary:
     if quiet:
-        return opened.add(*given, recursive=recursive, batch_size=batch_size)
+        return opened.add(*given, recursive=recursive, texts=texts, batch_size=batch_size)
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -142,7 +148,7 @@ def _run(
             rate = f"{at.done / at.seconds:.0f}/s" if at.seconds > 0 else ""
             bar.update(task, completed=at.done, total=at.total, rate=rate)
 
-        return opened.add(*given, recursive=recursive, batch_size=batch_size, on_progress=shown)
+        return opened.add(*given, recursive=recursive, texts=texts, batch_size=batch_size, on_progress=shown)
 
 
 def _remark() -> None:
@@ -159,8 +165,14 @@ def _report(opened: Collection, summary: Summary, as_json: bool, quiet: bool) ->
         return
     if quiet:
         return
+    from diptych.engine.plan import LOOSE
+
     for skipped in summary.skipped:
         typer.echo(f"skipped {_printable(str(skipped.path))}: {_printable(skipped.reason)}", err=True)
+    for line in summary.captions.lines():
+        typer.echo(f"captions: {_printable(line)}", err=True)
+    if any(left.reason == LOOSE for left in summary.captions.left):
+        typer.echo("to search these texts too: --texts, or give the files by name", err=True)
     counts = [
         f"{getattr(summary, name)} {name}"
         for name in ("added", "changed", "moved", "unchanged", "removed")

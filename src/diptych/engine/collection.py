@@ -219,6 +219,7 @@ class Collection:
         self,
         *paths: str | Path,
         recursive: bool = True,
+        texts: bool = False,
         batch_size: int | None = None,
         on_progress: Callable[[Progress], None] | None = None,
     ) -> Summary:
@@ -230,6 +231,9 @@ class Collection:
         Args:
             paths: Folders, pictures, ``.txt`` files or patterns; none for the collection's own folder.
             recursive: Also the folders below.
+            texts: Also ``.txt`` files in the folders that belong to no picture, each line a text. They are
+                notes and letters as often as texts to be found, so that only those are taken that are given
+                by name or asked for here; those that the collection has are kept up to date.
             batch_size: Pictures encoded and stored at a time; the encoder's own choice if None.
             on_progress: Called after every batch.
 
@@ -251,6 +255,7 @@ class Collection:
                 model,
                 given,
                 recursive=recursive,
+                texts=texts,
                 batch_size=batch_size or int(offered(model.encoder, "batch_size", 16)),
                 on_progress=on_progress,
             )
@@ -279,6 +284,7 @@ class Collection:
         self,
         *paths: str | Path,
         recursive: bool = True,
+        texts: bool = False,
         batch_size: int | None = None,
         on_progress: Callable[[Progress], None] | None = None,
     ) -> Iterator[Summary]:
@@ -294,7 +300,9 @@ class Collection:
         from diptych.engine.watch import changes
 
         def added() -> Summary:
-            return self.add(*paths, recursive=recursive, batch_size=batch_size, on_progress=on_progress)
+            return self.add(
+                *paths, recursive=recursive, texts=texts, batch_size=batch_size, on_progress=on_progress
+            )
 
         yield added()
         for _ in changes(expand(paths or (self.folder,)), ignore=self.place):

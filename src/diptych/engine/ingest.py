@@ -106,6 +106,7 @@ class Ingest:
     def __init__(self, home: Home, model: Model, summary: Summary) -> None:
         self.home, self.model, self.summary = home, model, summary
         self.told: set[bytes] = set()
+        self._lists: set[Path] = set()  # of which it has been counted what was used
         self._overwritten: dict[bytes, _Content] = {}
         self._encodes_text = encodes(model.encoder, "text")
 
@@ -259,6 +260,8 @@ class Ingest:
             beside = [] if sidecars is None else sidecars.of(read.work.found.path)
             own = dict.fromkeys(contents[read.work.key].texts, "own")
             sources[read.work.key] = {**own, **dict.fromkeys(beside, "sidecar")}
+            if found := len(sources[read.work.key]):
+                self.summary.captions.use(pictures=1, captions=found)
         texts = list(dict.fromkeys(text for found in sources.values() for text in found))
         vectors = self.home.text_vectors(texts)
         new = [text for text in texts if text not in vectors]
@@ -272,6 +275,11 @@ class Ingest:
     def _note(self, read: Iterable[Sidecars | None]) -> None:
         """Remember which caption files of these folders could not be used, and which could."""
         for sidecars in {id(one): one for one in read if one is not None}.values():
+            self.summary.captions.join(sidecars.taken())
+            for path, report in sidecars.reports().items():
+                if path not in self._lists:
+                    self._lists.add(path)
+                    self.summary.captions.join(report)
             for path in sidecars.read:
                 key = self.home.key(path)
                 reason = sidecars.wrong.get(path) or sidecars.partly.get(path)

@@ -17,8 +17,12 @@ from diptych.engine.homes.base import Home, Known
 from diptych.engine.results import Skipped, Summary
 from diptych.engine.scan import Found
 from diptych.media.captions import Sidecars
+from diptych.media.tables import is_list
 
-__all__ = ["Plan", "Work"]
+__all__ = ["LOOSE", "Plan", "Work"]
+
+LOOSE = "texts that belong to no picture, which are taken only if asked for"
+"""Why a file of loose texts was left out: notes and letters must not become results unasked."""
 
 _FOLDERS = (
     64  # whose caption files are remembered; a walk leaves a folder and comes back to it only for a while
@@ -54,13 +58,15 @@ class Plan:
     Args:
         home: What is known.
         summary: Counts the files that need no work.
+        texts: Whether to take loose texts that are met on a walk, too; else only those that were given by
+            name, and those known already.
 
     Attributes:
         unseen: Numbers of known files, below the folders walked, that were not met on the walk.
     """
 
-    def __init__(self, home: Home, summary: Summary) -> None:
-        self.home, self.summary = home, summary
+    def __init__(self, home: Home, summary: Summary, *, texts: bool = False) -> None:
+        self.home, self.summary, self.texts = home, summary, texts
         self.unseen = array("q")
         self._folders: OrderedDict[Path, Sidecars | None] = OrderedDict()
 
@@ -84,9 +90,11 @@ class Plan:
     def _compared(self, found: Found, known: _Together) -> Work | None:
         key = self.home.key(found.path)
         before = known.file(key)
+        same = before is not None and (before.size, before.mtime_ns) == (found.size, found.mtime_ns)
+        if found.kind == "text" and not same and not self._wanted(found, before):
+            return None
         sidecars = self._sidecars(found)
         stamp = sidecars.stamp(found.path) if sidecars is not None else ""
-        same = before is not None and (before.size, before.mtime_ns) == (found.size, found.mtime_ns)
         if same and before is not None and before.captions == stamp:
             self.summary.unchanged += 1
             return None
@@ -95,6 +103,17 @@ class Plan:
             self.summary.skipped.append(Skipped(found.path, failed[0]))
             return None
         return Work(found, key, before, sidecars, stamp, same, failed is not None)
+
+    def _wanted(self, found: Found, before: Known | None) -> bool:
+        """Whether a ``.txt`` that is new or changed holds texts to take; it is opened to tell."""
+        if is_list(found.path):
+            if before is not None:
+                self.unseen.append(before.id)
+            return False
+        if before is None and not (self.texts or found.named):
+            self.summary.captions.leave("files", LOOSE, str(found.path))
+            return False
+        return True
 
     def _sidecars(self, found: Found) -> Sidecars | None:
         if found.kind != "image":

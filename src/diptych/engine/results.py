@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from diptych.core import Side
+from diptych.media.report import Report
 
 __all__ = ["Progress", "Result", "Results", "Skipped", "Summary", "Word"]
 
@@ -125,6 +126,8 @@ class Summary:
         removed: No longer there.
         skipped: Could not be taken, each with path and reason; tried again when the file changes.
         encoded: Pictures and texts that the model had to encode.
+        captions: What was read, this time, of the captions beside pictures and in lists, and what was not
+            used of them; also the files of loose texts that nobody asked for.
         seconds: Wall time.
     """
 
@@ -135,6 +138,7 @@ class Summary:
     removed: int = 0
     skipped: list[Skipped] = field(default_factory=list)
     encoded: int = 0
+    captions: Report = field(default_factory=Report)
     seconds: float = 0.0
 
     @property
@@ -151,6 +155,7 @@ class Summary:
             "unchanged": self.unchanged,
             "removed": self.removed,
             "encoded": self.encoded,
+            "captions": self.captions.as_dict(),
             "skipped": [skipped.as_dict() for skipped in self.skipped],
             "seconds": round(self.seconds, 3),
         }

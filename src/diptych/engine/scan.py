@@ -6,14 +6,14 @@ import glob
 import os
 import stat
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from diptych.core import Side
 from diptych.errors import UsageError
 from diptych.media.pictures import SUFFIXES
-from diptych.media.tables import is_list
+from diptych.media.tables import is_list, may_be_list
 
 __all__ = ["Found", "expand", "is_beside_picture", "may_caption", "walk", "walks"]
 
@@ -28,6 +28,7 @@ class Found:
         size: Bytes.
         mtime_ns: Time of the last change, in nanoseconds since 1970.
         problem: Why it cannot be read; empty if nothing speaks against it.
+        named: Whether the file itself was given, and not only a folder that it is in.
     """
 
     path: Path
@@ -35,6 +36,7 @@ class Found:
     size: int = -1
     mtime_ns: int = -1
     problem: str = ""
+    named: bool = False
 
 
 def expand(paths: Iterable[str | Path]) -> list[Path]:
@@ -70,7 +72,8 @@ def walks(paths: Iterable[Path], *, recursive: bool = True) -> Iterator[tuple[Pa
     of the path together; nothing is held of them but one listing for each level. Links to folders are
     followed after everything else, each real folder once, so that loops end and a link never takes the place
     of what it points to. A file named on its own counts as a picture whatever its ending, unless it is a
-    ``.txt``.
+    ``.txt``. A ``.txt`` beside no picture of its name may hold loose texts or be a list of captions; nothing
+    is opened here to tell.
 
     Args:
         paths: Absolute folders and files.
@@ -91,6 +94,7 @@ def walks(paths: Iterable[Path], *, recursive: bool = True) -> Iterator[tuple[Pa
                 continue
             if found.path in named:
                 named[found.path] = True
+                found = replace(found, named=True)
             yield found
 
     for path in paths:
@@ -109,7 +113,7 @@ def is_beside_picture(path: Path) -> bool:
 
 def may_caption(path: Path) -> bool:
     """Whether a file may say something of the pictures beside it."""
-    return path.suffix.lower() == ".txt" or is_list(path)
+    return may_be_list(path.name)
 
 
 def _captioned_by(name: str) -> tuple[str, ...]:
@@ -145,7 +149,7 @@ def _folder(
                 yield from _folder(path, recursive, folders, links)
         elif suffix.lower() in SUFFIXES:
             yield _found(path, "image")
-        elif suffix.lower() == ".txt" and stem not in pictures and not is_list(path):
+        elif suffix.lower() == ".txt" and stem not in pictures:
             yield _found(path, "text")
 
 

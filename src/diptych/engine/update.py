@@ -31,6 +31,7 @@ def update(
     given: Sequence[Path],
     *,
     recursive: bool = True,
+    texts: bool = False,
     batch_size: int = 16,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Summary:
@@ -41,12 +42,13 @@ def update(
         model: Encodes.
         given: Absolute folders and files that exist.
         recursive: Also the folders below.
+        texts: Also loose texts in the folders.
         batch_size: Files encoded and stored at a time.
         on_progress: Called after every batch.
     """
     summary, started, done = Summary(), time.perf_counter(), 0
-    plan, ingest = Plan(home, summary), Ingest(home, model, summary)
-    with _Ahead(home, given, recursive, wanted=on_progress is not None) as ahead:
+    plan, ingest = Plan(home, summary, texts=texts), Ingest(home, model, summary)
+    with _Ahead(home, given, recursive, texts, wanted=on_progress is not None) as ahead:
         work = ahead.through(_work(home, plan, given, recursive))
         for count, last in ingest.run(work, batch_size=batch_size):
             done += count
@@ -84,16 +86,18 @@ class _Ahead:
     """How much work there is, counted on a walk of its own beside the one that does it.
 
     Args:
-        home, given, recursive: As for `update`.
+        home, given, recursive, texts: As for `update`.
         wanted: Whether anybody asks.
 
     Attributes:
         total: None until it is known.
     """
 
-    def __init__(self, home: Home, given: Sequence[Path], recursive: bool, *, wanted: bool) -> None:
+    def __init__(
+        self, home: Home, given: Sequence[Path], recursive: bool, texts: bool, *, wanted: bool
+    ) -> None:
         self.total: int | None = None
-        self._home, self._given, self._recursive = home, given, recursive
+        self._home, self._given, self._recursive, self._texts = home, given, recursive, texts
         self._begun, self._over = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._count, name="count", daemon=True) if wanted else None
 
@@ -122,7 +126,8 @@ class _Ahead:
             with self._home.snapshot():  # as it was before anything was stored
                 self._begun.set()
                 count = 0
-                for _ in _work(self._home, Plan(self._home, Summary()), self._given, self._recursive):
+                plan = Plan(self._home, Summary(), texts=self._texts)
+                for _ in _work(self._home, plan, self._given, self._recursive):
                     if self._over.is_set():
                         return
                     count += 1

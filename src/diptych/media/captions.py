@@ -3,14 +3,15 @@
 A picture's captions come from all of these, in this order, without repeats:
 
 1. ``beach.txt`` (or ``beach.jpg.txt``) beside ``beach.jpg``: each line is a caption;
-2. ``captions.*`` or ``metadata.*`` ending in csv, tsv, jsonl or json, or a table called ``captions.txt``,
-   beside it or in a folder above: see `diptych.media.tables` for the names of their columns;
+2. lists in its folder or a folder above, or in one called ``annotations``, ``captions`` or ``text`` there:
+   files with a column of pictures and one of captions, whatever their names, and the other forms that
+   `diptych.media.tables` reads;
 3. its own EXIF description, IPTC caption and XMP description: see `diptych.media.fields`.
 
-A list names pictures by their paths from where it lies. A bare name, or one that leads to no folder here,
-means a picture beside the list, or in a folder called ``images`` beside it.
+Which picture a name in a list means, `diptych.media.names` says.
 
-A ``.txt`` file that stands beside no picture of its name and is no table is a list of texts, one a line.
+A ``.txt`` file that stands beside no picture of its name and is no list holds loose texts, one a line; nobody
+reads it who was not asked to.
 """
 
 from __future__ import annotations
@@ -18,86 +19,99 @@ from __future__ import annotations
 import codecs
 import hashlib
 import os
-import posixpath
-from functools import cached_property
+from collections.abc import Iterator, Mapping
+from functools import cached_property, partial
 from pathlib import Path
 
 from diptych.errors import BadData
-from diptych.media.tables import LIST_SUFFIXES, CaptionList, is_list, picture_folders, read_list
+from diptych.media import names
+from diptych.media.cells import is_missing
+from diptych.media.pictures import is_picture
+from diptych.media.report import Report
+from diptych.media.tables import (
+    CaptionList,
+    is_list,
+    is_named_list,
+    may_be_list,
+    picture_folders,
+    read_list,
+)
 
 __all__ = ["Sidecars", "lines"]
 
+_LIST_FOLDERS = frozenset({"annotations", "annotation", "captions", "text", "texts", "metadata"})
+_TOLD = 3  # rows that are named in the reason why a list was used only in part
+
 
 class _List:
-    """One caption list, read when first asked for, and whose captions are whose.
+    """What may be a caption list, opened when first asked for, and whose captions are whose.
 
     Args:
         path: The file.
+        root: The folder from which it names pictures.
         state: Its size (bytes) and time (nanoseconds).
 
     Attributes:
+        read: Whether it was: it turned out to be a list.
         wrong: Why it was not used; empty if it was, and before it is read.
         partly: Which rows were not used, and why; likewise.
+        report: What was used of it; likewise.
     """
 
-    def __init__(self, path: Path, state: tuple[int, int]) -> None:
-        self.path, self.state = path, state
-        self.wrong = self.partly = ""
+    def __init__(self, path: Path, root: Path, state: tuple[int, int]) -> None:
+        self.path, self.root, self.state = path, root, state
+        self.read, self.wrong, self.partly = False, "", ""
+        self.report = Report()
 
     def of(self, picture: Path) -> list[str]:
-        """The captions of a picture beside the list or below."""
-        captions = self._placed.get(picture.relative_to(self.path.parent).as_posix())
-        if captions is not None:
-            return captions
-        beside = picture.parent == self.path.parent
-        folder = picture.parent
-        among = folder.parent == self.path.parent and folder.name in picture_folders(self.path)
-        if among and (self.path.parent / picture.name).exists():
-            return []  # the name means that one
-        return self._bare.get(picture.name, []) if beside or among else []
+        """The captions of a picture in the list's folder or below."""
+        return self._captions.get(picture.relative_to(self.root).as_posix(), [])
 
     @cached_property
-    def _content(self) -> CaptionList:
+    def _captions(self) -> Mapping[str, list[str]]:
+        """By path from the root."""
+        if not is_list(self.path):
+            return {}
+        self.read = True
         try:
-            found = read_list(self.path)
+            content = read_list(self.path)
         except BadData as error:
             self.wrong = str(error)
-            return CaptionList()
-        if found.skipped:
-            line, reason = next(iter(found.skipped.items()))
-            rows = len(found.skipped)
-            self.partly = (
-                f"{rows} of its rows {'is' if rows == 1 else 'are'} not used (line {line}: {reason})"
-            )
+            self.report.leave("files", self.wrong, str(self.path))
+            return {}
+        matched = names.match(
+            content.captions,
+            partial(_is_picture_at, self.root),
+            partial(names.below, self.root),
+            folders=picture_folders(self.path),
+            place=self.root.as_posix(),
+        )
+        found: dict[str, list[str]] = {}
+        for name, captions in content.captions.items():
+            if name in matched.found:
+                found.setdefault(matched.found[name], []).extend(captions)
+        self._tell(content, matched)
         return found
 
-    @cached_property
-    def _placed(self) -> dict[str, list[str]]:
-        """Captions by path from the list's folder."""
-        placed: dict[str, list[str]] = {}
-        for name, captions in self._content.captions.items():
-            placed.setdefault(self._relative(name), []).extend(captions)
-        return placed
+    def _tell(self, content: CaptionList, matched: names.Matched) -> None:
+        used = sum(len(content.lines[name]) for name in matched.found)
+        self.report.use(rows=used, lists=1)
+        wrong = dict(content.skipped)
+        for name, reason in matched.lost.items():
+            wrong |= dict.fromkeys(content.lines[name], f"{reason}: {name}")
+            self.report.leave("rows", reason, *self._places(content.lines[name], f" ({name})"))
+        for line, reason in content.skipped.items():
+            self.report.leave("rows", reason, *self._places([line]))
+        if wrong:
+            told = [f"line {line}: {wrong[line]}" for line in sorted(wrong)[:_TOLD]]
+            rows = len(wrong)
+            more = "; ..." if rows > len(told) else ""
+            self.partly = (
+                f"{rows} of its rows {'is' if rows == 1 else 'are'} not used ({'; '.join(told)}{more})"
+            )
 
-    @cached_property
-    def _bare(self) -> dict[str, list[str]]:
-        """Captions by name, of pictures whose folder is not here; two of one name are nobody's."""
-        bare: dict[str, list[str]] = {}
-        folders: dict[str, bool] = {"": False}
-        for path, captions in self._placed.items():
-            folder, name = posixpath.split(path)
-            if folder not in folders:
-                folders[folder] = (self.path.parent / folder).is_dir()
-            if not folders[folder]:
-                bare[name] = [] if name in bare else captions
-        return bare
-
-    def _relative(self, name: str) -> str:
-        """A path of the list as seen from its folder, however it is written."""
-        home = self.path.parent.as_posix().rstrip("/") + "/"
-        path = posixpath.normpath(name.strip().replace("\\", "/"))
-        whole = posixpath.normpath(home + path) if path.startswith("../") else path
-        return whole.removeprefix(home)
+    def _places(self, rows: list[int], more: str = "") -> Iterator[str]:
+        return (f"{self.path.name}, line {line}{more}" for line in rows)
 
 
 class Sidecars:
@@ -110,10 +124,10 @@ class Sidecars:
         above: The same of the folder above, if its lists count here.
 
     Attributes:
-        files: Size (bytes) and time (nanoseconds) of every caption list and every ``.txt``.
+        files: Size (bytes) and time (nanoseconds) of every ``.txt``, and of all that may be a caption list.
         read: Those that were read.
         wrong: Those that could not be used, with the reason.
-        partly: Those some rows of which could not be used, with the first reason.
+        partly: Those some rows of which could not be used, with the first reasons.
 
     Raises:
         OSError: the folder cannot be listed.
@@ -124,24 +138,17 @@ class Sidecars:
         self.read: set[Path] = set()
         self.wrong: dict[Path, str] = {}
         self.partly: dict[Path, str] = {}
-        own: list[_List] = []
+        self._beside = Report()
         texts: dict[Path, tuple[int, int]] = {}
-        with os.scandir(folder) as listing:
-            entries = sorted(listing, key=lambda entry: entry.name)
+        entries = _listed(folder)
+        pictures = {stem for entry in entries for stem in _captioned_by(entry.name)}
+        own = list(_lists(folder, folder, entries, pictures))
         for entry in entries:
-            suffix = os.path.splitext(entry.name)[1].lower()
-            if suffix not in LIST_SUFFIXES | {".txt"} or not entry.is_file():
-                continue
-            path = folder / entry.name
-            table = is_list(path)
-            if not table and suffix != ".txt":
-                continue
-            status = entry.stat()
-            state = (status.st_size, status.st_mtime_ns)
-            if table:
-                own.append(_List(path, state))
-            else:
-                texts[path] = state
+            if entry.name.lower().endswith(".txt") and entry.is_file():
+                texts[folder / entry.name] = _state(entry)
+        for entry in entries:
+            if entry.name.lower() in _LIST_FOLDERS or entry.name.lower().endswith("_text"):
+                own += _lists_within(folder / entry.name, folder)
         self._lists: list[_List] = own + (above._lists if above is not None else [])
         self.files = texts | {one.path: one.state for one in self._lists}
 
@@ -160,24 +167,33 @@ class Sidecars:
                 found += self._lines(path)
         for one in self._lists:
             found += one.of(picture)
-            self.read.add(one.path)
+            if one.read:
+                self.read.add(one.path)
             if one.wrong:
                 self.wrong[one.path] = one.wrong
             if one.partly:
                 self.partly[one.path] = one.partly
         return list(dict.fromkeys(found))
 
+    def reports(self) -> dict[Path, Report]:
+        """What was used of every list that was read."""
+        return {one.path: one.report for one in self._lists if one.path in self.read}
+
+    def taken(self) -> Report:
+        """Which files beside pictures were used since this was asked last, and which were not."""
+        beside, self._beside = self._beside, Report()
+        return beside
+
     def _lines(self, path: Path) -> list[str]:
         self.read.add(path)
         try:
-            return lines(path)
+            found = [line for line in lines(path) if not is_missing(line)]
+            self._beside.use(files=1)
+            return found
         except BadData as error:
             self.wrong[path] = str(error)
+            self._beside.leave("files", str(error), str(path))
             return []
-
-
-def _beside(picture: Path) -> tuple[Path, Path]:
-    return picture.with_suffix(".txt"), picture.with_name(picture.name + ".txt")
 
 
 def lines(text: Path | bytes) -> list[str]:
@@ -197,3 +213,51 @@ def lines(text: Path | bytes) -> list[str]:
     if "\0" in decoded:
         raise BadData("is not text (it holds a zero byte)")
     return [line.strip() for line in decoded.splitlines() if line.strip()]
+
+
+def _listed(folder: Path) -> list[os.DirEntry[str]]:
+    with os.scandir(folder) as listing:
+        return sorted(listing, key=lambda entry: entry.name)
+
+
+def _lists(folder: Path, root: Path, entries: list[os.DirEntry[str]], pictures: set[str]) -> Iterator[_List]:
+    for entry in entries:
+        path = folder / entry.name
+        hidden = entry.name.startswith(".")
+        if not hidden and may_be_list(entry.name) and entry.is_file() and _may_be(path, pictures):
+            yield _List(path, root, _state(entry))
+
+
+def _lists_within(folder: Path, root: Path) -> Iterator[_List]:
+    """The lists of a folder that holds nothing but what is said of the pictures around it."""
+    if not folder.is_dir():
+        return
+    entries = _listed(folder)
+    if not any(is_picture(entry.name) for entry in entries):
+        yield from _lists(folder, root, entries, set())
+
+
+def _may_be(path: Path, pictures: set[str]) -> bool:
+    """Whether it may be a list: what goes by the name of a picture speaks of that one alone."""
+    return is_named_list(path.name) or path.stem not in pictures
+
+
+def _captioned_by(name: str) -> tuple[str, ...]:
+    """Stems of the files that speak of a picture of that name."""
+    return (os.path.splitext(name)[0], name) if is_picture(name) else ()
+
+
+def _state(entry: os.DirEntry[str]) -> tuple[int, int]:
+    status = entry.stat()
+    return status.st_size, status.st_mtime_ns
+
+
+def _is_picture_at(root: Path, path: str) -> bool:
+    try:
+        return is_picture(path) and (root / path).is_file()
+    except (OSError, ValueError):  # no file system has such a name
+        return False
+
+
+def _beside(picture: Path) -> tuple[Path, Path]:
+    return picture.with_suffix(".txt"), picture.with_name(picture.name + ".txt")

@@ -178,7 +178,7 @@ def test_shards_of_a_split_are_one_table(tmp_path: Path) -> None:
         ("t.jsonl", '{"image": "a.png"\n', "line 1: not JSON"),
         ("t.jsonl", '\n["a"]\n', "line 2: not a JSON object"),
         ("t.csv", "image,text\na.png\n", "line 2: expected 2 columns"),
-        ("t.csv", "image,text\n,x\n", "row 1: no picture in column 'image'"),
+        ("t.csv", "image,text\n,x\n", "line 2: no picture in column 'image'"),
         ("t.csv", "image,text\nz.png,x\n", "lacks 1 of 1 pictures, the first 'z.png'"),
         ("t.csv", "", "no column for the image; it has no rows"),
     ],

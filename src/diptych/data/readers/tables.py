@@ -1,36 +1,39 @@
-"""Reads tables of pictures and captions: CSV, TSV, JSON Lines (also gzipped) and Parquet.
+"""Reads tables of pictures and captions: CSV, TSV, JSON Lines, JSON lists, Flickr's tokens and Parquet.
 
 A row names a picture and gives one caption or a list of them; rows of the same picture are joined. Columns
 are recognised by their usual names (`diptych.media.tables.COLUMNS`) or given by the caller. Pictures lie
-beside the table, in a folder or ZIP beside it, or inside a Parquet file. A folder may hold a table for each
-split, also in shards called ``train-00000-of-00002.parquet``, there or in its folder ``data``, as hubs keep
-them.
+beside the table, in a folder or ZIP beside it, or inside a Parquet file; a name finds its picture as in a
+collection (`diptych.media.names`). A row that cannot be used is left out and counted in the report. A folder
+may hold a table for each split, also in shards called ``train-00000-of-00002.parquet``, there or in its
+folder ``data``, as hubs keep them; other lists in one folder are one table.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from diptych.data.base import Absent, Dataset, Loaded, Pictures, Split, captioned
+from diptych.data.base import Absent, Dataset, Pictures, Split, captioned
 from diptych.data.pictures import pictures_in
+from diptych.data.reading import Place, Read, common_name, split_names
 from diptych.errors import BadData, MissingData
 from diptych.media import tables as media
+from diptych.media.names import written
+from diptych.media.pictures import is_picture
+from diptych.media.report import Report
 from diptych.optional import optional
 
 __all__ = ["FORM", "assemble", "lines", "place_of", "read", "recognises", "rows"]
 
 FORM = (
-    "a table (.csv, .tsv, .jsonl, .jsonl.gz, .parquet, captions.txt) with a column of picture names and "
-    "one of captions"
+    "a table (.csv, .tsv, .jsonl, .json, .parquet, captions.txt, Flickr's .token; also .gz) with a column of "
+    "picture names and one of captions"
 )
 
-_NAMES = ("captions.txt",)  # a CSV all the same, in the form in which Flickr8k is passed on
-_ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".jsonl.gz", ".csv.gz", ".parquet")
+_ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".jsonl.gz", ".csv.gz", ".tsv.gz", ".parquet")
 _SHARD = re.compile(r"-(\d+)-of-(\d+)$")
-_SPLITS = ("train", "val", "valid", "validation", "dev", "test", "query", "database")
 
 
 def recognises(path: Path) -> bool:
@@ -58,30 +61,133 @@ def read(
         pictures: Folder or archive of the pictures, if they are not beside the table.
 
     Raises:
-        BadData: naming the column, row or picture that is missing.
+        BadData: naming the column, row or picture that is missing; some rows and pictures may be.
         MissingExtra: Parquet is not installed.
     """
-    tables = _tables(path) if path.is_dir() else {"all": [path]}
+    report = Report()
+    tables = _tables(path, report) if path.is_dir() else {"all": [path]}
     if not tables:
         raise BadData(f"{path} holds no table; known endings: {', '.join(_ENDINGS)}")
     named = {"image": image, "text": text, "label": label, "split": split}
-    content = {
-        name: (shards[0], [row for shard in shards for row in rows(shard)]) for name, shards in tables.items()
+    content: dict[str, tuple[Path, Sequence[Mapping[str, Any]]]] = {
+        common_name(name): (shards[0], [row for shard in shards for row in _usable(shard, named, report)])
+        for name, shards in tables.items()
     }
+    for table, some in content.values():
+        _check_says_something(table, some, named)
     if len(content) == 1:
         table, only = next(iter(content.values()))
         column = _column(only, "split", named["split"], table, needed=split is not None)
         if column:
-            by_split: dict[str, list[dict[str, Any]]] = {}
+            by_split: dict[str, list[Mapping[str, Any]]] = {}
             for row in only:
-                by_split.setdefault(str(row[column]), []).append(row)
+                by_split.setdefault(common_name(str(row[column])), []).append(row)
             content = {name: (table, part) for name, part in by_split.items()}
     classes = _class_names(content, named["label"])
     parts = {
-        name: assemble(table, part, pictures or place_of(table), columns=named, class_names=classes)
-        for name, (table, part) in content.items()
+        name: _found(table, part, pictures, named, classes, report) for name, (table, part) in content.items()
     }
-    return Loaded(path.name.split(".")[0], parts, class_names=classes)
+    return Read(path.name.split(".")[0], parts, report, class_names=classes)
+
+
+def _usable(table: Path, columns: Mapping[str, Any], report: Report) -> list[dict[str, Any]]:
+    """The rows of a table that name a picture, with their captions as a list of single lines.
+
+    Raises:
+        BadData: no row can be used, or the column of pictures is missing.
+    """
+    found: list[dict[str, Any]] = []
+    first = ""
+    image, text = columns["image"], columns["text"]
+    for row in _read(table):
+        values = dict(row.values)
+        name = _column([values], "image", image, table, needed=not row.problem)
+        problem = row.problem
+        if not problem and media.is_missing(values.get(name)):
+            problem = f"no picture in column {name!r}"
+        if problem:
+            first = first or f"line {row.line}: {problem}"
+            report.leave("rows", problem, f"{table.name}, line {row.line}")
+            continue
+        said = media.texts(values, text or "")
+        column = text or media.text_column(values)
+        if column and not said:
+            report.leave("captions", "the row has none", f"{table.name}, line {row.line}")
+        report.use(rows=1)
+        found.append({**values, column: said} if column else values)
+    report.use(lists=1)
+    if first and not found:
+        raise BadData(f"{table}, {first}; no other row can be used either")
+    return found
+
+
+def _read(table: Path) -> Iterator[media.Row]:
+    if table.name.lower().endswith(".parquet"):
+        yield from (media.Row(number, row) for number, row in enumerate(_parquet(table), start=1))
+        return
+    try:
+        yield from media.rows(table)
+    except BadData as error:
+        raise BadData(f"{table}, {error}") from error
+
+
+def _check_says_something(
+    table: Path, content: Sequence[Mapping[str, Any]], columns: Mapping[str, Any]
+) -> None:
+    """Refuse a table of which no column is known to say anything of the pictures."""
+    have = list(content[0]) if content else []
+    if not content:
+        _column(content, "image", columns["image"], table)
+    if not (columns["text"] or columns["label"] or media.has_texts(have) or media.column(have, "label")):
+        raise BadData(
+            f"{table} has no column of captions; it has {', '.join(have)}, and one of "
+            f"{', '.join(media.COLUMNS['text'])} is looked for"
+        )
+
+
+def _found(
+    table: Path,
+    content: Sequence[Mapping[str, Any]],
+    pictures: Path | None,
+    columns: Mapping[str, Any],
+    classes: Sequence[str],
+    report: Report,
+) -> Split:
+    """One split of the rows whose pictures are there.
+
+    Raises:
+        BadData: none of them is.
+    """
+    column = _column(content, "image", columns["image"], table)
+    if any(isinstance(row[column], bytes | Mapping) for row in content):
+        return assemble(table, content, table.parent, columns=columns, class_names=classes)
+    names = list(dict.fromkeys(str(row[column]) for row in content))
+    place = _place(table, pictures)
+    if not place.root.exists():
+        return assemble(table, content, place.root, columns=columns, class_names=classes)
+    matched = place.match(names)
+    if names and not matched.found:
+        name, reason = next(iter(matched.lost.items()))
+        raise BadData(
+            f"{place.root} lacks {len(names)} of {len(names)} pictures, the first {name!r} ({reason})"
+        )
+    place.leave(report, matched)
+    known: dict[str, str] = {}  # a picture goes by its first name
+    for name, path in matched.found.items():
+        known.setdefault(path, name if path.endswith(written(name)) else path)
+    paths = {name: path for path, name in known.items()}
+    here = [
+        {**row, column: known[matched.found[str(row[column])]]}
+        for row in content
+        if str(row[column]) in matched.found
+    ]
+    return assemble(
+        table,
+        here,
+        lambda some: place.pictures([paths[name] for name in some]),
+        columns=columns,
+        class_names=classes,
+    )
 
 
 def rows(path: Path, *fields: str) -> list[dict[str, Any]]:
@@ -106,16 +212,11 @@ def rows(path: Path, *fields: str) -> list[dict[str, Any]]:
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
-    if path.name.lower().endswith(".parquet"):
-        return _parquet(path)
     found: list[dict[str, Any]] = []
-    try:
-        for row in media.rows(path):
-            if row.problem:
-                raise BadData(f"line {row.line}: {row.problem}")
-            found.append(dict(row.values))
-    except BadData as error:
-        raise BadData(f"{path}, {error}") from error
+    for row in _read(path):
+        if row.problem:
+            raise BadData(f"{path}, line {row.line}: {row.problem}")
+        found.append(dict(row.values))
     return found
 
 
@@ -197,15 +298,22 @@ def row_labels(row: Mapping[str, Any], columns: str | Sequence[str] | None, tabl
 
 def place_of(table: Path) -> Path:
     """Where the pictures of table X are: ``X_images.zip``, ``images.zip``, ``images/`` or beside it, ..."""
-    stem = table.name.split(".")[0]
-    options = (
-        f"{stem}_images.zip",
-        f"{stem}.zip",
-        "images.zip",
-        f"{stem}.tar",
-        *media.picture_folders(table),
-    )
+    options = (*_archives(table), *media.picture_folders(table))
     return next((table.parent / name for name in options if (table.parent / name).exists()), table.parent)
+
+
+def _archives(table: Path) -> tuple[str, ...]:
+    stem = table.name.split(".")[0]
+    return f"{stem}_images.zip", f"{stem}.zip", "images.zip", f"{stem}.tar"
+
+
+def _place(table: Path, pictures: Path | None) -> Place:
+    """Where the pictures of a table are looked for: in an archive beside it, else in its folder and below."""
+    folders = media.picture_folders(table)
+    if pictures is not None:
+        return Place(pictures, folders)
+    archives = (table.parent / name for name in _archives(table))
+    return Place(next((one for one in archives if one.is_file()), table.parent), folders)
 
 
 def _class_names(
@@ -217,28 +325,47 @@ def _class_names(
     return tuple(sorted(found, key=lambda name: (0, int(name), "") if name.isdigit() else (1, 0, name)))
 
 
-def _tables(folder: Path) -> dict[str, list[Path]]:
-    """The tables of a folder by split, each in one or more shards; a single table may have any name."""
+def _tables(folder: Path, report: Report | None = None) -> dict[str, list[Path]]:
+    """The tables of a folder by split, each in one or more shards.
+
+    Tables that are not named after splits are one, "all": a single table, or all lists of captions.
+
+    Args:
+        folder: The folder.
+        report: Told of the tables that belong to none.
+    """
+    files = sorted(one for one in folder.iterdir() if one.is_file() and not one.name.startswith("."))
+    pictures = {one.stem for one in files if is_picture(one.name)}
     found: dict[str, list[Path]] = {}
-    for path in sorted(folder.iterdir()):
-        if path.is_file() and _is_table(path) and not _SHARD.search(_stem(path)):
-            found[_stem(path)] = [path]
+    loose: list[Path] = []
+    for path in files:
+        if path.stem not in pictures and _is_table(path) and not _SHARD.search(_stem(path)):
+            found.setdefault(_stem(path), []).append(path)
+            loose.append(path)
     for home in (folder, folder / "data"):
         for path in sorted(home.iterdir()) if home.is_dir() else ():
             if _is_table(path) and (shard := _SHARD.search(_stem(path))):
                 found.setdefault(_stem(path)[: shard.start()], []).append(path)
-    named = {name: shards for name, shards in found.items() if name.lower() in _SPLITS}
-    ordered = sorted(named, key=lambda name: _SPLITS.index(name.lower()))
-    chosen = {name: named[name] for name in ordered} or (
-        {"all": next(iter(found.values()))} if len(found) == 1 else {}
-    )
+    chosen = {name: found[name] for name in split_names(found)}
+    if not chosen and len(found) == 1:
+        chosen = {"all": next(iter(found.values()))}
+    if not chosen and (lists := [one for one in loose if _lists_captions(one)]):
+        chosen = {"all": lists}
     for shards in chosen.values():
         _whole(shards)
+    used = {path for shards in chosen.values() for path in shards}
+    if report is not None:
+        others = [one.name for one in loose if one not in used]
+        report.leave("files", "is a table beside those that are used", *others)
     return chosen
 
 
 def _is_table(path: Path) -> bool:
-    return path.name.lower().endswith(_ENDINGS) or path.name.lower() in _NAMES
+    return path.name.lower().endswith(_ENDINGS) or media.is_list(path)
+
+
+def _lists_captions(path: Path) -> bool:
+    return path.name.lower().endswith(".parquet") or media.is_list(path)
 
 
 def _stem(table: Path) -> str:

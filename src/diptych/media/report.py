@@ -1,0 +1,114 @@
+"""What was read of somebody's pictures and captions, and what was not, and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["Left", "Report"]
+
+_FIRST = 5  # of what was left out that are named
+
+_SINGULAR = {
+    "pictures": "picture",
+    "captions": "caption",
+    "rows": "row",
+    "names": "name",
+    "lists": "list",
+    "files": "file",
+    "folders": "folder",
+    "splits": "split",
+}
+
+
+@dataclass(slots=True)
+class Left:
+    """What was left out for one reason.
+
+    Args:
+        what: "rows", "files", "pictures", "captions" or "folders".
+        reason: Why.
+        count: How many.
+        first: The first of them, by name.
+    """
+
+    what: str
+    reason: str
+    count: int = 0
+    first: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        """One line: ``2 rows not used: has no caption (captions.csv, line 3; ...)``."""
+        what = _SINGULAR.get(self.what, self.what) if self.count == 1 else self.what
+        more = "; ..." if self.count > len(self.first) else ""
+        return f"{self.count:,} {what} not used: {self.reason} ({'; '.join(self.first)}{more})"
+
+
+@dataclass(slots=True)
+class Report:
+    """How many rows, files, pictures, captions and folders were used, and which were not.
+
+    Attributes:
+        used: How many of each.
+        left: What was left out, by what it is and why.
+        remarks: What else there is to know, a sentence each.
+    """
+
+    used: dict[str, int] = field(default_factory=dict)
+    _left: dict[tuple[str, str], Left] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
+
+    @property
+    def left(self) -> list[Left]:
+        """What was left out, in the order in which it was met."""
+        return list(self._left.values())
+
+    def use(self, **counts: int) -> None:
+        """Count what was used."""
+        for what, count in counts.items():
+            self.used[what] = self.used.get(what, 0) + count
+
+    def leave(self, what: str, reason: str, *names: str, count: int | None = None) -> None:
+        """Count what was left out.
+
+        Args:
+            what: "rows", "files", "pictures", "captions" or "folders".
+            reason: Why, in a few words.
+            names: Of those that are left out, or of the first of them.
+            count: How many, if not all are named.
+        """
+        count = len(names) if count is None else count
+        if not count:
+            return
+        left = self._left.setdefault((what, reason), Left(what, reason))
+        left.count += count
+        left.first += names[: max(0, _FIRST - len(left.first))]
+
+    def join(self, other: Report) -> None:
+        """Count what another report counts."""
+        self.use(**other.used)
+        for left in other.left:
+            self.leave(left.what, left.reason, *left.first, count=left.count)
+        self.remarks += [one for one in other.remarks if one not in self.remarks]
+
+    def lines(self) -> list[str]:
+        """All of it, a line for what was used, for each reason and for each remark."""
+        counts = [
+            f"{count:,} {_SINGULAR.get(what, what) if count == 1 else what}"
+            for what, count in sorted(self.used.items(), key=_order)
+            if count
+        ]
+        return ([f"read: {', '.join(counts)}"] if counts else []) + [*map(str, self.left), *self.remarks]
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it as JSON has it."""
+        left = [
+            {"what": one.what, "reason": one.reason, "count": one.count, "first": list(one.first)}
+            for one in self.left
+        ]
+        return {"used": dict(self.used), "not_used": left, "remarks": list(self.remarks)}
+
+
+def _order(used: tuple[str, int]) -> int:
+    what = list(_SINGULAR)
+    return what.index(used[0]) if used[0] in what else len(what)
