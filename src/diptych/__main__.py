@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 
@@ -11,6 +12,9 @@ def main() -> None:
     from diptych.errors import DiptychError, UsageError
 
     debug = "--debug" in sys.argv
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # for whatever the terminal's encoding lacks
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
         from diptych.cli import app
@@ -20,8 +24,9 @@ def main() -> None:
         if debug:
             raise
         from diptych.cli._arguments import told
+        from diptych.cli._terminal import say
 
-        print(f"diptych: {_printable(told(error))}", file=sys.stderr)
+        say(f"diptych: {told(error)}", err=True)
         sys.exit(2 if isinstance(error, UsageError) else 1)
     except KeyboardInterrupt:
         print("diptych: interrupted", file=sys.stderr)
@@ -30,10 +35,6 @@ def main() -> None:
         # Whoever read our output has enough; nothing more may be written at exit either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
-
-
-def _printable(text: str) -> str:
-    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 if __name__ == "__main__":

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
 import typer.core
 import typer.main
+
+from diptych.printable import printable
 
 __all__ = ["app"]
 
@@ -26,8 +30,29 @@ _COMMANDS = {
 _MODULES = {"list": "list_"}
 
 
+_WrongUsage: Any = typer.BadParameter.__base__  # what a parser raises, wherever Typer keeps it
+
+
+@contextlib.contextmanager
+def _visible() -> Iterator[None]:
+    """A block whose errors of usage repeat what was typed in a way that shows on a terminal."""
+    try:
+        yield
+    except _WrongUsage as error:
+        error.message = printable(error.message)
+        raise
+
+
 class _Lazy(typer.core.TyperGroup):
     """Finds a command by importing the module of its name."""
+
+    def make_context(self, *given: Any, **more: Any) -> Any:
+        with _visible():
+            return super().make_context(*given, **more)
+
+    def invoke(self, ctx: Any) -> Any:
+        with _visible():
+            return super().invoke(ctx)
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(_COMMANDS)

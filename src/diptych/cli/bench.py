@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from diptych.cli._terminal import say
+
 __all__ = ["command"]
 
 
@@ -44,11 +46,11 @@ def command(
         table, out, entries=data or (), systems=system or (), root=root, compute=not collect, tell=told
     )
     paths = write(report, out, table)
-    typer.echo(report.content if as_json else report.markdown(), nl=False)
+    say(*(report.content if as_json else report.markdown()).removesuffix("\n").split("\n"))
     for path in paths:
-        typer.echo(str(path), err=True)
+        say(path, err=True)
     if not paths:
-        typer.echo(
+        say(
             f"{out / table}.md is kept as it was, with more than the {report.finished} of {report.asked} "
             "cells that are finished now; choose another --out, or remove it to have this table in its place",
             err=True,
@@ -56,5 +58,5 @@ def command(
 
 
 def _tell(line: str) -> None:
-    typer.echo(line, err=True)
+    say(line, err=True)
     sys.stderr.flush()

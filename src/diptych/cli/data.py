@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from diptych.cli._terminal import say, say_json, shown
 
 if TYPE_CHECKING:
     from diptych.data.base import Dataset, Split
@@ -47,16 +48,17 @@ def list_(as_json: _Json = False) -> None:
             told["damaged"] = str(error)
         found.append(told)
     if as_json:
-        _print_json(found)
+        say_json(found)
         return
+    from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
     for heading in ("name", "ready", "what"):
         table.add_column(heading, no_wrap=heading == "name")
     for row in found:
-        table.add_row(row["name"], row.get("damaged") or ", ".join(row["ready"]) or "-", row["title"])
-    _print(table)
+        table.add_row(row["name"], shown(row.get("damaged") or ", ".join(row["ready"]) or "-"), row["title"])
+    Console().print(table)
 
 
 @app.command()
@@ -85,9 +87,9 @@ def info(name: _Name, root: _Root = None, as_json: _Json = False) -> None:
         told |= {"variant": dataset.variant, "folder": str(dataset.originals().folder)}
         told["needs"] = _needs(dataset)
     if as_json:
-        _print_json(told)
+        say_json(told)
         return
-    _print(_story(told))
+    say(*_story(told))
 
 
 @app.command()
@@ -118,11 +120,11 @@ def prepare(
     splits = {split: ready.split(split) for split in _available(ready)}
     if as_json:
         told = {"name": dataset.name, "variant": dataset.variant, "record": str(record)}
-        _print_json({**told, "splits": {split: _sizes(part) for split, part in splits.items()}})
+        say_json({**told, "splits": {split: _sizes(part) for split, part in splits.items()}})
         return
-    _print(f"{dataset.name}:{dataset.variant} is ready ({record})")
+    say(f"{dataset.name}:{dataset.variant} is ready ({record})")
     for split, part in splits.items():
-        _print(f"  {split}: {_in_words(_sizes(part))}")
+        say(f"  {split}: {_in_words(_sizes(part))}")
 
 
 @app.command()
@@ -130,9 +132,9 @@ def verify(name: _Name, root: _Root = None, as_json: _Json = False) -> None:
     """Compare the files with the record that `prepare` wrote, and read every split."""
     found = _known(name, root).verify()
     if as_json:
-        _print_json([asdict(check) for check in found])
+        say_json([asdict(check) for check in found])
     else:
-        _print("\n".join(f"{'ok  ' if check.ok else 'BAD '} {check.what}: {check.detail}" for check in found))
+        say(*(f"{'ok  ' if check.ok else 'BAD '} {check.what}: {check.detail}" for check in found))
     if not all(check.ok for check in found):
         raise typer.Exit(1)
 
@@ -197,8 +199,8 @@ def _needs(dataset: Originals) -> list[dict[str, Any]]:
     ]
 
 
-def _story(told: dict[str, Any]) -> str:
-    lines = [told["card"]] if "variant" in told else []
+def _story(told: dict[str, Any]) -> list[str]:
+    lines = told["card"].split("\n") if "variant" in told else []
     if "variant" in told:
         lines += ["", f"Variants: {', '.join(told['variants'])} (here: {told['variant']})"]
         lines += [f"Folder: {told['folder']}"]
@@ -216,17 +218,4 @@ def _story(told: dict[str, Any]) -> str:
         folds = f", {one['folds']} folds" if one["folds"] > 1 else ""
         note = f" ({one['note']})" if one["note"] else ""
         lines.append(f"  {name}: {way}, relevant by {one['relevance']}{folds}{note}")
-    return "\n".join(lines)
-
-
-def _print(what: Any) -> None:
-    if isinstance(what, str):
-        typer.echo(what)
-        return
-    from rich.console import Console
-
-    Console().print(what)
-
-
-def _print_json(what: Any) -> None:
-    typer.echo(json.dumps(what, indent=1, ensure_ascii=False))
+    return lines

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import os
 import platform
 import shutil
@@ -11,6 +10,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from diptych.cli._terminal import say, say_json
 
 __all__ = ["command"]
 
@@ -56,7 +57,7 @@ def command(
         wrong.append("less than 1 GB of disk is free: make room before indexing")
     facts["wrong"] = wrong
     if as_json:
-        typer.echo(json.dumps(facts, indent=2))
+        say_json(facts)
     else:
         _print(facts)
     if wrong:
@@ -64,20 +65,20 @@ def command(
 
 
 def _print(facts: dict[str, Any]) -> None:
-    typer.echo(f"diptych {facts['diptych']}, Python {facts['python']}, {facts['system']}")
-    typer.echo(f"{facts['cores']} cores; device for training: {facts['device']}")
-    typer.echo("installed: " + ", ".join(f"{n} {v}" for n, v in facts["packages"].items() if v))
+    say(f"diptych {facts['diptych']}, Python {facts['python']}, {facts['system']}")
+    say(f"{facts['cores']} cores; device for training: {facts['device']}")
+    say("installed: " + ", ".join(f"{n} {v}" for n, v in facts["packages"].items() if v))
     for extra, whole in facts["extras"].items():
-        typer.echo(f"  {extra:<8}" + ("yes" if whole else f"no; pip install 'diptych[{extra}]'"))
-    typer.echo(f"built-in model: {facts['built-in model']}")
-    typer.echo("model hub: " + ("reachable" if facts["hub"] else "not within reach (not needed)"))
-    typer.echo(f"collections that cannot lie in their folder: {facts['home']}")
-    typer.echo(f"free disk: {facts['free bytes'] / 1e9:.1f} GB")
-    typer.echo(f"collection here: {facts['collection'] or 'none'}")
+        say(f"  {extra:<8}" + ("yes" if whole else f"no; pip install 'diptych[{extra}]'"))
+    say(f"built-in model: {facts['built-in model']}")
+    say("model hub: " + ("reachable" if facts["hub"] else "not within reach (not needed)"))
+    say(f"collections that cannot lie in their folder: {facts['home']}")
+    say(f"free disk: {facts['free bytes'] / 1e9:.1f} GB")
+    say(f"collection here: {facts['collection'] or 'none'}")
     for sentence in facts["wrong"]:
-        typer.echo(f"WRONG: {sentence}")
+        say(f"WRONG: {sentence}")
     if not facts["wrong"]:
-        typer.echo("nothing is wrong")
+        say("nothing is wrong")
 
 
 def _version(name: str) -> str | None:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from diptych.cli._terminal import say, say_json, shown
+
 if TYPE_CHECKING:
     from diptych.data.base import Dataset
     from diptych.evaluation import Evaluation
@@ -91,13 +93,13 @@ def command(
         found.save(folder)
     report = _report(found, dataset, folder or _beside(run)) if plots else None
     if as_json:
-        typer.echo(json.dumps(found.as_json(), indent=2))
+        say_json(found.as_json())
         return
     _print(found)
     if folder is not None:
-        typer.echo(f"saved evaluation.json and ranking.npz in {folder}", err=True)
+        say(f"saved evaluation.json and ranking.npz in {folder}", err=True)
     if report is not None:
-        typer.echo(f"report: {report}", err=True)
+        say(f"report: {report}", err=True)
 
 
 def _evaluated(
@@ -129,13 +131,13 @@ def _not_learned(dataset: Dataset, card: Mapping[str, Any]) -> Dataset:
         return dataset
     parted = HeldOut(dataset)
     if parted.split("held-out").sha256() == held["sha256"]:
-        typer.echo(
+        say(
             f"the system learned from these data: measured on the {held['images']} images that were held out",
             err=True,
         )
         return parted
     if dataset.name == card.get("data", {}).get("name"):
-        typer.echo(
+        say(
             f"{dataset.name} is not what it was when the system learned from it: some of what is measured "
             "here may have been learned from",
             err=True,
@@ -179,7 +181,7 @@ def _print(found: Evaluation) -> None:
         )
         + ". Interval: 95 %, bootstrap over queries. Ties: worst to best order, where there are any."
     )
-    table = Table(box=None, pad_edge=False, title=f"{facts['system']}", title_justify="left")
+    table = Table(box=None, pad_edge=False, title=shown(facts["system"]), title_justify="left")
     table.add_column("")
     for direction in found.measured:
         table.add_column(DIRECTIONS[direction], justify="right")
@@ -201,4 +203,4 @@ def _print(found: Evaluation) -> None:
         table.add_row(*row)
     console = Console(soft_wrap=True)
     console.print(table)
-    console.print(caption, style="dim", highlight=False)
+    console.print(shown(caption, "dim"), highlight=False)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from diptych.cli._terminal import say, say_json
 
 if TYPE_CHECKING:
     from diptych.engine.collection import Collection, Summary
@@ -102,7 +103,7 @@ def command(
                 if codes is not None:
                     _make_codes(opened, codes, hushed)
     except KeyboardInterrupt:
-        typer.echo("interrupted; what was indexed is kept, and the next run goes on from there", err=True)
+        say("interrupted; what was indexed is kept, and the next run goes on from there", err=True)
         raise typer.Exit(130) from None
 
 
@@ -112,7 +113,7 @@ def _make_codes(opened: Collection, by: str, quiet: bool) -> None:
         return
     needed = {(one["side"], one["recall"]): one["candidates"] for one in facts["calibrations"]}
     count = needed.get(("text", 0.98), 0)
-    typer.echo(
+    say(
         f"codes of {facts['bits']} bits ({facts['made_with']}): {count} of {facts['pictures']} pictures "
         "are compared exactly for a recall of 0.98",
         err=True,
@@ -155,24 +156,24 @@ def _remark() -> None:
     """Say once, for a new collection, which model it gets and that a stronger one exists."""
     from diptych.cli._models import remark
 
-    typer.echo(remark(), err=True)
+    say(remark(), err=True)
 
 
 def _report(opened: Collection, summary: Summary, as_json: bool, quiet: bool) -> None:
     if as_json:
         facts = {"folder": str(opened.folder), "model": opened.model, **summary.as_dict()}
-        typer.echo(json.dumps(facts, ensure_ascii=True))
+        say_json(facts, indent=None)
         return
     if quiet:
         return
     from diptych.engine.plan import LOOSE
 
     for skipped in summary.skipped:
-        typer.echo(f"skipped {_printable(str(skipped.path))}: {_printable(skipped.reason)}", err=True)
+        say(f"skipped {skipped.path}: {skipped.reason}", err=True)
     for line in summary.captions.lines():
-        typer.echo(f"captions: {_printable(line)}", err=True)
+        say(f"captions: {line}", err=True)
     if any(left.reason == LOOSE for left in summary.captions.left):
-        typer.echo("to search these texts too: --texts, or give the files by name", err=True)
+        say("to search these texts too: --texts, or give the files by name", err=True)
     counts = [
         f"{getattr(summary, name)} {name}"
         for name in ("added", "changed", "moved", "unchanged", "removed")
@@ -181,12 +182,8 @@ def _report(opened: Collection, summary: Summary, as_json: bool, quiet: bool) ->
     if summary.skipped:
         counts.append(f"{len(summary.skipped)} skipped")
     rate = f" ({summary.per_second:.0f}/s)" if summary.added + summary.changed else ""
-    typer.echo(
+    say(
         f"{opened.folder}: {', '.join(counts) or 'no pictures or texts found'} "
         f"in {summary.seconds:.1f} s{rate}",
         err=True,
     )
-
-
-def _printable(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode("utf-8").replace("\n", "\\n")

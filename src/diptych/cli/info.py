@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from diptych.cli._terminal import say, say_json
 
 __all__ = ["command"]
 
@@ -21,20 +22,19 @@ def command(
     with engine.open(place, create=False) as opened:
         facts = opened.info()
     if as_json:
-        typer.echo(json.dumps(facts, indent=2, ensure_ascii=True))
+        say_json(facts)
         return
     size = facts["bytes"] / 1e6
-    typer.echo(
-        f"folder    {facts['folder']}\n"
-        f"kept in   {facts['place']} ({size:.1f} MB)\n"
-        f"model     {facts['model']} ({facts['fingerprint']})\n"
-        f"pictures  {facts['images']}\n"
-        f"texts     {facts['texts']}\n"
-        f"skipped   {len(facts['skipped'])}\n"
-        f"database  {facts['check']}"
+    say(
+        f"folder    {facts['folder']}",
+        f"kept in   {facts['place']} ({size:.1f} MB)",
+        f"model     {facts['model']} ({facts['fingerprint']})",
+        f"pictures  {facts['images']}",
+        f"texts     {facts['texts']}",
+        f"skipped   {len(facts['skipped'])}",
+        f"database  {facts['check']}",
     )
     if codes := facts["codes"]:
-        typer.echo(f"codes     {codes['bits']} bits ({codes['made_with']})")
+        say(f"codes     {codes['bits']} bits ({codes['made_with']})")
     for path, reason in facts["skipped"].items():
-        name = path.encode("utf-8", "backslashreplace").decode().replace("\n", "\\n")
-        typer.echo(f"  {name}: {reason}")
+        say(f"  {path}: {reason}")

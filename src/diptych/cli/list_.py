@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import fnmatch
-import json
 from typing import Annotated, Literal
 
 import typer
+
+from diptych.cli._terminal import say, say_json
 
 __all__ = ["command"]
 
@@ -37,15 +38,13 @@ def command(
     if not found:
         raise UnknownName(f"name among the {what}", pattern, catalogue.names(_KINDS[what]))
     if as_json:
-        typer.echo(json.dumps([card.as_dict() for card in found], indent=2))
+        say_json([card.as_dict() for card in found])
     elif full or "*" not in pattern:
         for card in found:
-            typer.echo(f"{card.name}: {card.title}")
+            say(f"{card.name}: {card.title}")
             for field, text in card.fields.items():
-                typer.echo(f"  {field}: {text}")
-            typer.echo(
-                "\n" + "\n".join(f"  {line}" if line else "" for line in card.idea.splitlines()) + "\n"
-            )
+                say(f"  {field}: {text}")
+            say("", *(f"  {line}" if line else "" for line in card.idea.splitlines()), "")
     else:
         from rich.console import Console
         from rich.table import Table

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from diptych.cli._terminal import say, say_json, shown
 
 if TYPE_CHECKING:
     from diptych.engine.collection import Collection
@@ -97,7 +98,7 @@ def _print_json(opened: Collection, question: str, to: str, results: Results) ->
         "model": opened.model,
         **results.as_dict(),
     }
-    typer.echo(json.dumps(facts, indent=2, ensure_ascii=True))
+    say_json(facts)
 
 
 def _print_paths(results: Results, end: bytes) -> None:
@@ -112,7 +113,6 @@ def _print_paths(results: Results, end: bytes) -> None:
 def _print_table(results: Results, to: str) -> None:
     from rich.console import Console
     from rich.table import Table
-    from rich.text import Text
 
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(justify="right", no_wrap=True)
@@ -123,27 +123,26 @@ def _print_table(results: Results, to: str) -> None:
         style = {"strong": "bold green", "good": "green", "fair": "yellow", "weak": "dim"}.get(
             r.word or "", ""
         )
-        where = _shown(r.path)
-        first = Text(r.text or "") if to == "text" else Text(where)
+        where = _name(r.path)
+        first = shown(r.text or "") if to == "text" else shown(where)
         if to == "text":
-            first.append(f"  {where}", style="dim")
+            first.append_text(shown(f"  {where}", "dim"))
         elif r.text:
-            first.append("  " + r.text.splitlines()[0], style="dim")
-        table.add_row(str(r.rank), Text(r.word or "", style=style), f"{r.score:.3f}", first)
+            first.append_text(shown("  " + r.text.split("\n")[0], "dim"))
+        table.add_row(str(r.rank), shown(r.word or "", style), f"{r.score:.3f}", first)
     # A pipe has no width; cutting lines there would break names.
     width = None if sys.stdout.isatty() else 10_000
     Console(width=width, highlight=False, soft_wrap=not sys.stdout.isatty()).print(table)
 
 
-def _shown(path: Path) -> str:
-    if path.is_relative_to(Path.cwd()):
-        path = path.relative_to(Path.cwd())
-    return str(path).encode("utf-8", "backslashreplace").decode("utf-8").replace("\n", "\\n")
+def _name(path: Path) -> Path:
+    """The path from this folder, if it lies in it."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def _notes(opened: Collection, results: Results, to: Any) -> None:
     if not opened.count(to):
-        typer.echo(
+        say(
             "there are no texts in this collection; captions come from .txt files, caption lists and the "
             "pictures' own fields"
             if to == "text"
@@ -151,7 +150,7 @@ def _notes(opened: Collection, results: Results, to: Any) -> None:
             err=True,
         )
     elif results.nothing_matches:
-        typer.echo("nothing matches well; these are only the least bad", err=True)
+        say("nothing matches well; these are only the least bad", err=True)
 
 
 def _sheet(question: str, results: Results, images: list[Path], target: Path | None, *, show: bool) -> None:
@@ -174,4 +173,4 @@ def _sheet(question: str, results: Results, images: list[Path], target: Path | N
     target.write_text(page, encoding="utf-8")
     if show:
         typer.launch(str(target))
-    typer.echo(str(target), err=True)
+    say(target, err=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import statistics
@@ -12,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from diptych.cli._terminal import say, say_json, shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -120,7 +121,7 @@ def _launched(devices: int, arguments: Sequence[str]) -> int:
 
 def _report(results: Sequence[Trained], as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps([one.as_dict() for one in results], indent=2))
+        say_json([one.as_dict() for one in results])
         return
     from rich.console import Console
     from rich.table import Table
@@ -131,13 +132,13 @@ def _report(results: Sequence[Trained], as_json: bool) -> None:
         table.add_column(heading)
     for one in results:
         values = [f"{one.metrics[direction]:.4f}" for direction in directions]
-        table.add_row(str(one.run), str(one.seed), *values)
+        table.add_row(shown(one.run), str(one.seed), *values)
     if len(results) > 1:
         table.add_row("mean and deviation", "", *(_summary(results, direction) for direction in directions))
     Console(soft_wrap=True).print(table)
     held = results[0].held_out
     if held:
-        typer.echo(f"measured on {held['images']} images held out of {held['of']!r}, not learned from")
+        say(f"measured on {held['images']} images held out of {held['of']!r}, not learned from")
 
 
 def _summary(results: Sequence[Trained], direction: str) -> str:

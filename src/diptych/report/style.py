@@ -10,6 +10,8 @@ import html
 import io
 from typing import TYPE_CHECKING
 
+from diptych.printable import printable
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
@@ -72,5 +74,5 @@ def picture(image: Image, alt: str, side: int) -> str:
 
 
 def safe(text: object) -> str:
-    """Text for HTML; half characters, which no page can hold, become question marks."""
-    return html.escape(str(text).encode("utf-8", "replace").decode("utf-8"), quote=True)
+    """Text for HTML; but for line breaks, what no page may hold or nobody would see is made visible."""
+    return "\n".join(html.escape(printable(line), quote=True) for line in str(text).split("\n"))

@@ -1,0 +1,40 @@
+"""The way of all that the command line writes, so that no name and no caption commands the terminal.
+
+Standard output has the results, standard error what is said of them.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from diptych.printable import printable, printable_json
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+__all__ = ["say", "say_json", "shown"]
+
+
+def say(*lines: object, err: bool = False) -> None:
+    """Write lines; what would break one, or would not show, is made visible.
+
+    Args:
+        lines: Each is one line, whatever it holds.
+        err: On standard error.
+    """
+    typer.echo("\n".join(map(printable, lines)), err=err)
+
+
+def say_json(what: Any, *, indent: int | None = 2) -> None:
+    r"""Write JSON, readable in any language; what would not show is escaped as JSON has it (``\u009b``)."""
+    typer.echo(printable_json(json.dumps(what, indent=indent, ensure_ascii=False)))
+
+
+def shown(text: object, style: str = "") -> Text:
+    """A cell of a table: what would break it, or would not show, is made visible, and nothing is markup."""
+    from rich.text import Text
+
+    return Text(printable(text), style=style)
