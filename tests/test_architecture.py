@@ -70,7 +70,7 @@ def layers() -> list[list[str]]:
 
 def test_contributors_are_told_the_same_layers() -> None:
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    told = text.split("```")[3].split()
+    told = text.split("```text\n")[1].split("```")[0].split()
     assert " ".join(told) == " ".join(", ".join(line) for line in layers())
 
 

@@ -7,7 +7,19 @@ from typing import Any
 
 from diptych.errors import MissingExtra
 
-__all__ = ["optional"]
+__all__ = ["EXTRAS", "lacking", "optional"]
+
+EXTRAS = {
+    "train": ("torch", "safetensors", "accelerate", "matplotlib"),
+    "hub": ("transformers", "huggingface_hub"),
+    "heic": ("pillow_heif",),
+    "svg": ("resvg_py",),
+    "watch": ("watchfiles",),
+    "data": ("scipy", "h5py", "pyarrow", "webdataset", "datasets"),
+    "plots": ("matplotlib",),
+    "tensorboard": ("tensorboard",),
+}
+"""The modules that each extra brings; the first extra that has one is named for it."""
 
 
 def optional(module: str, purpose: str, extra: str) -> Any:
@@ -35,3 +47,22 @@ def optional(module: str, purpose: str, extra: str) -> Any:
         if (error.name or "").partition(".")[0] != module.partition(".")[0]:
             raise
         raise MissingExtra(purpose, extra) from None
+
+
+def lacking(error: ImportError, purpose: str) -> MissingExtra | None:
+    """What to say of a failed import: which extra brings the module; None if it is not one of theirs.
+
+    Args:
+        error: Raised by an import somewhere below.
+        purpose: What needed it, to begin the sentence ("the system clip").
+
+    Example:
+        >>> str(lacking(ModuleNotFoundError("", name="torch.nn"), "training"))
+        "training needs an optional package: pip install 'diptych[train]'"
+        >>> lacking(ModuleNotFoundError("", name="numpy"), "anything")
+    """
+    if not isinstance(error, ModuleNotFoundError):
+        return None
+    package = (error.name or "").partition(".")[0]
+    extra = next((extra for extra, packages in EXTRAS.items() if package in packages), None)
+    return None if extra is None else MissingExtra(purpose, extra)

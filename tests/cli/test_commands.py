@@ -55,9 +55,9 @@ def test_index_reports_what_it_did_and_what_it_skipped(photos: Path, run) -> Non
     assert code == 0
     assert facts["added"] + facts["unchanged"] == 3
     assert [Path(s["path"]).name for s in facts["skipped"]] == ["broken.jpg"]
-    code, out, err = run("index", str(photos))
+    code, out, err = run("index", str(photos), "--verbose")
     assert (code, out) == (0, "")
-    assert "3 unchanged, 1 skipped" in err
+    assert "3 unchanged, 1 skipped (1 of them before)" in err
     assert "broken.jpg: not a picture, whatever its name says" in err
 
 

@@ -254,7 +254,7 @@ def test_an_inner_folder_uses_the_outer_collection(paint: Paint, photos: Path, e
 
 
 def test_opening_what_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(MissingData, match="is not a folder"):
+    with pytest.raises(MissingData, match="does not exist"):
         open(tmp_path / "none")
     with pytest.raises(MissingData, match="diptych index"):
         open(tmp_path, create=False)

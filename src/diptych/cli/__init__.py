@@ -43,6 +43,20 @@ def _visible() -> Iterator[None]:
         raise
 
 
+class _Once(typer.core.TyperCommand):
+    """A command that takes no option twice, unless it gathers its values: the last would win unnoticed."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        order = self.make_parser(ctx).parse_args(args=list(args))[2]
+        for option in dict.fromkeys(order):
+            times = order.count(option)
+            if times > 1 and not getattr(option, "is_flag", True) and not option.multiple:
+                from diptych.errors import UsageError
+
+                raise UsageError(f"{max(option.opts, key=len)} takes one value, and was given {times} times")
+        return super().parse_args(ctx, args)
+
+
 class _Lazy(typer.core.TyperGroup):
     """Finds a command by importing the module of its name."""
 
@@ -62,11 +76,13 @@ class _Lazy(typer.core.TyperGroup):
             return None
         module = importlib.import_module(f"diptych.cli.{_MODULES.get(cmd_name, cmd_name)}")
         if hasattr(module, "app"):
+            for command in module.app.registered_commands:
+                command.cls = _Once
             group = typer.main.get_group(module.app)
             group.name = cmd_name
             return group
         single = typer.Typer(add_completion=False, rich_markup_mode=None)
-        single.command(cmd_name)(module.command)
+        single.command(cmd_name, cls=_Once)(module.command)
         return typer.main.get_command(single)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:

@@ -6,6 +6,7 @@ Standard output has the results, standard error what is said of them.
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -13,9 +14,10 @@ import typer
 from diptych.printable import printable, printable_json
 
 if TYPE_CHECKING:
+    from rich.table import Table
     from rich.text import Text
 
-__all__ = ["say", "say_json", "shown"]
+__all__ = ["say", "say_json", "say_table", "shown"]
 
 
 def say(*lines: object, err: bool = False) -> None:
@@ -38,3 +40,16 @@ def shown(text: object, style: str = "") -> Text:
     from rich.text import Text
 
     return Text(printable(text), style=style)
+
+
+def say_table(table: Table) -> None:
+    """Write a table: fitted to the terminal, or for other programs a line a row, however long."""
+    from rich.console import Console
+
+    if sys.stdout.isatty():
+        Console(highlight=False).print(table)
+        return
+    console = Console(width=10_000, highlight=False)
+    with console.capture() as captured:
+        console.print(table)
+    typer.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from diptych.cli._terminal import say, say_json, shown
+from diptych.cli._terminal import say, say_json, say_table, shown
 
 if TYPE_CHECKING:
     from diptych.data.base import Dataset, Split
@@ -50,7 +50,6 @@ def list_(as_json: _Json = False) -> None:
     if as_json:
         say_json(found)
         return
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
@@ -58,7 +57,7 @@ def list_(as_json: _Json = False) -> None:
         table.add_column(heading, no_wrap=heading == "name")
     for row in found:
         table.add_row(row["name"], shown(row.get("damaged") or ", ".join(row["ready"]) or "-"), row["title"])
-    Console().print(table)
+    say_table(table)
 
 
 @app.command()

@@ -74,7 +74,13 @@ def _print(facts: dict[str, Any]) -> None:
     say("model hub: " + ("reachable" if facts["hub"] else "not within reach (not needed)"))
     say(f"collections that cannot lie in their folder: {facts['home']}")
     say(f"free disk: {facts['free bytes'] / 1e9:.1f} GB")
-    say(f"collection here: {facts['collection'] or 'none'}")
+    if here := facts["collection"]:
+        say(
+            f"collection here: {here['images']} pictures and {here['texts']} texts of {here['folder']}, by "
+            f"{here['model']}, kept in {here['place']}"
+        )
+    else:
+        say("collection here: none")
     for sentence in facts["wrong"]:
         say(f"WRONG: {sentence}")
     if not facts["wrong"]:

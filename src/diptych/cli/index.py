@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from diptych.cli._progress import progress
 from diptych.cli._terminal import say, say_json
 
 if TYPE_CHECKING:
     from diptych.engine.collection import Collection, Summary
-    from diptych.engine.results import Progress as Told
+    from diptych.engine.results import Skipped
 
 __all__ = ["command"]
+
+_NAMED = 3  # files that are named of those skipped for one reason
+_ENDINGS = 8  # endings that are named of the files passed over
+_KINDS = {
+    "raw pictures of cameras (export them as JPEG)": (
+        *(".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".iiq", ".kdc", ".mef", ".mos"),
+        *(".mrw", ".nef", ".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srw", ".x3f"),
+    ),
+    "videos": (
+        *(".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".webm"),
+        ".wmv",
+    ),
+}
 
 
 def command(
@@ -58,12 +73,15 @@ def command(
     ] = None,
     null: Annotated[bool, typer.Option("-0", "--null", help="Names on standard input end with NUL.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress and no summary.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("-v", "--verbose", help="Name every file that was skipped, now and before.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Take pictures and texts into a collection, or bring it up to date.
 
-    May be interrupted at any moment: the next run goes on. Files that cannot be read are listed with the
-    reason.
+    May be interrupted at any moment: the next run goes on. Files that cannot be read are counted with the
+    reason, once; diptych info lists them all.
     """
     from diptych.engine import collection as engine
     from diptych.engine.rebuild import rebuilding
@@ -86,7 +104,9 @@ def command(
     try:
         if rebuild:
             with rebuilding(home, model=model) as fresh:
-                _report(fresh, _run(fresh, given, recursive, texts, batch_size, hushed), as_json, quiet)
+                _report(
+                    fresh, _run(fresh, given, recursive, texts, batch_size, hushed), as_json, quiet, verbose
+                )
                 if codes is not None:
                     _make_codes(fresh, codes, hushed)
         if watch or not rebuild:
@@ -98,8 +118,10 @@ def command(
                     for summary in opened.watch(
                         *given, recursive=recursive, texts=texts, batch_size=batch_size
                     ):
-                        _report(opened, summary, as_json, quiet)
-                _report(opened, _run(opened, given, recursive, texts, batch_size, hushed), as_json, quiet)
+                        _report(opened, summary, as_json, quiet, verbose)
+                _report(
+                    opened, _run(opened, given, recursive, texts, batch_size, hushed), as_json, quiet, verbose
+                )
                 if codes is not None:
                     _make_codes(opened, codes, hushed)
     except KeyboardInterrupt:
@@ -135,20 +157,7 @@ def _run(
 ) -> Summary:
     if quiet:
         return opened.add(*given, recursive=recursive, texts=texts, batch_size=batch_size)
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("indexing"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-    )  # fmt: skip
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=None, rate="")
-
-        def shown(at: Told) -> None:
-            rate = f"{at.done / at.seconds:.0f}/s" if at.seconds > 0 else ""
-            bar.update(task, completed=at.done, total=at.total, rate=rate)
-
+    with progress() as shown:
         return opened.add(*given, recursive=recursive, texts=texts, batch_size=batch_size, on_progress=shown)
 
 
@@ -159,7 +168,7 @@ def _remark() -> None:
     say(remark(), err=True)
 
 
-def _report(opened: Collection, summary: Summary, as_json: bool, quiet: bool) -> None:
+def _report(opened: Collection, summary: Summary, as_json: bool, quiet: bool, verbose: bool) -> None:
     if as_json:
         facts = {"folder": str(opened.folder), "model": opened.model, **summary.as_dict()}
         say_json(facts, indent=None)
@@ -168,22 +177,56 @@ def _report(opened: Collection, summary: Summary, as_json: bool, quiet: bool) ->
         return
     from diptych.engine.plan import LOOSE
 
-    for skipped in summary.skipped:
-        say(f"skipped {skipped.path}: {skipped.reason}", err=True)
-    for line in summary.captions.lines():
-        say(f"captions: {line}", err=True)
+    lines = _skipped(summary.skipped, opened.folder, verbose)
+    lines += [f"captions: {line}" for line in summary.captions.lines()]
     if any(left.reason == LOOSE for left in summary.captions.left):
-        say("to search these texts too: --texts, or give the files by name", err=True)
+        lines.append("to search these texts too: --texts, or give the files by name")
+    if summary.passed_over:
+        lines.append(f"passed over, as Diptych does not read them: {_passed_over(summary.passed_over)}")
     counts = [
         f"{getattr(summary, name)} {name}"
         for name in ("added", "changed", "moved", "unchanged", "removed")
         if getattr(summary, name)
     ]
     if summary.skipped:
-        counts.append(f"{len(summary.skipped)} skipped")
+        before = sum(one.known for one in summary.skipped)
+        counts.append(f"{len(summary.skipped)} skipped" + (f" ({before} of them before)" if before else ""))
     rate = f" ({summary.per_second:.0f}/s)" if summary.added + summary.changed else ""
-    say(
+    holds = f"it holds {opened.count('image')} pictures and {opened.count('text')} texts"
+    lines.append(
         f"{opened.folder}: {', '.join(counts) or 'no pictures or texts found'} "
-        f"in {summary.seconds:.1f} s{rate}",
-        err=True,
+        f"in {summary.seconds:.1f} s{rate}; {holds}"
     )
+    say(*lines, err=True)
+
+
+def _skipped(skipped: Sequence[Skipped], folder: Path, verbose: bool) -> list[str]:
+    """A line for each reason that is new; for each file, if all are wanted."""
+    if verbose:
+        return [f"skipped {one.path}: {one.reason}" for one in skipped]
+    reasons: dict[str, list[str]] = {}
+    for one in skipped:
+        if not one.known:
+            name = one.path.relative_to(folder) if one.path.is_relative_to(folder) else one.path
+            reasons.setdefault(one.reason, []).append(str(name))
+    return [f"skipped {_some(names)}: {reason}" for reason, names in reasons.items()]
+
+
+def _some(names: list[str]) -> str:
+    if len(names) == 1:
+        return names[0]
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"{len(names)} files ({', '.join(names[:_NAMED])}{more})"
+
+
+def _passed_over(endings: Mapping[str, int]) -> str:
+    """How many files of each ending, raw pictures and videos each taken together."""
+    kinds: dict[str, int] = {}
+    for ending, count in sorted(endings.items(), key=lambda one: -one[1]):
+        kind = next(
+            (kind for kind, known in _KINDS.items() if ending in known), ending or "without an ending"
+        )
+        kinds[kind] = kinds.get(kind, 0) + count
+    shown = [f"{count} {kind}" for kind, count in kinds.items()]
+    rest = sum(list(kinds.values())[_ENDINGS:])
+    return ", ".join(shown[:_ENDINGS]) + (f" and {rest} others" if rest else "")

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from diptych.cli._terminal import say, say_json
+from diptych.cli._terminal import say, say_json, say_table
 
 __all__ = ["command"]
 
@@ -46,7 +46,6 @@ def command(
                 say(f"  {field}: {text}")
             say("", *(f"  {line}" if line else "" for line in card.idea.splitlines()), "")
     else:
-        from rich.console import Console
         from rich.table import Table
 
         table = Table(box=None, pad_edge=False)
@@ -55,4 +54,4 @@ def command(
         for card in sorted(found, key=lambda c: (c.family, c.name)):
             extra = (card.family, card.fields.get("Learns from", "")) if what == "systems" else ()
             table.add_row(card.name, *extra, card.title)
-        Console(highlight=False).print(table)
+        say_table(table)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from diptych.cli._terminal import say, say_json, shown
+from diptych.cli._terminal import say, say_json, say_table, shown
 
 if TYPE_CHECKING:
     from diptych.engine.collection import Collection
@@ -25,7 +25,7 @@ def command(
         Path, typer.Option("--in", help="Indexed folder, or one inside it.", show_default="this folder")
     ] = Path(),
     image: Annotated[
-        list[Path] | None, typer.Option("--image", help="A picture to look like; may be repeated.")
+        list[str] | None, typer.Option("--image", help="A picture to look like; may be repeated.")
     ] = None,
     negative: Annotated[
         list[str] | None, typer.Option("--not", help="Words to keep away from; may be repeated.")
@@ -53,7 +53,10 @@ def command(
     null: Annotated[bool, typer.Option("-0", "--null", help="With --paths: end names with NUL.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Find pictures with words or pictures, and words with pictures (--to text)."""
+    """Find pictures with words or pictures, and words with pictures (--to text).
+
+    Answers from what was indexed; the exit code is 1 where nothing was found.
+    """
     from diptych.engine import collection as engine
 
     asked = " ".join(words or [])
@@ -73,20 +76,22 @@ def command(
         )
         question = _question(asked, image or [], negative or [])
         if html or open_:
-            _sheet(question, results, image or [], html, show=open_)
+            _sheet(opened, question, results, [Path(path) for path in image or []], html, show=open_)
         if as_json:
             _print_json(opened, question, to, results)
         elif paths:
             _print_paths(results, b"\0" if null else b"\n")
-        elif not html and not open_:
+        elif results and not html and not open_:
             _print_table(results, to)
         if not as_json:
-            _notes(opened, results, to)
+            _notes(opened, results, to, min_score)
+    if not results:
+        raise typer.Exit(1)
 
 
-def _question(asked: str, images: list[Path], negative: list[str]) -> str:
+def _question(asked: str, images: list[str], negative: list[str]) -> str:
     parts = [asked] if asked else []
-    parts += [f"like {path.name}" for path in images]
+    parts += [f"like {Path(path).name}" for path in images]
     return ", ".join(parts) + "".join(f", not {word}" for word in negative)
 
 
@@ -111,7 +116,6 @@ def _print_paths(results: Results, end: bytes) -> None:
 
 
 def _print_table(results: Results, to: str) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, show_header=False)
@@ -130,9 +134,7 @@ def _print_table(results: Results, to: str) -> None:
         elif r.text:
             first.append_text(shown("  " + r.text.split("\n")[0], "dim"))
         table.add_row(str(r.rank), shown(r.word or "", style), f"{r.score:.3f}", first)
-    # A pipe has no width; cutting lines there would break names.
-    width = None if sys.stdout.isatty() else 10_000
-    Console(width=width, highlight=False, soft_wrap=not sys.stdout.isatty()).print(table)
+    say_table(table)
 
 
 def _name(path: Path) -> Path:
@@ -140,7 +142,9 @@ def _name(path: Path) -> Path:
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
-def _notes(opened: Collection, results: Results, to: Any) -> None:
+def _notes(opened: Collection, results: Results, to: Any, min_score: float | None) -> None:
+    """What to say of the results on standard error."""
+    kind = "texts" if to == "text" else "pictures"
     if not opened.count(to):
         say(
             "there are no texts in this collection; captions come from .txt files, caption lists and the "
@@ -149,28 +153,73 @@ def _notes(opened: Collection, results: Results, to: Any) -> None:
             else f"there are no pictures in this collection; add some: diptych index {opened.folder}",
             err=True,
         )
+    elif not len(opened.gallery(to)):
+        say(f"no {kind} of {opened.below} are indexed; index them: diptych index {opened.below}", err=True)
+    elif not results:
+        say(f"none of the {kind} scores {min_score} or more; ask for less with --min-score", err=True)
     elif results.nothing_matches:
-        say("nothing matches well; these are only the least bad", err=True)
+        say("the model takes none of these for a good match", err=True)
 
 
-def _sheet(question: str, results: Results, images: list[Path], target: Path | None, *, show: bool) -> None:
+def _sheet(
+    opened: Collection,
+    question: str,
+    results: Results,
+    images: list[Path],
+    target: Path | None,
+    *,
+    show: bool,
+) -> None:
+    import datetime
     import tempfile
 
-    from diptych.media.pictures import open_picture
+    from diptych.media.pictures import is_picture, open_picture
     from diptych.report.contact_sheet import Cell, Sheet, contact_sheet
 
     if target is None:
         target = Path(tempfile.mkdtemp(prefix="diptych-")) / "found.html"
-    cells = [Cell(r.rank, r.score, r.word or "", r.path, r.text, r.side == "image") for r in results]
-    note = "Nothing matches well; these are only the least bad." if results.nothing_matches else ""
+    cells = []
+    for r in results:
+        mark = _asked_with(r.path, images) if r.side == "image" else ""
+        name = r.path.relative_to(opened.folder) if r.path.is_relative_to(opened.folder) else r.path
+        cells.append(
+            Cell(r.rank, r.score, r.word or "", r.path, r.text, is_picture(r.path.name), str(name), mark)
+        )
+    cells.sort(key=lambda cell: bool(cell.mark))  # what was asked with is no finding: it comes last
+    side = results[0].side if results else "image"
+    kind = "texts" if side == "text" else "pictures"
+    today = datetime.datetime.now().astimezone().date().isoformat()
     page = contact_sheet(
-        [Sheet(question, cells, images, note)],
+        [
+            Sheet(
+                question, cells, images, "The model takes none of these for a good match." * _unsure(results)
+            )
+        ],
         title="Diptych",
         read=lambda path: open_picture(path, size=320),
         base=target.parent,
+        about=f"{len(results)} of {opened.count(side)} {kind} in {opened.folder.name}, {today}",
     )
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(page, encoding="utf-8")
     if show:
         typer.launch(str(target))
     say(target, err=True)
+
+
+def _unsure(results: Results) -> bool:
+    return bool(results) and results.nothing_matches
+
+
+def _asked_with(path: Path, images: list[Path]) -> str:
+    """Whether a result is a picture of the query, or a copy of one, byte for byte."""
+    import filecmp
+
+    for image in images:
+        if not path.is_file() or not image.is_file():
+            continue
+        if path.samefile(image):
+            return "the picture asked with"
+        if filecmp.cmp(path, image, shallow=False):
+            return "a copy of the picture asked with"
+    return ""

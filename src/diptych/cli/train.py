@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from diptych.cli._terminal import say, say_json, shown
+from diptych.cli._terminal import say, say_json, say_table, shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -123,7 +123,6 @@ def _report(results: Sequence[Trained], as_json: bool) -> None:
     if as_json:
         say_json([one.as_dict() for one in results])
         return
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
@@ -135,7 +134,7 @@ def _report(results: Sequence[Trained], as_json: bool) -> None:
         table.add_row(shown(one.run), str(one.seed), *values)
     if len(results) > 1:
         table.add_row("mean and deviation", "", *(_summary(results, direction) for direction in directions))
-    Console(soft_wrap=True).print(table)
+    say_table(table)
     held = results[0].held_out
     if held:
         say(f"measured on {held['images']} images held out of {held['of']!r}, not learned from")

@@ -67,9 +67,10 @@ def open_collection(
     """
     folder = find(path)
     start = absolute(path)
+    if start != folder and not start.is_dir():
+        what = "is not a folder" if os.path.lexists(start) else "does not exist"
+        raise MissingData(f"{path} {what}; give the folder whose pictures are meant")
     if folder is None:
-        if not start.is_dir():
-            raise MissingData(f"{path} is not a folder; give the folder whose pictures are meant")
         if not create:
             raise MissingData(f"{path} has not been indexed; do so with: diptych index {path}")
         folder = start

@@ -207,7 +207,9 @@ class Ingest:
 
     def _skip(self, read: _Failed) -> None:
         found, key = read.work.found, read.work.key
-        self.summary.skipped.append(Skipped(found.path, read.reason))
+        before = self.home.skipped_file(key)
+        known = before is not None and before[0] == read.reason
+        self.summary.skipped.append(Skipped(found.path, read.reason, known))
         state = (-1, -1) if read.again else (found.size, found.mtime_ns)
         if not read.again:  # what it held before is no longer there
             self._overwrite(self.home.file(key))

@@ -63,11 +63,13 @@ class Plan:
 
     Attributes:
         unseen: Numbers of known files, below the folders walked, that were not met on the walk.
+        problems: Files that the walk itself found to be unreadable, with the reason.
     """
 
     def __init__(self, home: Home, summary: Summary, *, texts: bool = False) -> None:
         self.home, self.summary, self.texts = home, summary, texts
         self.unseen = array("q")
+        self.problems: dict[bytes, str] = {}
         self._folders: OrderedDict[Path, Sidecars | None] = OrderedDict()
 
     def work(self, files: Iterable[Found], *, under: Path | None) -> Iterator[Work]:
@@ -79,13 +81,23 @@ class Plan:
         """
         known = _Together(self.home, under)
         for found in files:
+            if found.kind == "other":
+                self.summary.passed_over[found.path.suffix.lower()] += 1
+                continue
             if found.problem:
-                self.summary.skipped.append(Skipped(found.path, found.problem))
+                self._unreadable(found)
                 continue
             work = self._compared(found, known)
             if work is not None:
                 yield work
         self.unseen.extend(known.rest())
+
+    def _unreadable(self, found: Found) -> None:
+        key = self.home.key(found.path)
+        before = self.home.skipped_file(key)
+        known = before is not None and before[0] == found.problem
+        self.summary.skipped.append(Skipped(found.path, found.problem, known))
+        self.problems[key] = found.problem
 
     def _compared(self, found: Found, known: _Together) -> Work | None:
         key = self.home.key(found.path)
@@ -100,7 +112,7 @@ class Plan:
             return None
         failed = self.home.skipped_file(key)
         if failed is not None and failed[1:] == (found.size, found.mtime_ns):
-            self.summary.skipped.append(Skipped(found.path, failed[0]))
+            self.summary.skipped.append(Skipped(found.path, failed[0], known=True))
             return None
         return Work(found, key, before, sidecars, stamp, same, failed is not None)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -85,14 +86,21 @@ class Results(list[Result]):
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A file that could not be taken, as the user named it, and why in a few words."""
+    """A file that could not be taken.
+
+    Args:
+        path: As the user named it.
+        reason: Why, in a few words.
+        known: Whether an earlier update met the same.
+    """
 
     path: Path
     reason: str
+    known: bool = field(default=False, compare=False)
 
     def as_dict(self) -> dict[str, Any]:
         """All of it as JSON has it."""
-        return {"path": str(self.path), "reason": self.reason}
+        return {"path": str(self.path), "reason": self.reason, "known": self.known}
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +133,8 @@ class Summary:
         unchanged: Known and the same.
         removed: No longer there.
         skipped: Could not be taken, each with path and reason; tried again when the file changes.
+        passed_over: How many files were met that are no pictures by their names, by ending (lower case, with
+            its dot; empty for none).
         encoded: Pictures and texts that the model had to encode.
         captions: What was read, this time, of the captions beside pictures and in lists, and what was not
             used of them; also the files of loose texts that nobody asked for.
@@ -137,6 +147,7 @@ class Summary:
     unchanged: int = 0
     removed: int = 0
     skipped: list[Skipped] = field(default_factory=list)
+    passed_over: Counter[str] = field(default_factory=Counter)
     encoded: int = 0
     captions: Report = field(default_factory=Report)
     seconds: float = 0.0
@@ -157,5 +168,6 @@ class Summary:
             "encoded": self.encoded,
             "captions": self.captions.as_dict(),
             "skipped": [skipped.as_dict() for skipped in self.skipped],
+            "passed_over": dict(self.passed_over.most_common()),
             "seconds": round(self.seconds, 3),
         }

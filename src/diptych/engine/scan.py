@@ -15,7 +15,14 @@ from diptych.errors import UsageError
 from diptych.media.pictures import SUFFIXES
 from diptych.media.tables import is_list, may_be_list
 
-__all__ = ["Found", "expand", "is_beside_picture", "may_caption", "walk", "walks"]
+__all__ = ["Found", "expand", "is_beside_picture", "is_made_by_systems", "may_caption", "walk", "walks"]
+
+# Small copies, deleted files and the like that storage stations and systems keep beside what they hold.
+_MADE_FOLDERS = frozenset(
+    {"@eadir", "@tmp", "@recycle", "@recently-snapshot", "#recycle", "#snapshot", "__macosx", "$recycle.bin"}
+    | {"system volume information", "lost+found", "recycler", "_gsdata_"}
+)
+_MADE_FILES = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +31,8 @@ class Found:
 
     Args:
         path: The file, or a folder that could not be entered.
-        kind: What it may hold; "folder" for a folder that could not be entered.
+        kind: What it may hold; "other" for a file that is passed over, "folder" for a folder that could not
+            be entered.
         size: Bytes.
         mtime_ns: Time of the last change, in nanoseconds since 1970.
         problem: Why it cannot be read; empty if nothing speaks against it.
@@ -32,7 +40,7 @@ class Found:
     """
 
     path: Path
-    kind: Literal["image", "text", "folder"]
+    kind: Literal["image", "text", "folder", "other"]
     size: int = -1
     mtime_ns: int = -1
     problem: str = ""
@@ -68,12 +76,12 @@ def walk(paths: Iterable[Path], *, recursive: bool = True) -> Iterator[Found]:
 def walks(paths: Iterable[Path], *, recursive: bool = True) -> Iterator[tuple[Path | None, Iterator[Found]]]:
     """The files of each folder given, of those named one by one, and of those that links lead to.
 
-    Hidden files and folders are passed over. A folder's files come in the order of their names as bytes, all
-    of the path together; nothing is held of them but one listing for each level. Links to folders are
-    followed after everything else, each real folder once, so that loops end and a link never takes the place
-    of what it points to. A file named on its own counts as a picture whatever its ending, unless it is a
-    ``.txt``. A ``.txt`` beside no picture of its name may hold loose texts or be a list of captions; nothing
-    is opened here to tell.
+    Hidden files and folders, and those that systems make for themselves, are not met. A folder's files come
+    in the order of their names as bytes, all of the path together; nothing is held of them but one listing
+    for each level. Links to folders are followed after everything else, each real folder once, so that loops
+    end and a link never takes the place of what it points to. A file named on its own counts as a picture
+    whatever its ending, unless it is a ``.txt``. A ``.txt`` beside no picture of its name may hold loose texts
+    or be a list of captions; nothing is opened here to tell.
 
     Args:
         paths: Absolute folders and files.
@@ -111,6 +119,11 @@ def is_beside_picture(path: Path) -> bool:
         return any(path.stem in _captioned_by(entry.name) for entry in listing)
 
 
+def is_made_by_systems(path: Path) -> bool:
+    """Whether a file lies in a folder that a system made for itself, such as ``@eaDir``."""
+    return not _MADE_FOLDERS.isdisjoint(part.lower() for part in path.parts[:-1])
+
+
 def may_caption(path: Path) -> bool:
     """Whether a file may say something of the pictures beside it."""
     return may_be_list(path.name)
@@ -143,6 +156,8 @@ def _folder(
         if entry.name.startswith("."):
             continue
         if _is_folder(entry):
+            if entry.name.lower() in _MADE_FOLDERS:
+                continue
             if recursive and entry.is_symlink():
                 links.append(path)
             elif recursive:
@@ -151,6 +166,8 @@ def _folder(
             yield _found(path, "image")
         elif suffix.lower() == ".txt" and stem not in pictures:
             yield _found(path, "text")
+        elif not may_caption(path) and entry.name.lower() not in _MADE_FILES:
+            yield Found(path, "other")
 
 
 def _in_order(entry: os.DirEntry[str]) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -89,6 +90,12 @@ def _picture(value: Any, *, paths: tuple[type, ...]) -> Any:
 
     if isinstance(value, paths):
         path: Any = value
+        if re.match(r"[a-z][a-z0-9+.-]+:/", str(path), re.IGNORECASE):
+            raise UsageError(
+                f"{path} is an address, and pictures are read from files; save it as a file first"
+            )
+        if os.path.isdir(path):
+            raise UsageError(f"{path} is a folder; give one of its pictures")
         return Path(path)
     if isinstance(value, bytes | np.ndarray | Image):
         return value

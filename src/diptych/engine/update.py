@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -56,8 +56,10 @@ def update(
                 seconds = time.perf_counter() - started
                 on_progress(Progress(done, ahead.total, len(summary.skipped), last, seconds))
     folders = [path for path in given if path.is_dir()]
+    _keep_problems(home, plan.problems)
     _tell_captions(home, summary, ingest.told, folders)
     summary.removed = _forget_gone(home, plan.unseen, folders, recursive)
+    _forget_entered(home, plan.problems, folders, recursive)
     summary.seconds = time.perf_counter() - started
     return summary
 
@@ -146,6 +148,14 @@ def _work(home: Home, plan: Plan, given: Sequence[Path], recursive: bool) -> Ite
         yield from plan.work(ours, under=folder)
 
 
+def _keep_problems(home: Home, problems: Mapping[bytes, str]) -> None:
+    """Remember what the walk could not read, to be tried anew each time."""
+    if problems:
+        with home.batch(changes=False):
+            for key, reason in problems.items():
+                home.put_skipped(key, reason, -1, -1)
+
+
 def _tell_captions(home: Home, summary: Summary, told: set[bytes], folders: Sequence[Path]) -> None:
     """Name again the caption files that could not be used in an earlier run and have not changed."""
     told = told | {home.key(one.path) for one in summary.skipped}
@@ -158,7 +168,7 @@ def _tell_captions(home: Home, summary: Summary, told: set[bytes], folders: Sequ
         except OSError:
             continue
         if [status.st_size, status.st_mtime_ns] == state:
-            summary.skipped.append(Skipped(path, reason))
+            summary.skipped.append(Skipped(path, reason, known=True))
 
 
 def _forget_gone(home: Home, unseen: array[int], folders: Sequence[Path], recursive: bool) -> int:
@@ -177,13 +187,29 @@ def _forget_gone(home: Home, unseen: array[int], folders: Sequence[Path], recurs
     return len(gone)
 
 
+def _forget_entered(
+    home: Home, problems: Mapping[bytes, str], folders: Sequence[Path], recursive: bool
+) -> None:
+    """Forget of folders below the given ones that they could not be entered, if now they were."""
+    entered = [
+        key
+        for key, *_ in home.skipped()
+        if key not in problems and _below(path := home.path(key), folders, recursive) and path.is_dir()
+    ]
+    if entered:
+        with home.batch(changes=False):
+            home.remove_skipped(entered)
+
+
 def _below(path: Path, folders: Sequence[Path], recursive: bool) -> bool:
     return any(path.parent == folder or (recursive and folder in path.parents) for folder in folders)
 
 
 def _lost(path: Path) -> bool:
-    """Whether a file is gone, or no longer to be taken: a list of texts that now captions pictures."""
+    """Whether a file is gone, or not to be taken: what a system made, texts that now caption pictures."""
     if not os.path.exists(path):
+        return True
+    if scan.is_made_by_systems(path):
         return True
     return path.suffix.lower() == ".txt" and (is_list(path) or scan.is_beside_picture(path))
 

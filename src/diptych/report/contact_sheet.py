@@ -34,11 +34,21 @@ li img { width: 100%; height: auto; aspect-ratio: 4 / 3; object-fit: contain; di
 .about { padding: .55rem .7rem .7rem; font-size: .85rem; min-width: 0; }
 .about p { margin: 0; }
 .rank { display: flex; justify-content: space-between; color: var(--soft); }
+.text, .name { display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 2; overflow: hidden; }
 .text { font-size: .95rem; }
 .name { color: var(--soft); }
+.mark { font-weight: 600; }
+.legend { margin-top: 2rem; }
 .strong { color: var(--strong); } .good { color: var(--good); } .fair { color: var(--fair); }
 .weak { color: var(--weak); }
 """
+
+_LEGEND = (
+    '<p class="note legend">The number is the similarity by which the results are ordered. The word is an '
+    'estimate of how well a result fits, a rough one: <span class="strong">strong</span>, '
+    '<span class="good">good</span>, <span class="fair">fair</span> or <span class="weak">weak</span>. There '
+    "is a first result, too, where nothing fits.</p>"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +60,10 @@ class Cell:
         score: Shown with three digits.
         word: "strong", "good", "fair" or "weak".
         path: The picture, or the file of the text; None for neither.
-        text: A caption, or the text found.
+        text: Captions, one a line, of which the first is shown; or the text found.
         picture: Whether `path` is a picture to show.
+        name: What to call it, with its folder; the file's name if empty.
+        mark: What is particular about it, such as being the picture that was asked with.
     """
 
     rank: int
@@ -60,6 +72,8 @@ class Cell:
     path: Path | None
     text: str | None
     picture: bool = True
+    name: str = ""
+    mark: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,17 +94,25 @@ class Sheet:
 
 
 def contact_sheet(
-    sheets: Sequence[Sheet], *, title: str, read: Callable[[Path], Image], base: Path | None = None
+    sheets: Sequence[Sheet],
+    *,
+    title: str,
+    read: Callable[[Path], Image],
+    base: Path | None = None,
+    about: str = "",
 ) -> str:
-    """The page as HTML.
+    """The page as HTML, with a legend of the words where there are any.
 
     Args:
         sheets: What to show, from top to bottom.
         title: Heading and title of the page.
         read: Opens a picture as RGB; may raise `ImageError`, which the page then says.
         base: Folder the page will lie in, for relative links; absolute links if None.
+        about: A line below the title, such as how many were searched, where and when.
     """
-    return document(title, *(_sheet(sheet, read, base) for sheet in sheets), style=_STYLE)
+    said = [f'<p class="note">{safe(about)}</p>'] if about else []
+    legend = [_LEGEND] if any(cell.word for sheet in sheets for cell in sheet.cells) else []
+    return document(title, *said, *(_sheet(sheet, read, base) for sheet in sheets), *legend, style=_STYLE)
 
 
 def _sheet(sheet: Sheet, read: Callable[[Path], Image], base: Path | None) -> str:
@@ -105,15 +127,18 @@ def _sheet(sheet: Sheet, read: Callable[[Path], Image], base: Path | None) -> st
 def _cell(cell: Cell, read: Callable[[Path], Image], base: Path | None) -> str:
     shown = ""
     if cell.path is not None and cell.picture:
-        image = _image(cell.path, cell.text or cell.path.name, read)
+        image = _image(cell.path, (cell.text or "").partition("\n")[0] or cell.path.name, read)
         found = image.startswith("<img")
         shown = f'<a href="{_link(cell.path, base)}">{image}</a>' if found else image
-    text = f'<p class="text">{safe(cell.text)}</p>' if cell.text else ""
-    name = f'<p class="name">{safe(cell.path.name)}</p>' if cell.path is not None else ""
+    lines = (cell.text or "").strip().splitlines()
+    text = f'<p class="text" title="{safe(chr(10).join(lines))}">{safe(lines[0])}</p>' if lines else ""
+    called = cell.name or ("" if cell.path is None else cell.path.name)
+    name = f'<p class="name" title="{safe(called)}">{safe(called)}</p>' if called else ""
+    mark = f'<p class="mark">{safe(cell.mark)}</p>' if cell.mark else ""
     return (
         f'<li>{shown}<div class="about"><p class="rank"><span>{cell.rank}</span>'
         f'<span><span class="{safe(cell.word)}">{safe(cell.word)}</span> {cell.score:.3f}</span></p>'
-        f"{text}{name}</div></li>"
+        f"{mark}{text}{name}</div></li>"
     )
 
 

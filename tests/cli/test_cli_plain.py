@@ -1,0 +1,212 @@
+"""What the command line says of what is missing, passed over, empty or given twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from diptych.__main__ import main
+from diptych.cli import _progress
+from diptych.engine.results import Progress
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["diptych", *arguments])
+        code = 0
+        try:
+            main()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return call
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    (folder / "holidays").mkdir(parents=True)
+    (folder / "later").mkdir()
+    for name in ("red", "green", "holidays/blue"):
+        Image.new("RGB", (64, 48), Path(name).name).save(folder / f"{name}.png")
+    (folder / "red.txt").write_text("a red wall\nrot wie ein Apfel — 猫\n", encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def indexed(photos: Path, run) -> Path:
+    assert run("index", str(photos), "-q")[0] == 0
+    return photos
+
+
+def test_what_is_not_read_is_counted_by_its_ending(photos: Path, run) -> None:
+    for name in ("a.CR2", "b.nef", "c.tga", "d.tga", "scan", "clip.MOV", "Thumbs.db", ".hidden", "x.pdf"):
+        (photos / name).write_bytes(b"no picture")
+    for made in ("@eaDir", "__MACOSX", "$RECYCLE.BIN", "holidays/#recycle"):
+        (photos / made).mkdir()
+        Image.new("RGB", (9, 9)).save(photos / made / "small.jpg")
+    code, out, err = run("index", str(photos), "--json")
+    facts = json.loads(out)
+    assert (code, facts["added"], facts["skipped"]) == (0, 3, [])
+    endings = {".cr2": 1, ".nef": 1, ".tga": 2, "": 1, ".mov": 1, ".pdf": 1}
+    assert facts["passed_over"] == endings
+    _, _, err = run("index", str(photos))
+    line = next(line for line in err.splitlines() if line.startswith("passed over"))
+    assert "2 raw pictures of cameras (export them as JPEG)" in line
+    assert "2 .tga" in line
+    assert "1 videos" in line
+    assert "1 without an ending" in line
+
+
+def test_pictures_that_a_system_made_are_forgotten(photos: Path, run) -> None:
+    made = photos / "@eaDir"
+    made.mkdir()
+    Image.new("RGB", (9, 9), "white").save(made / "small.jpg")
+    assert json.loads(run("index", str(made / "small.jpg"), "--in", str(photos), "--json")[1])["added"] == 1
+    facts = json.loads(run("index", str(photos), "--json")[1])
+    assert (facts["added"], facts["removed"]) == (3, 1)
+
+
+def test_skipped_files_are_told_by_reason_and_once(photos: Path, run) -> None:
+    for at in range(5):
+        (photos / f"broken{at}.jpg").write_bytes(b"no picture %d" % at)
+    os.symlink(photos / "nowhere.png", photos / "link.png")
+    _, _, err = run("index", str(photos))
+    told = [line for line in err.splitlines() if line.startswith("skipped")]
+    assert len(told) == 2
+    assert any(
+        line.startswith("skipped 5 files (broken0.jpg, broken1.jpg, broken2.jpg and 2 more): not a picture")
+        for line in told
+    )
+    assert "skipped link.png: is a link to nothing" in told
+    assert "3 added, 6 skipped in" in err
+    assert "it holds 3 pictures and 2 texts" in err
+
+    (photos / "broken5.jpg").write_bytes(b"new")
+    _, _, err = run("index", str(photos))
+    assert [line.split(":")[0] for line in err.splitlines() if line.startswith("skipped")] == [
+        "skipped broken5.jpg"
+    ]
+    assert "3 unchanged, 7 skipped (6 of them before)" in err
+    _, _, err = run("index", str(photos), "--verbose")
+    assert len([line for line in err.splitlines() if line.startswith("skipped")]) == 7
+
+
+def test_index_and_info_count_alike(photos: Path, run) -> None:
+    (photos / "broken.jpg").write_bytes(b"no picture")
+    os.symlink(photos / "nowhere.png", photos / "link.png")
+    indexed = json.loads(run("index", str(photos), "--json")[1])
+    held = json.loads(run("info", str(photos), "--json")[1])
+    assert (indexed["added"], len(indexed["skipped"])) == (held["images"], len(held["skipped"])) == (3, 2)
+    (photos / "link.png").unlink()
+    run("index", str(photos), "-q")
+    assert list(json.loads(run("info", str(photos), "--json")[1])["skipped"]) == [str(photos / "broken.jpg")]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        (("--in", "{photos}/nowhere"), 1, "nowhere does not exist; give the folder"),
+        (("--in", "{photos}/red.png"), 1, "red.png is not a folder"),
+        (("--in", "{photos}/later"), 1, "no pictures of {photos}/later are indexed"),
+        (("--in", "{photos}", "--min-score", "0.99"), 1, "none of the pictures scores 0.99 or more"),
+        (("--in", "{photos}", "--in", "{photos}/later"), 2, "--in takes one value, and was given 2 times"),
+        (("--in", "{photos}", "-k", "3", "-k", "4"), 2, "-k takes one value, and was given 2 times"),
+        (("--in", "{photos}", "--image", "https://example.org/a.jpg"), 2, "https://example.org/a.jpg is an addr"),
+        (("--in", "{photos}", "--image", "{photos}/later"), 2, "later is a folder; give one of its pictures"),
+    ],
+)
+def test_an_empty_or_impossible_search_has_a_sentence_of_its_own(
+    arguments: tuple[str, ...], code: int, sentence: str, indexed: Path, run
+) -> None:
+    found, out, err = run("search", "a wall", *(one.format(photos=indexed) for one in arguments))
+    assert (found, out) == (code, "")
+    assert sentence.format(photos=indexed) in err
+    assert "match" not in err
+    assert "Traceback" not in err
+
+
+def test_options_that_gather_values_may_be_repeated(indexed: Path, run) -> None:
+    picture = str(indexed / "red.png")
+    more = ("--image", picture, "--image", picture, "--not", "a", "--not", "b")
+    assert run("search", "a wall", *more, "--in", str(indexed))[0] == 0
+
+
+def test_json_has_ids_and_readable_text(indexed: Path, run) -> None:
+    _, out, _ = run("search", "--image", str(indexed / "red.png"), "--to", "text", "--in", str(indexed), "--json")
+    assert "— 猫" in out
+    assert {one["id"] for one in json.loads(out)["results"]} == {"red.png"}
+
+
+def test_tables_do_not_wrap_and_do_not_trail_in_a_pipe(indexed: Path, run) -> None:
+    for arguments in (("list", "systems"), ("data", "list"), ("search", "a wall", "--in", str(indexed))):
+        _, out, _ = run(*arguments)
+        lines = out.splitlines()
+        assert all(line == line.rstrip() for line in lines)
+    systems = json.loads(run("list", "systems", "--json")[1])
+    lines = run("list", "systems")[1].splitlines()
+    assert len(lines) == len(systems) + 1
+    assert all(any(one["title"] in line for line in lines) for one in systems)
+
+
+def test_the_doctor_speaks_in_sentences(indexed: Path, run) -> None:
+    _, out, _ = run("doctor", str(indexed))
+    assert "{" not in out
+    assert f"collection here: 3 pictures and 2 texts of {indexed}, by builtin" in out
+
+
+def test_progress_without_a_terminal_is_a_line_every_so_often(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(_progress.time, "monotonic", lambda: now[0])
+    with _progress.progress() as shown:
+        for second in range(25):
+            now[0] = float(second)
+            shown(Progress(second * 4, 100 if second > 15 else None, 0, None, float(second)))
+    assert capsys.readouterr().err.splitlines() == ["indexing: 40, 4/s", "indexing: 80 of 100, 4/s"]
+
+
+@pytest.mark.parametrize("model", ["clip:vit-b-32@openai"])
+def test_a_model_without_its_extra_ends_in_the_install_command(photos: Path, model: str) -> None:
+    code = (
+        "import sys\n"
+        "class Blocked:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.partition('.')[0] in {'torch', 'transformers', 'accelerate', 'safetensors'}:\n"
+        "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
+        "sys.meta_path.insert(0, Blocked())\n"
+        f"sys.argv = ['diptych', 'index', {str(photos)!r}, '--model', {model!r}]\n"
+        "from diptych.__main__ import main\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == f"diptych: {model} needs an optional package: pip install 'diptych[hub]'\n"
+    assert not (photos / ".diptych").exists()
+
+
+def test_the_sheet_marks_what_was_asked_with_and_puts_it_last(indexed: Path, tmp_path: Path, run) -> None:
+    (indexed / "copy.png").write_bytes((indexed / "red.png").read_bytes())
+    assert run("index", str(indexed), "-q")[0] == 0
+    page = tmp_path / "found.html"
+    asked = ("--image", str(indexed / "red.png"), "--in", str(indexed), "--html", str(page))
+    assert run("search", *asked)[0] == 0
+    text = page.read_text(encoding="utf-8")
+    names = [text.index(f'title="{name}"') for name in ("green.png", "holidays/blue.png")]
+    marked = [text.index("the picture asked with<"), text.index("a copy of the picture asked with<")]
+    assert max(names) < min(marked)
+    assert "4 of 4 pictures in photos, " in text
+    assert run("search", *asked, "--to", "text")[0] == 0
+    text = page.read_text(encoding="utf-8")
+    assert text.count('alt="a red wall"') == text.count('alt="rot wie ein Apfel — 猫"') == 1
+    assert "2 of 2 texts in photos" in text
