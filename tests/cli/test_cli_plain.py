@@ -121,7 +121,7 @@ def test_index_and_info_count_alike(photos: Path, run) -> None:
         (("--in", "{photos}", "--min-score", "0.99"), 1, "none of the pictures scores 0.99 or more"),
         (("--in", "{photos}", "--in", "{photos}/later"), 2, "--in takes one value, and was given 2 times"),
         (("--in", "{photos}", "-k", "3", "-k", "4"), 2, "-k takes one value, and was given 2 times"),
-        (("--in", "{photos}", "--image", "https://example.org/a.jpg"), 2, "https://example.org/a.jpg is an addr"),
+        (("--in", "{photos}", "--image", "https://example.org/a.jpg"), 2, "a.jpg is an address, and"),
         (("--in", "{photos}", "--image", "{photos}/later"), 2, "later is a folder; give one of its pictures"),
     ],
 )
@@ -142,7 +142,8 @@ def test_options_that_gather_values_may_be_repeated(indexed: Path, run) -> None:
 
 
 def test_json_has_ids_and_readable_text(indexed: Path, run) -> None:
-    _, out, _ = run("search", "--image", str(indexed / "red.png"), "--to", "text", "--in", str(indexed), "--json")
+    picture = str(indexed / "red.png")
+    _, out, _ = run("search", "--image", picture, "--to", "text", "--in", str(indexed), "--json")
     assert "— 猫" in out
     assert {one["id"] for one in json.loads(out)["results"]} == {"red.png"}
 
@@ -205,8 +206,8 @@ def test_the_sheet_marks_what_was_asked_with_and_puts_it_last(indexed: Path, tmp
     names = [text.index(f'title="{name}"') for name in ("green.png", "holidays/blue.png")]
     marked = [text.index("the picture asked with<"), text.index("a copy of the picture asked with<")]
     assert max(names) < min(marked)
-    assert "4 of 4 pictures in photos, " in text
+    assert "4 of 4 pictures in the folder photos, " in text
     assert run("search", *asked, "--to", "text")[0] == 0
     text = page.read_text(encoding="utf-8")
     assert text.count('alt="a red wall"') == text.count('alt="rot wie ein Apfel — 猫"') == 1
-    assert "2 of 2 texts in photos" in text
+    assert "2 of 2 texts in the folder photos" in text

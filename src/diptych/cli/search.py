@@ -198,7 +198,7 @@ def _sheet(
         title="Diptych",
         read=lambda path: open_picture(path, size=320),
         base=target.parent,
-        about=f"{len(results)} of {opened.count(side)} {kind} in {opened.folder.name}, {today}",
+        about=f"{len(results)} of {opened.count(side)} {kind} in the folder {opened.folder.name}, {today}",
     )
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(page, encoding="utf-8")

@@ -80,8 +80,8 @@ def walks(paths: Iterable[Path], *, recursive: bool = True) -> Iterator[tuple[Pa
     in the order of their names as bytes, all of the path together; nothing is held of them but one listing
     for each level. Links to folders are followed after everything else, each real folder once, so that loops
     end and a link never takes the place of what it points to. A file named on its own counts as a picture
-    whatever its ending, unless it is a ``.txt``. A ``.txt`` beside no picture of its name may hold loose texts
-    or be a list of captions; nothing is opened here to tell.
+    whatever its ending, unless it is a ``.txt``. A ``.txt`` beside no picture of its name may hold loose
+    texts or be a list of captions; nothing is opened here to tell.
 
     Args:
         paths: Absolute folders and files.
