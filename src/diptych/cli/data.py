@@ -19,6 +19,7 @@ __all__ = ["app"]
 app = typer.Typer(
     help="List data sets, say where to get them, record where their files are, and check them.",
     no_args_is_help=True,
+    rich_markup_mode=None,  # help as all other commands print it
 )
 
 _Name = Annotated[
