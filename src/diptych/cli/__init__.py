@@ -78,6 +78,7 @@ class _Lazy(typer.core.TyperGroup):
         if hasattr(module, "app"):
             for command in module.app.registered_commands:
                 command.cls = _Once
+                command.short_help = (command.callback.__doc__ or "").partition("\n")[0]  # never cut short
             group = typer.main.get_group(module.app)
             group.name = cmd_name
             return group
