@@ -32,7 +32,7 @@ check: $(TEST_STAMP)
 	$(BIN)/lint-imports
 
 test: $(TEST_STAMP) check
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term
 
 crash: $(TEST_STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python tests/engine/crash_harness.py --kills 200
@@ -42,4 +42,4 @@ format: $(TEST_STAMP)
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .coverage
