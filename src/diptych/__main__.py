@@ -20,14 +20,22 @@ def main() -> None:
         from diptych.cli import app
 
         app(arguments)
-    except DiptychError as error:
-        if debug:
+    except (DiptychError, ModuleNotFoundError) as error:
+        from diptych.optional import lacking
+
+        # What an extra brings may be missed anywhere below; anything else that is missing is a fault of ours.
+        known = (
+            error
+            if isinstance(error, DiptychError)
+            else lacking(error, " ".join(["diptych", *arguments[:1]]))
+        )
+        if debug or known is None:
             raise
         from diptych.cli._arguments import told
         from diptych.cli._terminal import say
 
-        say(f"diptych: {told(error)}", err=True)
-        sys.exit(2 if isinstance(error, UsageError) else 1)
+        say(f"diptych: {told(known)}", err=True)
+        sys.exit(2 if isinstance(known, UsageError) else 1)
     except KeyboardInterrupt:
         print("diptych: interrupted", file=sys.stderr)
         sys.exit(130)

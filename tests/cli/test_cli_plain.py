@@ -177,8 +177,25 @@ def test_progress_without_a_terminal_is_a_line_every_so_often(
     assert capsys.readouterr().err.splitlines() == ["indexing: 40, 4/s", "indexing: 80 of 100, 4/s"]
 
 
-@pytest.mark.parametrize("model", ["clip:vit-b-32@openai"])
-def test_a_model_without_its_extra_ends_in_the_install_command(photos: Path, model: str) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (
+            ("index", "{photos}", "--model", "clip:vit-b-32@openai"),
+            "clip:vit-b-32@openai needs {extra}[hub]'",
+        ),
+        (("index", "{photos}", "--model", "dscmr"), "dscmr needs {extra}[train]'"),
+        (
+            ("train", "dscmr", "--data", "{photos}", "--features", "builtin"),
+            "diptych train needs {extra}[train]'",
+        ),
+        (("evaluate", "dscmr", "--data", "{photos}"), "diptych evaluate needs {extra}[train]'"),
+    ],
+)
+def test_what_needs_an_extra_ends_in_the_install_command(
+    photos: Path, arguments: tuple[str, ...], sentence: str
+) -> None:
+    given = ["diptych", *(one.format(photos=photos) for one in arguments)]
     code = (
         "import sys\n"
         "class Blocked:\n"
@@ -186,13 +203,13 @@ def test_a_model_without_its_extra_ends_in_the_install_command(photos: Path, mod
         "        if name.partition('.')[0] in {'torch', 'transformers', 'accelerate', 'safetensors'}:\n"
         "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
         "sys.meta_path.insert(0, Blocked())\n"
-        f"sys.argv = ['diptych', 'index', {str(photos)!r}, '--model', {model!r}]\n"
+        f"sys.argv = {given!r}\n"
         "from diptych.__main__ import main\n"
         "main()\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert done.stderr == f"diptych: {model} needs an optional package: pip install 'diptych[hub]'\n"
+    told = sentence.format(extra="an optional package: pip install 'diptych")
+    assert (done.returncode, done.stderr) == (1, f"diptych: {told}\n")
     assert not (photos / ".diptych").exists()
 
 
