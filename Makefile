@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TEST_STAMP := $(VENV)/.installed-dev
 
-.PHONY: demo test crash check format clean install dev
+.PHONY: demo test crash check wheel format clean install dev
 
 install: $(STAMP)
 dev: $(TEST_STAMP)
@@ -36,6 +36,10 @@ test: $(TEST_STAMP) check
 
 crash: $(TEST_STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python tests/engine/crash_harness.py --kills 200
+
+# What a release would hand out, where nothing else is installed; with the lowest and the newest dependencies.
+wheel: $(TEST_STAMP)
+	$(BIN)/python tools/check_wheel.py
 
 format: $(TEST_STAMP)
 	$(BIN)/ruff check --fix .

@@ -56,11 +56,20 @@ def main() -> None:
         for version in OTHERS:
             if version == "{}.{}".format(*sys.version_info):
                 continue
-            interpreter = shutil.which(f"python{version}")
+            interpreter = at_hand(version)
             if interpreter:
                 use(folder / version, interpreter, wheel, newest)
             else:
                 resolve(version, newest)
+
+
+def at_hand(version: str) -> str | None:
+    """An interpreter of that version that starts: on the path, or one that pyenv keeps."""
+    kept = sorted((Path.home() / ".pyenv" / "versions").glob(f"{version}.*/bin/python"))
+    for found in (shutil.which(f"python{version}"), *map(str, kept)):
+        if found and subprocess.run([found, "-c", ""], capture_output=True, check=False).returncode == 0:
+            return found
+    return None
 
 
 def build(folder: Path) -> Path:
