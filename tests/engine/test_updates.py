@@ -288,7 +288,9 @@ def test_single_files_and_patterns(collection: Collection, paint: Paint, photos:
     assert collection.info()["images"] == 3
     assert collection.remove(photos / "a.png") == 1
     assert collection.remove(photos / "a.png") == 0
-    assert collection.add(recursive=False).added == 3
+    summary = collection.add(recursive=False)
+    assert (summary.added, summary.left_out) == (2, 1)
+    assert collection.add(photos / "a.png").added == 1
 
 
 def test_a_vanished_folder_is_not_taken_for_an_empty_one(
@@ -300,7 +302,7 @@ def test_a_vanished_folder_is_not_taken_for_an_empty_one(
     with pytest.raises(UsageError, match="does not exist"):
         collection.add(photos / "below")
     assert collection.info()["images"] == 1
-    assert collection.add().removed == 1
+    assert collection.add(forget_missing=True).removed == 1
 
 
 # Who may open and write
@@ -488,3 +490,91 @@ def test_planning_holds_no_list_of_files(
     assert collection.add(texts=True).unchanged == 5_000
     assert len(held) == 7
     assert max(held) < 1_300
+
+
+# What size and time do not tell
+
+
+def test_content_that_changed_with_size_and_time_kept_is_found_when_asked(
+    collection: Collection, paint: Paint, photos: Path, encoder: Colours
+) -> None:
+    path = paint("a.bmp", "red")
+    paint("b.bmp", "blue")
+    path.with_suffix(".txt").write_text("a red wall")
+    collection.add()
+    times = path.stat()
+    paint("a.bmp", "green")
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert path.stat().st_size == times.st_size
+    assert collection.add().unchanged == 2
+    assert names(collection.search("red", k=1)) == ["a.bmp"]
+    summary = collection.add(check=True)
+    assert (summary.changed, summary.unchanged, summary.encoded) == (1, 1, 1)
+    assert names(collection.search("green", k=1)) == ["a.bmp"]
+    assert content(collection) == rebuilt(photos)
+    assert collection.add(check=True).unchanged == 2
+
+
+def test_a_check_looks_again_at_what_could_not_be_read(
+    collection: Collection, paint: Paint, photos: Path
+) -> None:
+    whole = paint("a.bmp", "red").read_bytes()
+    path = photos / "a.bmp"
+    path.write_bytes(bytes(len(whole)))
+    times = path.stat()
+    assert len(collection.add().skipped) == 1
+    path.write_bytes(whole)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert len(collection.add().skipped) == 1
+    summary = collection.add(check=True)
+    assert (summary.added, summary.skipped) == (1, [])
+
+
+# Links
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege there")
+def test_links_lead_out_only_if_asked(
+    collection: Collection, paint: Paint, photos: Path, tmp_path: Path
+) -> None:
+    for name in ("../outside/album/a.png", "../outside/b.png", "below/inner.png"):
+        paint(name, (9 * len(name), 0, 0))
+    outside = tmp_path / "outside"
+    (photos / "album").symlink_to(outside / "album")
+    (photos / "b.png").symlink_to(outside / "b.png")
+    (photos / "up.png").symlink_to("../outside/b.png")
+    (photos / "inner.png").symlink_to("below/inner.png")
+    (photos / "again").symlink_to("below")
+    (photos / "photos2").mkdir()  # a name that begins as another's does
+    summary = collection.add()
+    assert summary.added == 2
+    assert sorted(one.path.name for one in summary.skipped) == ["album", "b.png", "up.png"]
+    assert {one.reason for one in summary.skipped} == {
+        "is a link out of the folder, and such links are followed only if that is asked for"
+    }
+    assert collection.add(follow_links=True).added == 3
+    assert len(collection.search("red", k=9)) == 5
+    summary = collection.add()  # what was taken once is kept up to date or left alone, not forgotten
+    assert (summary.removed, summary.away) == (0, 0)
+    assert len(collection.search("red", k=9)) == 5
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege there")
+def test_a_link_that_is_named_is_followed(
+    collection: Collection, paint: Paint, photos: Path, tmp_path: Path
+) -> None:
+    paint("../outside/a.png")
+    (photos / "album").symlink_to(tmp_path / "outside")
+    (photos / "a.png").symlink_to(tmp_path / "outside" / "a.png")
+    assert collection.add(photos / "album").added == 1
+    assert collection.add(photos / "a.png").added == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege there")
+def test_links_within_the_collection_are_followed_from_a_part_of_it(
+    collection: Collection, paint: Paint, photos: Path
+) -> None:
+    paint("2019/a.png")
+    (photos / "best").mkdir()
+    (photos / "best" / "a.png").symlink_to("../2019/a.png")
+    assert collection.add(photos / "best").added == 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -71,6 +71,22 @@ def command(
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Pictures encoded and stored at a time.", show_default=False)
     ] = None,
+    follow_links: Annotated[
+        bool, typer.Option("--follow-links", help="Also follow links that lead out of the folders given.")
+    ] = False,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check", help="Read every file, to find what changed though its size and time are the same."
+        ),
+    ] = False,
+    forget_missing: Annotated[
+        bool,
+        typer.Option(
+            "--forget-missing",
+            help="Also forget the files of folders that are gone or empty, as they are when a disk is out.",
+        ),
+    ] = False,
     null: Annotated[bool, typer.Option("-0", "--null", help="Names on standard input end with NUL.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress and no summary.")] = False,
     verbose: Annotated[
@@ -101,12 +117,14 @@ def command(
 
         coded.check(int(codes) if codes.isdecimal() else codes)
     hushed = quiet or as_json
+    how: dict[str, Any] = {
+        "recursive": recursive, "texts": texts, "follow_links": follow_links, "batch_size": batch_size
+    }  # fmt: skip
+    once = {**how, "check": check, "forget_missing": forget_missing}
     try:
         if rebuild:
             with rebuilding(home, model=model) as fresh:
-                _report(
-                    fresh, _run(fresh, given, recursive, texts, batch_size, hushed), as_json, quiet, verbose
-                )
+                _report(fresh, _run(fresh, given, once, hushed), as_json, quiet, verbose)
                 if codes is not None:
                     _make_codes(fresh, codes, hushed)
         if watch or not rebuild:
@@ -115,13 +133,9 @@ def command(
                 if new and model is None and not quiet:
                     _remark()
                 if watch:
-                    for summary in opened.watch(
-                        *given, recursive=recursive, texts=texts, batch_size=batch_size
-                    ):
+                    for summary in opened.watch(*given, **how):
                         _report(opened, summary, as_json, quiet, verbose)
-                _report(
-                    opened, _run(opened, given, recursive, texts, batch_size, hushed), as_json, quiet, verbose
-                )
+                _report(opened, _run(opened, given, once, hushed), as_json, quiet, verbose)
                 if codes is not None:
                     _make_codes(opened, codes, hushed)
     except KeyboardInterrupt:
@@ -152,13 +166,11 @@ def _names(paths: list[str], null: bool) -> list[str]:
     return [path for path in paths if path != "-"] + names
 
 
-def _run(
-    opened: Collection, given: list[str], recursive: bool, texts: bool, batch_size: int | None, quiet: bool
-) -> Summary:
+def _run(opened: Collection, given: list[str], how: dict[str, Any], quiet: bool) -> Summary:
     if quiet:
-        return opened.add(*given, recursive=recursive, texts=texts, batch_size=batch_size)
+        return opened.add(*given, **how)
     with progress() as shown:
-        return opened.add(*given, recursive=recursive, texts=texts, batch_size=batch_size, on_progress=shown)
+        return opened.add(*given, **how, on_progress=shown)
 
 
 def _remark() -> None:
@@ -185,9 +197,11 @@ def _report(opened: Collection, summary: Summary, as_json: bool, quiet: bool, ve
         lines.append(f"passed over, as Diptych does not read them: {_passed_over(summary.passed_over)}")
     counts = [
         f"{getattr(summary, name)} {name}"
-        for name in ("added", "changed", "moved", "unchanged", "removed")
+        for name in ("added", "changed", "moved", "unchanged", "removed", "away")
         if getattr(summary, name)
     ]
+    if summary.left_out:
+        counts.append(f"{summary.left_out} removed before and left out")
     if summary.skipped:
         before = sum(one.known for one in summary.skipped)
         counts.append(f"{len(summary.skipped)} skipped" + (f" ({before} of them before)" if before else ""))
@@ -197,6 +211,11 @@ def _report(opened: Collection, summary: Summary, as_json: bool, quiet: bool, ve
         f"{opened.folder}: {', '.join(counts) or 'no pictures or texts found'} "
         f"in {summary.seconds:.1f} s{rate}; {holds}"
     )
+    if summary.away:
+        lines.append(
+            "what is away lies in folders that are gone, empty or cannot be read, as when a disk is out; it "
+            "is kept, and --forget-missing forgets it"
+        )
     say(*lines, err=True)
 
 

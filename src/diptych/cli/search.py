@@ -45,6 +45,9 @@ def command(
         float | None,
         typer.Option(help="With codes: share of the best to find; default 0.98.", show_default=False),
     ] = None,
+    update: Annotated[
+        bool, typer.Option("--update", help="First bring the collection up to date with its folder.")
+    ] = False,
     html: Annotated[
         Path | None, typer.Option(help="Write a contact sheet to this file.", show_default=False)
     ] = None,
@@ -61,6 +64,8 @@ def command(
 
     asked = " ".join(words or [])
     with engine.open(place, create=False) as opened:
+        if update:
+            opened.add()
         results = opened.search(
             asked or None,
             image=image or (),
@@ -145,6 +150,12 @@ def _name(path: Path) -> Path:
 def _notes(opened: Collection, results: Results, to: Any, min_score: float | None) -> None:
     """What to say of the results on standard error."""
     kind = "texts" if to == "text" else "pictures"
+    if results.missing:
+        say(
+            f"{results.missing} hits whose files are not there now were left out; bring the collection up to "
+            f"date: diptych index {opened.folder}",
+            err=True,
+        )
     if not opened.count(to):
         say(
             "there are no texts in this collection; captions come from .txt files, caption lists and the "

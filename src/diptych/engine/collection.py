@@ -221,13 +221,17 @@ class Collection:
         *paths: str | Path,
         recursive: bool = True,
         texts: bool = False,
+        follow_links: bool = False,
+        check: bool = False,
+        forget_missing: bool = False,
         batch_size: int | None = None,
         on_progress: Callable[[Progress], None] | None = None,
     ) -> Summary:
         """Bring the collection up to date with folders, files and patterns.
 
-        Unchanged files are not read, moved ones not encoded, and those that were removed from the folders
-        given are forgotten. May be interrupted at any moment; the next call goes on.
+        Unchanged files are not read, moved ones not encoded, and those that were deleted from the folders
+        given are forgotten; but not those whose whole folder is gone, empty or cannot be read, as when a disk
+        is away. May be interrupted at any moment; the next call goes on.
 
         Args:
             paths: Folders, pictures, ``.txt`` files or patterns; none for the collection's own folder.
@@ -235,6 +239,9 @@ class Collection:
             texts: Also ``.txt`` files in the folders that belong to no picture, each line a text. They are
                 notes and letters as often as texts to be found, so that only those are taken that are given
                 by name or asked for here; those that the collection has are kept up to date.
+            follow_links: Also links that lead out of the folders given, and out of the collection's own.
+            check: Read every file, to find those that changed though their size and time are the same.
+            forget_missing: Also forget the files whose folder is away.
             batch_size: Pictures encoded and stored at a time; the encoder's own choice if None.
             on_progress: Called after every batch.
 
@@ -243,7 +250,7 @@ class Collection:
             CollectionBusy: another process is writing.
         """
         from diptych.engine.scan import expand
-        from diptych.engine.update import update
+        from diptych.engine.update import How, update
 
         given = expand(paths or (self.folder,))
         started = time.perf_counter()
@@ -255,8 +262,7 @@ class Collection:
                 self.home,
                 model,
                 given,
-                recursive=recursive,
-                texts=texts,
+                how=How(recursive, texts, follow_links, check, forget_missing),
                 batch_size=batch_size or int(offered(model.encoder, "batch_size", 16)),
                 on_progress=on_progress,
             )
@@ -265,7 +271,11 @@ class Collection:
         return summary
 
     def remove(self, *paths: str | Path) -> int:
-        """Forget files, and all files of folders; returns how many. The files themselves stay."""
+        """Forget files, and all files of folders; returns how many. The files themselves stay.
+
+        They are not taken again, nor what comes into these folders, until they are given to `add` themselves,
+        or what lies in these folders is.
+        """
         from diptych.engine.update import remove
 
         with self.writing():
@@ -286,13 +296,14 @@ class Collection:
         *paths: str | Path,
         recursive: bool = True,
         texts: bool = False,
+        follow_links: bool = False,
         batch_size: int | None = None,
         on_progress: Callable[[Progress], None] | None = None,
     ) -> Iterator[Summary]:
         """Keep current for ever: yields the summary of the first run, and of each run after a change.
 
         Args:
-            paths, recursive, batch_size, on_progress: As for `add`.
+            paths, recursive, texts, follow_links, batch_size, on_progress: As for `add`.
 
         Raises:
             MissingExtra: the package that watches is not installed.
@@ -302,7 +313,12 @@ class Collection:
 
         def added() -> Summary:
             return self.add(
-                *paths, recursive=recursive, texts=texts, batch_size=batch_size, on_progress=on_progress
+                *paths,
+                recursive=recursive,
+                texts=texts,
+                follow_links=follow_links,
+                batch_size=batch_size,
+                on_progress=on_progress,
             )
 
         yield added()
@@ -386,9 +402,13 @@ class Collection:
                 encode(model.encoder, asked)
         with self.home.snapshot():
             gallery, sides = self.gallery(to), sides_of(items)
-            if to == "image" and self.below is None and sides is not None and not exact:
-                gallery = gallery.searched_by(self.home.quick(sides, recall, k))
-            return answers(model.encoder, gallery, asked, k=k, min_score=min_score, started=started)
+
+            def searched(count: int) -> Gallery:
+                if to != "image" or self.below is not None or sides is None or exact:
+                    return gallery
+                return gallery.searched_by(self.home.quick(sides, recall, count))
+
+            return answers(model.encoder, searched, asked, k=k, min_score=min_score, started=started)
 
     @contextlib.contextmanager
     def _getting_ready(self, to: Side) -> Iterator[None]:

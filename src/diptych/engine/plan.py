@@ -60,14 +60,25 @@ class Plan:
         summary: Counts the files that need no work.
         texts: Whether to take loose texts that are met on a walk, too; else only those that were given by
             name, and those known already.
+        given: Folders and files that were named: these are taken even if they were removed before.
+        check: Whether to look into files whose size and time are the same, too.
 
     Attributes:
         unseen: Numbers of known files, below the folders walked, that were not met on the walk.
         problems: Files that the walk itself found to be unreadable, with the reason.
     """
 
-    def __init__(self, home: Home, summary: Summary, *, texts: bool = False) -> None:
-        self.home, self.summary, self.texts = home, summary, texts
+    def __init__(
+        self,
+        home: Home,
+        summary: Summary,
+        *,
+        texts: bool = False,
+        given: Iterable[Path] = (),
+        check: bool = False,
+    ) -> None:
+        self.home, self.summary, self.texts, self.check = home, summary, texts, check
+        self._given, self._removed = frozenset(given), home.removed()
         self.unseen = array("q")
         self.problems: dict[bytes, str] = {}
         self._folders: OrderedDict[Path, Sidecars | None] = OrderedDict()
@@ -102,7 +113,14 @@ class Plan:
     def _compared(self, found: Found, known: _Together) -> Work | None:
         key = self.home.key(found.path)
         before = known.file(key)
-        same = before is not None and (before.size, before.mtime_ns) == (found.size, found.mtime_ns)
+        if before is None and self._was_removed(found.path):
+            self.summary.left_out += 1
+            return None
+        same = (
+            not self.check
+            and before is not None
+            and (before.size, before.mtime_ns) == (found.size, found.mtime_ns)
+        )
         if found.kind == "text" and not same and not self._wanted(found, before):
             return None
         sidecars = self._sidecars(found)
@@ -111,7 +129,7 @@ class Plan:
             self.summary.unchanged += 1
             return None
         failed = self.home.skipped_file(key)
-        if failed is not None and failed[1:] == (found.size, found.mtime_ns):
+        if failed is not None and not self.check and failed[1:] == (found.size, found.mtime_ns):
             self.summary.skipped.append(Skipped(found.path, failed[0], known=True))
             return None
         return Work(found, key, before, sidecars, stamp, same, failed is not None)
@@ -126,6 +144,16 @@ class Plan:
             self.summary.captions.leave("files", LOOSE, str(found.path))
             return False
         return True
+
+    def _was_removed(self, path: Path) -> bool:
+        """Whether a file, or a folder that it is in, was removed and has not been named since."""
+        if self._removed:
+            for one in (path, *path.parents):
+                if one in self._given:
+                    return False
+                if self.home.key(one) in self._removed:
+                    return True
+        return False
 
     def _sidecars(self, found: Found) -> Sidecars | None:
         if found.kind != "image":

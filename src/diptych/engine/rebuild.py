@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,7 @@ def rebuilding(path: str | Path, *, model: Any = None) -> Iterator[Collection]:
             yield collection
         return
     place = place_of(folder)
-    before = _model_of(place, folder)
+    before, removed = _known_of(place, folder)
     chosen = Model(model if model is not None else before or DEFAULT_MODEL)
     chosen.try_pictures()
     with writing(place, folder):
@@ -51,20 +51,22 @@ def rebuilding(path: str | Path, *, model: Any = None) -> Iterator[Collection]:
             shutil.rmtree(beside, ignore_errors=True)
         beside.mkdir(exist_ok=True)
         with Collection(folder, model=chosen, place=beside) as fresh:
+            with fresh.home.batch(changes=False):
+                fresh.home.keep_out(removed)
             yield fresh
         _replace(place, beside, folder)
 
 
-def _model_of(place: Path, folder: Path) -> str | None:
-    """Name of the model of the collection there; None if it has none, or is damaged."""
+def _known_of(place: Path, folder: Path) -> tuple[str | None, Set[bytes]]:
+    """Name of the model of the collection there, and what is kept out of it; nothing if it is damaged."""
     try:
         with contextlib.closing(Local(place / DATABASE, folder)) as home:
             column = home.column
-            return None if column is None else column.model
+            return None if column is None else column.model, home.removed()
     except TooNew:
         raise
     except CollectionError:
-        return None
+        return None, frozenset()
 
 
 def _goes_on(beside: Path, folder: Path, model: Model) -> bool:
@@ -82,7 +84,7 @@ def _goes_on(beside: Path, folder: Path, model: Model) -> bool:
 def _replace(place: Path, beside: Path, folder: Path) -> None:
     """Put the collection beside in the place of the other, in one transaction that its readers see whole."""
     with contextlib.closing(Local(beside / DATABASE, folder)) as home:
-        whole = _model_of(place, folder) is not None
+        whole = _known_of(place, folder)[0] is not None
         if not whole:  # nothing that SQLite could write into
             remove_database(place)
         home.copy_to(place / DATABASE)

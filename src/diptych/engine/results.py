@@ -65,20 +65,28 @@ class Results(list[Result]):
     Args:
         results: The hits.
         nothing_matches: True if not even the best hit matches well; the hits are then only the least bad.
+        missing: How many hits, as good as these, were left out because their files are not there now.
         seconds: Wall time of the search, without loading the model.
     """
 
     def __init__(
-        self, results: Iterable[Result] = (), *, nothing_matches: bool = False, seconds: float = 0.0
+        self,
+        results: Iterable[Result] = (),
+        *,
+        nothing_matches: bool = False,
+        missing: int = 0,
+        seconds: float = 0.0,
     ) -> None:
         super().__init__(results)
         self.nothing_matches = nothing_matches
+        self.missing = missing
         self.seconds = seconds
 
     def as_dict(self) -> dict[str, Any]:
         """All of it as JSON has it; seconds with four digits."""
         return {
             "nothing_matches": self.nothing_matches,
+            "missing": self.missing,
             "seconds": round(self.seconds, 4),
             "results": [result.as_dict() for result in self],
         }
@@ -132,6 +140,8 @@ class Summary:
         moved: Known content under a new path; not encoded.
         unchanged: Known and the same.
         removed: No longer there.
+        left_out: Were removed from the collection before, and have not been named since.
+        away: Not there, as the folder that held them is gone, empty or cannot be read; kept.
         skipped: Could not be taken, each with path and reason; tried again when the file changes.
         passed_over: How many files were met that are no pictures by their names, by ending (lower case, with
             its dot; empty for none).
@@ -146,6 +156,8 @@ class Summary:
     moved: int = 0
     unchanged: int = 0
     removed: int = 0
+    away: int = 0
+    left_out: int = 0
     skipped: list[Skipped] = field(default_factory=list)
     passed_over: Counter[str] = field(default_factory=Counter)
     encoded: int = 0
@@ -165,6 +177,8 @@ class Summary:
             "moved": self.moved,
             "unchanged": self.unchanged,
             "removed": self.removed,
+            "away": self.away,
+            "left_out": self.left_out,
             "encoded": self.encoded,
             "captions": self.captions.as_dict(),
             "skipped": [skipped.as_dict() for skipped in self.skipped],

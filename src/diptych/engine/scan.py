@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -23,6 +23,9 @@ _MADE_FOLDERS = frozenset(
     | {"system volume information", "lost+found", "recycler", "_gsdata_"}
 )
 _MADE_FILES = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"})
+
+
+_OUT = "is a link out of the folder, and such links are followed only if that is asked for"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,25 +70,35 @@ def expand(paths: Iterable[str | Path]) -> list[Path]:
     return found
 
 
-def walk(paths: Iterable[Path], *, recursive: bool = True) -> Iterator[Found]:
+def walk(paths: Iterable[Path], *, recursive: bool = True, follow_links: bool = False) -> Iterator[Found]:
     """Every file of the paths that may hold a picture or texts, each once; see `walks`."""
-    for _, found in walks(paths, recursive=recursive):
+    for _, found in walks(paths, recursive=recursive, follow_links=follow_links):
         yield from found
 
 
-def walks(paths: Iterable[Path], *, recursive: bool = True) -> Iterator[tuple[Path | None, Iterator[Found]]]:
+def walks(
+    paths: Iterable[Path],
+    *,
+    recursive: bool = True,
+    follow_links: bool = False,
+    inside: Sequence[Path] = (),
+) -> Iterator[tuple[Path | None, Iterator[Found]]]:
     """The files of each folder given, of those named one by one, and of those that links lead to.
 
     Hidden files and folders, and those that systems make for themselves, are not met. A folder's files come
     in the order of their names as bytes, all of the path together; nothing is held of them but one listing
     for each level. Links to folders are followed after everything else, each real folder once, so that loops
-    end and a link never takes the place of what it points to. A file named on its own counts as a picture
-    whatever its ending, unless it is a ``.txt``. A ``.txt`` beside no picture of its name may hold loose
-    texts or be a list of captions; nothing is opened here to tell.
+    end and a link never takes the place of what it points to. Links that lead out of the folders given are
+    named as a problem and not followed, unless that is asked for: whoever made a folder would else decide
+    what is taken of the whole disk. A file named on its own counts as a picture whatever its ending, unless
+    it is a ``.txt``. A ``.txt`` beside no picture of its name may hold loose texts or be a list of captions;
+    nothing is opened here to tell.
 
     Args:
         paths: Absolute folders and files.
         recursive: Also the folders below.
+        follow_links: Also links that lead out of the folders given.
+        inside: Further folders that links may lead into.
 
     Returns:
         Pairs, each to be used up before the next is asked for: the folder walked, None for what is in no
@@ -94,6 +107,9 @@ def walks(paths: Iterable[Path], *, recursive: bool = True) -> Iterator[tuple[Pa
     paths = list(paths)
     folders: set[tuple[int, int]] = set()
     links: list[Path] = []
+    roots = (
+        None if follow_links else [os.path.realpath(one) for one in (*paths, *inside) if os.path.isdir(one)]
+    )
     named = {path: False for path in paths if not os.path.isdir(path)}  # whether it was met
 
     def once(files: Iterable[Found]) -> Iterator[Found]:
@@ -107,10 +123,29 @@ def walks(paths: Iterable[Path], *, recursive: bool = True) -> Iterator[tuple[Pa
 
     for path in paths:
         if os.path.isdir(path):
-            yield path, once(_folder(path, recursive, folders, links))
+            yield path, once(_within(roots, _folder(path, recursive, folders, links)))
     yield None, once(map(_named, named))
     while links:
-        yield None, once(_folder(links.pop(0), recursive, folders, links))
+        link = links.pop(0)
+        if _leads_out(link, roots):
+            yield None, iter([Found(link, "folder", problem=_OUT)])
+        else:
+            yield None, once(_within(roots, _folder(link, recursive, folders, links)))
+
+
+def _within(roots: Sequence[str] | None, files: Iterable[Found]) -> Iterator[Found]:
+    """The files, those that are links out of the folders with that problem."""
+    for found in files:
+        out = not found.problem and found.path.is_symlink() and _leads_out(found.path, roots)
+        yield replace(found, problem=_OUT) if out else found
+
+
+def _leads_out(link: Path, roots: Sequence[str] | None) -> bool:
+    """Whether a link leads out of these real folders; never, if None."""
+    if roots is None:
+        return False
+    real = Path(os.path.realpath(link))
+    return not any(Path(root) in (real, *real.parents) for root in roots)
 
 
 def is_beside_picture(path: Path) -> bool:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ import numpy as np
 from diptych.core import Item, Run, Side, offered
 from diptych.engine import calibration
 from diptych.engine.gallery import Gallery
+from diptych.engine.presence import Presence
 from diptych.engine.results import Result, Results
 from diptych.errors import UsageError
 from diptych.pipeline import RESCORED, Remembered, encode, over
@@ -150,7 +152,7 @@ def sides_of(queries: Sequence[Item]) -> list[Side] | None:
 
 def answers(
     encoder: Any,
-    gallery: Gallery,
+    searched: Callable[[int], Gallery],
     queries: Remembered,
     *,
     k: int,
@@ -159,35 +161,57 @@ def answers(
 ) -> list[Results]:
     """The k best entries of a gallery for each query, by the stage that `over` makes of the encoder.
 
+    Entries whose files are not there now are left out, and others take their places.
+
     Args:
         encoder: The system that made the collection's vectors.
-        gallery: What is searched.
+        searched: Gives what is searched, ready for so many hits of each query.
         queries: What is asked, pictures decoded.
         k: Most results wanted.
         min_score: Leave out results that score lower.
         started: When the search began, by `time.perf_counter`; now, if None.
     """
     started = time.perf_counter() if started is None else started
-    run = over(encoder, gallery, k, to=gallery.side)(Run(queries, gallery))
-    assert run.hits is not None
+    presence, wanted = Presence(), k
+    while True:
+        gallery = searched(wanted)
+        run = over(encoder, gallery, wanted, to=gallery.side)(Run(queries, gallery))
+        assert run.hits is not None
+        real = (run.hits.rows >= 0) & (run.hits.scores >= (-np.inf if min_score is None else min_score))
+        entries = [gallery.stored(rows[one]) for rows, one in zip(run.hits.rows, real, strict=True)]
+        here = [_here(found, k, presence) for found in entries]
+        short = any(
+            len(found) == wanted and len(there) < k for found, there in zip(entries, here, strict=True)
+        )
+        if not short or wanted >= len(gallery):
+            break
+        wanted = min(max(2 * k, 4 * wanted), len(gallery))
+    scores = run.hits.scores if encoder.similarity != "cosine" else np.minimum(run.hits.scores, 1.0)
     chances = calibration.probabilities(
         encoder,
         vectors := encode(encoder, queries),
-        run.hits.scores,
+        scores,
         lambda: gallery.sample(vectors),
         to=gallery.side,
         entries=len(gallery),
     )
     notes: Sequence[Mapping[str, Any]] = run.notes or [{}] * len(queries)
-    found = []
-    for rows, scores, likely, note in zip(run.hits.rows, run.hits.scores, chances, notes, strict=True):
-        real = (rows >= 0) & (scores >= (-np.inf if min_score is None else min_score))
-        told = None if note.get(RESCORED) else likely[real].tolist()
-        results = _results(gallery.stored(rows[real]), scores[real].tolist(), told)
-        nothing = not results or (told is not None and calibration.nothing_matches(float(likely[0])))
+    answered = []
+    for at, (found, there) in enumerate(zip(entries, here, strict=True)):
+        places = np.flatnonzero(real[at])[there]
+        told = None if notes[at].get(RESCORED) else chances[at][places].tolist()
+        results = _results([found[one] for one in there], scores[at][places].tolist(), told)
+        missing = (there[-1] + 1 if len(there) == k else len(found)) - len(there)
+        nothing = not results or (told is not None and calibration.nothing_matches(told[0]))
         seconds = (time.perf_counter() - started) / len(queries)
-        found.append(Results(results, nothing_matches=nothing, seconds=seconds))
-    return found
+        answered.append(Results(results, nothing_matches=nothing, missing=missing, seconds=seconds))
+    return answered
+
+
+def _here(stored: Sequence[Stored], k: int, presence: Presence) -> list[int]:
+    """Places of the first k entries whose files are there."""
+    there = (at for at, one in enumerate(stored) if presence.of(one.path) == "here")
+    return list(itertools.islice(there, k))
 
 
 def _results(

@@ -7,6 +7,7 @@ import threading
 import time
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -16,13 +17,36 @@ from diptych.engine.ingest import Ingest
 from diptych.engine.model import Model
 from diptych.engine.place import absolute
 from diptych.engine.plan import Plan, Work
+from diptych.engine.presence import Presence
 from diptych.engine.results import Progress, Skipped, Summary
 from diptych.errors import DiptychError
 from diptych.media.tables import is_list
 
-__all__ = ["remove", "update"]
+__all__ = ["How", "remove", "update"]
 
 _CHECKED = 1_000  # files that are looked for at a time
+
+
+@dataclass(frozen=True, slots=True)
+class How:
+    """How an update goes about its work.
+
+    Args:
+        recursive: Also the folders below those given.
+        texts: Also loose texts in the folders.
+        follow_links: Also links that lead out of the folders given.
+        check: Look into every file, even if its size and time are the same.
+        forget_missing: Also forget the files whose folder is away.
+    """
+
+    recursive: bool = True
+    texts: bool = False
+    follow_links: bool = False
+    check: bool = False
+    forget_missing: bool = False
+
+
+_PLAIN = How()
 
 
 def update(
@@ -30,8 +54,7 @@ def update(
     model: Model,
     given: Sequence[Path],
     *,
-    recursive: bool = True,
-    texts: bool = False,
+    how: How = _PLAIN,
     batch_size: int = 16,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Summary:
@@ -41,15 +64,16 @@ def update(
         home: What to fill; the caller may write to it.
         model: Encodes.
         given: Absolute folders and files that exist.
-        recursive: Also the folders below.
-        texts: Also loose texts in the folders.
+        how: How to go about it.
         batch_size: Files encoded and stored at a time.
         on_progress: Called after every batch.
     """
     summary, started, done = Summary(), time.perf_counter(), 0
-    plan, ingest = Plan(home, summary, texts=texts), Ingest(home, model, summary)
-    with _Ahead(home, given, recursive, texts, wanted=on_progress is not None) as ahead:
-        work = ahead.through(_work(home, plan, given, recursive))
+    _take_again(home, given)
+    plan = Plan(home, summary, texts=how.texts, given=given, check=how.check)
+    ingest = Ingest(home, model, summary)
+    with _Ahead(home, given, how, wanted=on_progress is not None) as ahead:
+        work = ahead.through(_work(home, plan, given, how))
         for count, last in ingest.run(work, batch_size=batch_size):
             done += count
             if on_progress is not None:
@@ -58,29 +82,33 @@ def update(
     folders = [path for path in given if path.is_dir()]
     _keep_problems(home, plan.problems)
     _tell_captions(home, summary, ingest.told, folders)
-    summary.removed = _forget_gone(home, plan.unseen, folders, recursive)
-    _forget_entered(home, plan.problems, folders, recursive)
+    _forget_gone(home, summary, plan.unseen, folders, how)
+    _forget_entered(home, plan.problems, folders, how.recursive)
     summary.seconds = time.perf_counter() - started
     return summary
 
 
 def remove(home: Home, paths: Iterable[str | Path]) -> int:
-    """Forget files, and all files of folders; returns how many.
+    """Forget files, and all files of folders, and keep them out; returns how many were known.
 
     Args:
         home: The caller may write to it.
         paths: Files and folders, which need not exist.
     """
-    gone = array("q")
+    gone, out = array("q"), set()
     for path in map(absolute, paths):
-        file = home.file(home.key(path))
-        if file is not None:
-            gone.append(file.id)
-        gone.extend(file.id for file in home.files(path))
+        key = home.key(path)
+        file = home.file(key)
+        known = [] if file is None else [file.id]
+        known.extend(file.id for file in home.files(path))
+        gone.extend(known)
+        if known or os.path.lexists(path):
+            out.add(key)
     gone = array("q", dict.fromkeys(gone))
-    if gone:
-        with home.batch():
+    if gone or out:
+        with home.batch(changes=bool(gone)):
             home.remove_files(gone)
+            home.keep_out(out)
     return len(gone)
 
 
@@ -88,18 +116,16 @@ class _Ahead:
     """How much work there is, counted on a walk of its own beside the one that does it.
 
     Args:
-        home, given, recursive, texts: As for `update`.
+        home, given, how: As for `update`.
         wanted: Whether anybody asks.
 
     Attributes:
         total: None until it is known.
     """
 
-    def __init__(
-        self, home: Home, given: Sequence[Path], recursive: bool, texts: bool, *, wanted: bool
-    ) -> None:
+    def __init__(self, home: Home, given: Sequence[Path], how: How, *, wanted: bool) -> None:
         self.total: int | None = None
-        self._home, self._given, self._recursive, self._texts = home, given, recursive, texts
+        self._home, self._given, self._how = home, given, how
         self._begun, self._over = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._count, name="count", daemon=True) if wanted else None
 
@@ -128,8 +154,10 @@ class _Ahead:
             with self._home.snapshot():  # as it was before anything was stored
                 self._begun.set()
                 count = 0
-                plan = Plan(self._home, Summary(), texts=self._texts)
-                for _ in _work(self._home, plan, self._given, self._recursive):
+                plan = Plan(
+                    self._home, Summary(), texts=self._how.texts, given=self._given, check=self._how.check
+                )
+                for _ in _work(self._home, plan, self._given, self._how):
                     if self._over.is_set():
                         return
                     count += 1
@@ -141,9 +169,19 @@ class _Ahead:
             self._begun.set()
 
 
-def _work(home: Home, plan: Plan, given: Sequence[Path], recursive: bool) -> Iterator[Work]:
+def _take_again(home: Home, given: Iterable[Path]) -> None:
+    """What was removed and is named now is no longer kept out."""
+    named = home.removed() & {home.key(path) for path in given}
+    if named:
+        with home.batch(changes=False):
+            home.take_again(named)
+
+
+def _work(home: Home, plan: Plan, given: Sequence[Path], how: How) -> Iterator[Work]:
     """The work in each folder given, and then in the single files."""
-    for folder, found in scan.walks(given, recursive=recursive):
+    root = home.path(b"")
+    walks = scan.walks(given, recursive=how.recursive, follow_links=how.follow_links, inside=[root])
+    for folder, found in walks:
         ours = (one for one in found if home.place not in one.path.parents)
         yield from plan.work(ours, under=folder)
 
@@ -171,20 +209,31 @@ def _tell_captions(home: Home, summary: Summary, told: set[bytes], folders: Sequ
             summary.skipped.append(Skipped(path, reason, known=True))
 
 
-def _forget_gone(home: Home, unseen: array[int], folders: Sequence[Path], recursive: bool) -> int:
-    """Forget known files of the given folders that are no longer there."""
-    gone = array("q")
+def _forget_gone(
+    home: Home,
+    summary: Summary,
+    unseen: array[int],
+    folders: Sequence[Path],
+    how: How,
+) -> None:
+    """Forget known files of the given folders that are gone, but not those whose folder is away."""
+    gone, presence = array("q"), Presence()
     for start in range(0, len(unseen), _CHECKED):
         for number, key in home.file_names(unseen[start : start + _CHECKED]):
             path = home.path(key)  # which a file that moved has meanwhile changed
-            if _below(path, folders, recursive) and _lost(path) and not _hidden(path):
+            if not _below(path, folders, how.recursive):
+                continue
+            found = presence.of(path)
+            if found == "away" and not how.forget_missing:
+                summary.away += 1
+            elif found != "here" or _is_unwanted(path):
                 gone.append(number)
     failed = [key for key, *_ in home.skipped() if not os.path.lexists(home.path(key))]
     if gone or failed:
         with home.batch(changes=bool(gone)):
             home.remove_files(gone)
             home.remove_skipped(failed)
-    return len(gone)
+    summary.removed = len(gone)
 
 
 def _forget_entered(
@@ -205,16 +254,8 @@ def _below(path: Path, folders: Sequence[Path], recursive: bool) -> bool:
     return any(path.parent == folder or (recursive and folder in path.parents) for folder in folders)
 
 
-def _lost(path: Path) -> bool:
-    """Whether a file is gone, or not to be taken: what a system made, texts that now caption pictures."""
-    if not os.path.exists(path):
-        return True
+def _is_unwanted(path: Path) -> bool:
+    """Whether a file is not to be taken: what a system made, texts that now caption pictures."""
     if scan.is_made_by_systems(path):
         return True
     return path.suffix.lower() == ".txt" and (is_list(path) or scan.is_beside_picture(path))
-
-
-def _hidden(path: Path) -> bool:
-    """Whether a folder above that may not be entered hides the file, rather than its being gone."""
-    above = next((folder for folder in path.parents if os.path.isdir(folder)), None)
-    return above is not None and not os.access(above, os.R_OK | os.X_OK)

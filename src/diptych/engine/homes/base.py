@@ -7,7 +7,7 @@ names are bytes (`os.fsencode`), relative to the collection's folder where they 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -333,6 +333,20 @@ class Home(Protocol):
 
     def remove_skipped(self, keys: Iterable[bytes]) -> None:
         """Forget that these files could not be read."""
+        ...
+
+    # Removed files
+
+    def removed(self) -> Set[bytes]:
+        """Names of the files and folders that are kept out until they are named themselves."""
+        ...
+
+    def keep_out(self, keys: Iterable[bytes]) -> None:
+        """Keep files and folders out."""
+        ...
+
+    def take_again(self, keys: Iterable[bytes]) -> None:
+        """No longer keep these out."""
         ...
 
     def check(self) -> str:

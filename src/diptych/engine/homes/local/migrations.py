@@ -88,7 +88,10 @@ _COLUMNS = (
     "CREATE INDEX item_by_text ON item (text) WHERE text IS NOT NULL",
 )
 
-MIGRATIONS: Mapping[int, tuple[str, ...]] = {1: _FIRST, 2: _COLUMNS}
+# What was removed stays out, though its files are there.
+_REMOVED = ("CREATE TABLE removed (path BLOB PRIMARY KEY) WITHOUT ROWID",)
+
+MIGRATIONS: Mapping[int, tuple[str, ...]] = {1: _FIRST, 2: _COLUMNS, 3: _REMOVED}
 """The statements that lead to each format from the one before; a new file goes through all of them."""
 
 SCHEMA_VERSION = max(MIGRATIONS)

@@ -12,7 +12,7 @@ import json
 import os
 import secrets
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from pathlib import Path
 
 import numpy as np
@@ -385,6 +385,20 @@ class Record:
     def remove_skipped(self, keys: Iterable[bytes]) -> None:
         """Forget that these files could not be read."""
         self._db.run_many("DELETE FROM skipped WHERE path = ?", ((key,) for key in keys))
+
+    # Removed files
+
+    def removed(self) -> Set[bytes]:
+        """Names of the files and folders that are kept out until they are named themselves."""
+        return {key for (key,) in self._db.every("SELECT path FROM removed")}
+
+    def keep_out(self, keys: Iterable[bytes]) -> None:
+        """Keep files and folders out."""
+        self._db.run_many("INSERT OR REPLACE INTO removed VALUES (?)", ((key,) for key in keys))
+
+    def take_again(self, keys: Iterable[bytes]) -> None:
+        """No longer keep these out."""
+        self._db.run_many("DELETE FROM removed WHERE path = ?", ((key,) for key in keys))
 
     def check(self) -> str:
         """SQLite's own verdict on the file: "ok", or what is wrong."""
