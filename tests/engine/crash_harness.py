@@ -303,11 +303,11 @@ class Harness:
                 self.loss(f"the {side} {text or name} has another vector than its content", op)
 
     def answers(self, opened: Collection, op: str) -> dict[str, list[Any]]:
-        """What searches answer, after a comparison with a plain product over the record."""
+        """What searches answer, after a comparison with a plain product over what is there of the record."""
         home: Any = opened.home
         said: dict[str, list[Any]] = {}
         for side in ("image", "text"):
-            kept = list(home.vectors(side))
+            kept = [one for one in home.vectors(side) if home.items([one[0]])[0].path.exists()]
             vectors = np.array([np.frombuffer(one, np.float16) for _, one in kept], np.float32)
             for query in QUERIES:
                 results = home_results(opened, query, side, exact=True)
@@ -493,7 +493,7 @@ class Harness:
 def home_results(
     opened: Collection, query: str, side: Any, *, k: int = 100_000, exact: bool = False
 ) -> list[tuple[str, str | None, float]]:
-    """Id, text and score of every hit, also of files that are no longer there."""
+    """Id, text and score of every hit."""
     found = opened.search(query, to=side, k=k, exact=exact)
     return [(one.id, one.text if side == "text" else None, one.score) for one in found]
 
