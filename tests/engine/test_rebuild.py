@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,32 @@ def test_interrupted_it_leaves_the_old_and_goes_on(indexed: Path) -> None:
         summary = fresh.add()
     assert (summary.added, summary.unchanged) == (1, 2)
     assert held(indexed, Others()) == ["blue.png", "green.png", "red.png"]
+
+
+def test_what_a_finished_rebuild_left_behind_is_not_gone_on_with(
+    indexed: Path, paint: Paint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed after the old one was replaced, and before what lay beside was removed."""
+
+    class Killed(BaseException):
+        pass
+
+    def killed(*_: Any, **__: Any) -> None:
+        raise Killed
+
+    def leave() -> None:
+        with rebuilding(indexed, model=Colours()) as fresh:
+            fresh.add()
+            monkeypatch.setattr(shutil, "rmtree", killed)
+
+    with pytest.raises(Killed):
+        leave()
+    monkeypatch.undo()
+    assert (indexed / ".diptych" / "next").exists()
+    (indexed / "red.png").unlink()
+    with rebuilding(indexed, model=Colours()) as fresh:
+        assert fresh.add(indexed / "green.png").added == 1
+    assert held(indexed, Colours()) == ["green.png"]
 
 
 @pytest.mark.parametrize("damage", [b"garbage" * 900, b""])

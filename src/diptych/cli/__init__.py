@@ -19,7 +19,7 @@ __all__ = ["app"]
 _COMMANDS = {
     "index": "Take pictures and texts into a collection, or bring it up to date.",
     "search": "Find pictures with words or pictures, and words with pictures (--to text).",
-    "remove": "Forget pictures and texts, and keep them out; the files stay.",
+    "remove": "Forget pictures and texts, and keep them out until they are indexed by name.",
     "train": "Train a system and evaluate it in both directions.",
     "evaluate": "Measure a system in both directions, and save numbers and rankings.",
     "bench": "Fill a result table and write it as Markdown, JSON and HTML.",

@@ -14,6 +14,7 @@ OPTIONS = {
     "rebuild": "--rebuild",
     "run": "--out",
     "settings": "--set",
+    "trust": "--trust",
 }
 """By the name that the library's errors give in `argument`."""
 

@@ -93,6 +93,9 @@ def command(
         bool, typer.Option("-v", "--verbose", help="Name every file that was skipped, now and before.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Believe a collection that somebody else made, from now on.")
+    ] = False,
 ) -> None:
     """Take pictures and texts into a collection, or bring it up to date.
 
@@ -129,7 +132,7 @@ def command(
                     _make_codes(fresh, codes, hushed)
         if watch or not rebuild:
             new = engine.find(home) is None
-            with engine.open_collection(home, model=model) as opened:
+            with engine.open_collection(home, model=model, trust=trust) as opened:
                 if new and model is None and not quiet:
                     _remark()
                 if watch:

@@ -15,11 +15,14 @@ __all__ = ["command"]
 def command(
     place: Annotated[Path, typer.Argument(metavar="[FOLDER]", help="An indexed folder.")] = Path(),
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Believe a collection that somebody else made, from now on.")
+    ] = False,
 ) -> None:
     """Say what a collection holds, which model made it, and which files could not be read."""
     from diptych.engine import collection as engine
 
-    with engine.open(place, create=False) as opened:
+    with engine.open(place, create=False, trust=trust) as opened:
         facts = opened.info()
     if as_json:
         say_json(facts)

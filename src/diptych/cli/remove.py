@@ -16,15 +16,18 @@ def command(
         Path | None,
         typer.Option("--in", help="Folder whose collection it is; default: that of the first path."),
     ] = None,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Believe a collection that somebody else made, from now on.")
+    ] = False,
 ) -> None:
-    """Forget pictures and texts, and keep them out of the collection until they are indexed by name.
+    """Forget pictures and texts, and keep them out until they are indexed by name.
 
     The files themselves stay where they are.
     """
     from diptych.engine.collection import open_collection
 
     home = place if place is not None else paths[0] if paths[0].is_dir() else paths[0].absolute().parent
-    with open_collection(home, create=False) as opened:
+    with open_collection(home, create=False, trust=trust) as opened:
         count = opened.remove(*paths)
         files = "nothing of it was indexed" if not count else f"{count} file{'s' * (count > 1)} forgotten"
         typer.echo(f"{opened.folder}: {files}; what is named here is not taken again", err=True)

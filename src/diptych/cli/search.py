@@ -55,6 +55,9 @@ def command(
     paths: Annotated[bool, typer.Option("--paths", help="Print paths only, for other programs.")] = False,
     null: Annotated[bool, typer.Option("-0", "--null", help="With --paths: end names with NUL.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Believe a collection that somebody else made, from now on.")
+    ] = False,
 ) -> None:
     """Find pictures with words or pictures, and words with pictures (--to text).
 
@@ -63,7 +66,7 @@ def command(
     from diptych.engine import collection as engine
 
     asked = " ".join(words or [])
-    with engine.open(place, create=False) as opened:
+    with engine.open(place, create=False, trust=trust) as opened:
         if update:
             opened.add()
         results = opened.search(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -23,10 +24,11 @@ from diptych.core import SIDES, Encoder, Floats, Item, Side, offered
 from diptych.engine.gallery import Gallery, item_of_file
 from diptych.engine.homes.base import Home
 from diptych.engine.homes.local.home import Local
-from diptych.engine.model import DEFAULT_MODEL, Model, adopt, check_fingerprint, check_name
+from diptych.engine.model import DEFAULT_MODEL, Model, adopt, check_fingerprint, check_name, named_in
 from diptych.engine.place import DATABASE, absolute, default_home, discard, find, place_of, writing
 from diptych.engine.results import Progress, Result, Results, Skipped, Summary
 from diptych.engine.search import answers, as_item, check_recall, composed, decoded, sides_of
+from diptych.engine.trust import believe, check_model, check_origin, is_believed
 from diptych.errors import MissingData, UsageError
 from diptych.pipeline import Remembered, encode
 
@@ -49,7 +51,7 @@ __all__ = [
 
 
 def open_collection(
-    path: str | Path, *, model: str | Encoder | None = None, create: bool = True
+    path: str | Path, *, model: str | Encoder | None = None, create: bool = True, trust: bool = False
 ) -> Collection:
     """The collection of a folder, or of the nearest folder above it that has one.
 
@@ -57,13 +59,16 @@ def open_collection(
         path: A folder.
         model: A system's name, or an `Encoder`; needed only for a new collection (default: "builtin") or for
             an encoder that has no name. A name must be the one the collection was indexed with.
-        create: Whether a collection may be made where there is none.
+        create: Whether a collection may be made where there is none. Nothing is written before something is
+            added to it.
+        trust: Whether to believe a collection that was not made by this user on this machine, from now on: it
+            says which model is loaded and where its files lie.
 
     Raises:
         MissingData: there is no collection and none may be made, or no such folder.
         WrongModel: the collection was indexed with another model.
         TooNew: it was written by a later version of Diptych.
-        CollectionError: its file is damaged.
+        CollectionError: its file is damaged, or it is somebody else's and not trusted.
     """
     folder = find(path)
     start = absolute(path)
@@ -74,7 +79,7 @@ def open_collection(
         if not create:
             raise MissingData(f"{path} has not been indexed; do so with: diptych index {path}")
         folder = start
-    return Collection(folder, model=model, below=start if start != folder else None)
+    return Collection(folder, model=model, below=start if start != folder else None, trust=trust)
 
 
 class Collection:
@@ -87,6 +92,7 @@ class Collection:
         model: As for `open_collection`.
         below: Limit searches to this folder inside it.
         place: Where it lives, if not where collections of that folder do.
+        trust: As for `open_collection`.
 
     Raises:
         UsageError: a new collection is asked for with a model that does not encode pictures.
@@ -94,9 +100,15 @@ class Collection:
     """
 
     def __init__(
-        self, folder: Path, *, model: Any = None, below: Path | None = None, place: Path | None = None
+        self,
+        folder: Path,
+        *,
+        model: Any = None,
+        below: Path | None = None,
+        place: Path | None = None,
+        trust: bool = False,
     ) -> None:
-        self.folder, self.below = folder, below
+        self.folder, self.below, self._given_place = folder, below, place
         new = find(folder) != folder if place is None else not (place / DATABASE).is_file()
         # A name is loaded when it is needed; what a new collection gets is tried before anything is founded.
         self._model = model if isinstance(model, Model) else None
@@ -104,17 +116,49 @@ class Collection:
             self._model = Model(model)
         if new and self._model is not None:
             self._model.try_pictures()
-        self.place = place_of(folder) if place is None else place
-        self.home: Home = Local(self.place / DATABASE, folder)
+        self._named = isinstance(model, str)
+        # Until something is added, a new collection is an empty one that is nowhere.
+        self._nowhere = tempfile.TemporaryDirectory(prefix="diptych-") if new else None
+        home = Local(
+            (Path(self._nowhere.name) if self._nowhere else place or place_of(folder)) / DATABASE, folder
+        )
+        self.home: Home = home
+        self._believed = new or trust or is_believed(home)
         try:
-            if model is not None and self.home.column is None:
-                self._model = self._model or Model(model)
-                adopt(self.home, self._model)
-            elif isinstance(model, str):
+            if trust and not new:
+                believe(home)
+            elif not self._believed:
+                check_origin(home, folder)
+                home.believed = False
+            if isinstance(model, str):
                 check_name(self.home, folder, model)
+            if self._model is not None and home.column is None:
+                adopt(home, self._model)
         except BaseException:
-            self.home.close()
+            self.close()
             raise
+
+    def _found(self) -> None:
+        """Make a new collection one that is somewhere."""
+        if self._nowhere is None:
+            return
+        home = Local((self._given_place or place_of(self.folder)) / DATABASE, self.folder)
+        believe(home)
+        column = self.home.column
+        if column is not None and home.column is None:
+            with home.batch(changes=False):
+                home.put_column(
+                    column.name, column.model, column.fingerprint, column.similarity, column.dimensions
+                )
+        self.home.close()
+        self.home = home
+        self._nowhere.cleanup()
+        self._nowhere = None
+
+    @property
+    def place(self) -> Path:
+        """The folder that holds it; a passing one before anything was added to a new collection."""
+        return self.home.place
 
     def __enter__(self) -> Self:
         return self
@@ -136,6 +180,8 @@ class Collection:
     def close(self) -> None:
         """Let go of the files; whatever is asked afterwards is refused with a `CollectionError`."""
         self.home.close()
+        if self._nowhere is not None:
+            self._nowhere.cleanup()
 
     @property
     def model(self) -> str:
@@ -154,7 +200,9 @@ class Collection:
 
     def _loaded(self) -> Model:
         if self._model is None:
-            self._model = Model(self.model)
+            if not self._believed and not self._named:
+                check_model(self.model, self.folder)
+            self._model = named_in(self.folder, self.model)
         check_fingerprint(self.home, self.folder, self._model)
         return self._model
 
@@ -283,11 +331,12 @@ class Collection:
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
-        """Hold the writer's lock.
+        """Hold the writer's lock; a new collection is founded with it.
 
         Raises:
             CollectionBusy: another process holds it; says which.
         """
+        self._found()
         with writing(self.place, self.folder):
             yield
 

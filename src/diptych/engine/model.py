@@ -18,12 +18,13 @@ from diptych.errors import (
     DiptychError,
     MissingData,
     MissingExtra,
+    UnknownName,
     UsageError,
     WrongModel,
 )
 from diptych.optional import lacking
 
-__all__ = ["DEFAULT_MODEL", "Model", "adopt", "check_fingerprint", "check_name", "model_name"]
+__all__ = ["DEFAULT_MODEL", "Model", "adopt", "check_fingerprint", "check_name", "model_name", "named_in"]
 
 DEFAULT_MODEL = "builtin"
 """Name of the system that a collection gets if none is asked for."""
@@ -150,6 +151,21 @@ def _loaded(name: str) -> Any:
             raise
         # A tower of a hub needs what its extra brings, and torch is only the first that is missed.
         raise (MissingExtra(name, "hub") if "@" in name and extra.extra == "train" else extra) from error
+
+
+def named_in(folder: Path, name: str) -> Model:
+    """The model of a collection, by the name that it remembers.
+
+    Raises:
+        WrongModel: it was an encoder of some program's own, which has no name that can be loaded.
+    """
+    try:
+        return Model(name)
+    except UnknownName as error:
+        raise WrongModel(
+            f"{folder} was indexed with {name}, an encoder of a program's own, which no name here loads; "
+            "open the collection in Python with that encoder as its model, or rebuild it with another"
+        ) from error
 
 
 def adopt(home: Home, model: Model) -> None:

@@ -6,12 +6,13 @@ import contextlib
 import shutil
 from collections.abc import Iterator, Set
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from diptych.engine.collection import Collection, open_collection
 from diptych.engine.homes.local.home import Local
 from diptych.engine.model import DEFAULT_MODEL, Model
 from diptych.engine.place import DATABASE, absolute, find, place_of, remove_database, writing
+from diptych.engine.trust import check_model, is_believed
 from diptych.errors import CollectionError, TooNew
 
 __all__ = ["rebuilding"]
@@ -33,6 +34,7 @@ def rebuilding(path: str | Path, *, model: Any = None) -> Iterator[Collection]:
 
     Raises:
         UsageError: the model does not encode pictures.
+        CollectionError: the model is to be that of a collection which is somebody else's.
         CollectionBusy: another process is writing.
         TooNew: the collection there was written by a later version of Diptych.
     """
@@ -42,41 +44,53 @@ def rebuilding(path: str | Path, *, model: Any = None) -> Iterator[Collection]:
             yield collection
         return
     place = place_of(folder)
-    before, removed = _known_of(place, folder)
-    chosen = Model(model if model is not None else before or DEFAULT_MODEL)
+    before = _known_of(place, folder)
+    if model is None and before.model is not None and not before.believed:
+        check_model(before.model, folder)
+    chosen = Model(model if model is not None else before.model or DEFAULT_MODEL)
     chosen.try_pictures()
     with writing(place, folder):
         beside = place / _BESIDE
-        if not _goes_on(beside, folder, chosen):
+        if not _goes_on(beside, folder, chosen, before):
             shutil.rmtree(beside, ignore_errors=True)
         beside.mkdir(exist_ok=True)
         with Collection(folder, model=chosen, place=beside) as fresh:
-            with fresh.home.batch(changes=False):
-                fresh.home.keep_out(removed)
+            with fresh.writing(), fresh.home.batch(changes=False):
+                fresh.home.keep_out(before.removed)
             yield fresh
         _replace(place, beside, folder)
 
 
-def _known_of(place: Path, folder: Path) -> tuple[str | None, Set[bytes]]:
-    """Name of the model of the collection there, and what is kept out of it; nothing if it is damaged."""
+class _Known(NamedTuple):
+    """What the collection there says of itself; nothing if it is damaged."""
+
+    id: str | None = None
+    model: str | None = None
+    removed: Set[bytes] = frozenset()
+    believed: bool = True
+
+
+def _known_of(place: Path, folder: Path) -> _Known:
     try:
         with contextlib.closing(Local(place / DATABASE, folder)) as home:
             column = home.column
-            return None if column is None else column.model, home.removed()
+            name = None if column is None else column.model
+            return _Known(home.get("id"), name, home.removed(), is_believed(home))
     except TooNew:
         raise
     except CollectionError:
-        return None, frozenset()
+        return _Known()
 
 
-def _goes_on(beside: Path, folder: Path, model: Model) -> bool:
-    """Whether an interrupted rebuild with the same model lies there."""
+def _goes_on(beside: Path, folder: Path, model: Model, before: _Known) -> bool:
+    """Whether an interrupted rebuild with the same model lies there, and not one that is in place already."""
     if not (beside / DATABASE).is_file():
         return False
     try:
         with contextlib.closing(Local(beside / DATABASE, folder)) as home:
             column = home.column
-            return column is not None and column.fingerprint == model.fingerprint
+            same = column is not None and column.fingerprint == model.fingerprint
+            return same and home.get("id") != before.id
     except CollectionError:
         return False
 
@@ -84,7 +98,7 @@ def _goes_on(beside: Path, folder: Path, model: Model) -> bool:
 def _replace(place: Path, beside: Path, folder: Path) -> None:
     """Put the collection beside in the place of the other, in one transaction that its readers see whole."""
     with contextlib.closing(Local(beside / DATABASE, folder)) as home:
-        whole = _known_of(place, folder)[0] is not None
+        whole = _known_of(place, folder).model is not None
         if not whole:  # nothing that SQLite could write into
             remove_database(place)
         home.copy_to(place / DATABASE)

@@ -268,6 +268,8 @@ class Coded:
         try:
             if "system" not in self.facts:
                 return Codes.from_bytes(base64.b64decode(self._record.get("codes_rotation") or ""))
+            if not self._record.believed:
+                return None  # nobody else says here what is loaded
             found = Hashed(self.facts["system"], column.fingerprint)
         except DiptychError:
             return None  # deleted, moved or trained anew; exact search serves as well

@@ -41,10 +41,15 @@ class Record:
             Where that cannot be written, a copy of it is read for as long as it is open.
         root: The folder that names are relative to.
 
+    Attributes:
+        believed: Whether the run folders that it names may be loaded.
+
     Raises:
         TooNew: it was written by a later version of Diptych.
         CollectionError: it is not a collection, or cannot be opened.
     """
+
+    believed = True
 
     def __init__(self, path: Path, root: Path) -> None:
         self.place, self.root = path.parent, root
@@ -169,6 +174,15 @@ class Record:
     def path(self, key: bytes) -> Path:
         """The path that was stored."""
         return self.root / os.fsdecode(key)
+
+    def first_outside(self) -> Path | None:
+        """The first file named that does not lie in the collection's folder; None if all do."""
+        found = self._db.one(
+            "SELECT path FROM file WHERE path >= CAST('/' AS BLOB) AND path < CAST('0' AS BLOB) "
+            "OR '/' || CAST(path AS TEXT) || '/' LIKE '%/../%' OR (? AND path GLOB '[A-Za-z]:*') LIMIT 1",
+            os.name == "nt",
+        )
+        return None if found is None else self.path(bytes(found[0]))
 
     # Files
 
