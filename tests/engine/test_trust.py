@@ -188,7 +188,7 @@ def test_opening_founds_nothing(photos: Path, paint: Paint) -> None:
 
 
 def test_a_mistyped_folder_is_said(photos: Path) -> None:
-    with pytest.raises(MissingData, match="not a folder"):
+    with pytest.raises(MissingData, match="folder"):
         open_collection(photos / "nowhere")
 
 

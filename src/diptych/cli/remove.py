@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from diptych.cli._terminal import say
+
 __all__ = ["command"]
 
 
@@ -30,4 +32,4 @@ def command(
     with open_collection(home, create=False, trust=trust) as opened:
         count = opened.remove(*paths)
         files = "nothing of it was indexed" if not count else f"{count} file{'s' * (count > 1)} forgotten"
-        typer.echo(f"{opened.folder}: {files}; what is named here is not taken again", err=True)
+        say(f"{opened.folder}: {files}; what is named here is not taken again", err=True)
