@@ -16,7 +16,6 @@ reads it who was not asked to.
 
 from __future__ import annotations
 
-import codecs
 import hashlib
 import os
 from collections.abc import Iterator, Mapping
@@ -24,7 +23,7 @@ from functools import cached_property, partial
 from pathlib import Path
 
 from diptych.errors import BadData
-from diptych.media import names
+from diptych.media import names, textfiles
 from diptych.media.cells import is_missing
 from diptych.media.pictures import is_picture
 from diptych.media.report import Report
@@ -200,19 +199,13 @@ def lines(text: Path | bytes) -> list[str]:
     """The lines that say something, of a text file or its bytes: UTF-8, or UTF-16 with its mark.
 
     Raises:
-        BadData: it is no such text, or cannot be read.
+        BadData: it is no such text, too large, or cannot be read.
     """
     try:
-        data = text if isinstance(text, bytes) else text.read_bytes()
-        utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-        decoded = data.decode("utf-16" if utf16 else "utf-8-sig")
+        data = text if isinstance(text, bytes) else textfiles.content(text)
     except OSError as error:
         raise BadData(f"cannot be read ({error.strerror or error})") from error
-    except UnicodeDecodeError as error:
-        raise BadData(f"is not UTF-8 text (byte {error.start})") from error
-    if "\0" in decoded:
-        raise BadData("is not text (it holds a zero byte)")
-    return [line.strip() for line in decoded.splitlines() if line.strip()]
+    return [line.strip() for line in textfiles.decoded(data).splitlines() if line.strip()]
 
 
 def _listed(folder: Path) -> list[os.DirEntry[str]]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
-import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+from diptych.errors import BadData
+from diptych.media.textfiles import parsed
 
 __all__ = [
     "COLUMNS",
@@ -138,8 +140,8 @@ def _unpacked(value: Any) -> Any:
     if not (text[:1] + text[-1:] == "[]" and len(text) <= _LONGEST):
         return value
     try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
+        found = parsed(text)
+    except BadData:
         try:
             found = ast.literal_eval(_BETWEEN.sub(", ", text))
         except (ValueError, SyntaxError, RecursionError, MemoryError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -11,26 +10,12 @@ from diptych.errors import BadData
 from diptych.media.cells import COLUMNS, column, has_texts
 from diptych.media.pictures import is_picture
 
-__all__ = ["has_captions", "image_names", "parsed", "rows"]
+__all__ = ["has_captions", "image_names", "rows"]
 
 # Under which an object may hold its rows.
 _WRAPPED = ("images", "annotations", "data", "rows", "items", "samples", "records")
 _KEY = re.compile(r'"([^"\\]{1,80})"\s{0,8}:')
 _IMAGE, _FILE = "image", COLUMNS["image"]
-
-
-def parsed(text: str) -> Any:
-    """What a JSON text holds.
-
-    Raises:
-        BadData: it is not JSON, or too deep.
-    """
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise BadData(f"not JSON ({error.msg})") from error
-    except RecursionError:
-        raise BadData("not JSON that can be read: it is too deep") from None
 
 
 def rows(content: Any) -> Iterator[Any]:

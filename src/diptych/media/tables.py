@@ -6,17 +6,14 @@ also gzipped: a collection reads its caption lists, a data set its tables.
 
 from __future__ import annotations
 
-import codecs
-import gzip
 import os
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from diptych.errors import BadData
-from diptych.media import separated, structured
+from diptych.media import separated, structured, textfiles
 from diptych.media.cells import (
     COLUMNS,
     captions,
@@ -168,7 +165,7 @@ def rows(path: Path) -> Iterator[Row]:
     elif ending == ".json":
         yield from (
             _json_row(number, value)
-            for number, value in enumerate(structured.rows(structured.parsed(_text(path))), start=1)
+            for number, value in enumerate(structured.rows(textfiles.parsed(_text(path))), start=1)
         )
     else:
         yield from _separated(path)
@@ -207,30 +204,16 @@ def _usual(path: Path) -> str:
 def _head(path: Path) -> str:
     """How a file begins; empty if it cannot be read, of which reading it as what it is will tell."""
     try:
-        with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
-            return _decoded(file.read(_HEAD), "replace")
-    except (OSError, EOFError, zlib.error):
+        return textfiles.beginning(path, _HEAD)
+    except (OSError, BadData):
         return ""
 
 
 def _text(path: Path) -> str:
     try:
-        data = path.read_bytes()
-        if path.suffix.lower() == ".gz":
-            data = gzip.decompress(data)
-        return _decoded(data)
-    except UnicodeDecodeError as error:
-        raise BadData(f"cannot be read as text ({error.reason} at byte {error.start})") from error
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise BadData(f"cannot be read as text ({error})") from error
+        return textfiles.decoded(textfiles.content(path, most=textfiles.MAX_LIST_BYTES))
     except OSError as error:
         raise BadData(f"cannot be read ({error.strerror or error})") from error
-
-
-def _decoded(data: bytes, errors: str = "strict") -> str:
-    """UTF-8, or UTF-16 with its mark, as spreadsheets write it."""
-    utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    return data.decode("utf-16" if utf16 else "utf-8-sig", errors)
 
 
 def _separated(path: Path) -> Iterator[Row]:
@@ -248,7 +231,7 @@ def _json_lines(path: Path) -> Iterator[Row]:
     for number, line in enumerate(_text(path).split("\n"), start=1):
         if line.strip():
             try:
-                yield _json_row(number, structured.parsed(line))
+                yield _json_row(number, textfiles.parsed(line))
             except BadData as error:
                 yield Row(number, {}, str(error))
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from diptych import metrics
+from diptych.data.readers import positives
 from diptych.data.readers.positives import matches
 from diptych.errors import BadData, MissingData
 
@@ -40,3 +42,14 @@ def test_bad_files_get_a_sentence(tmp_path: Path) -> None:
     path.write_text('{"5": [1]}')
     with pytest.raises(BadData, match="matches none of these 3 queries"):
         matches(path, IMAGES, TEXTS)
+
+
+def test_a_name_of_nothing_but_digits_is_passed_over_once() -> None:
+    def seconds(length: int) -> float:
+        started = time.process_time()
+        positives._number("1" * length + "?")
+        return time.process_time() - started
+
+    assert positives._number("COCO_val2014_000000000042.jpg") == "42"
+    seconds(1_000)
+    assert seconds(400_000) < 40 * max(seconds(40_000), 1e-4)  # a hundred times, if it were quadratic

@@ -7,7 +7,6 @@ names.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 from diptych.data.base import Absent, Dataset, Loaded, Split, captioned
 from diptych.data.pictures import pictures_in
 from diptych.errors import BadData, MissingData
+from diptych.media.textfiles import parsed
 
 __all__ = ["CLASSES", "FORM", "categories", "read", "recognises", "split"]
 
@@ -157,8 +157,8 @@ def _load(file: Path) -> Mapping[str, Any]:
     if not file.is_file():
         raise MissingData(f"{file} is not there")
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        content = parsed(file.read_text(encoding="utf-8"))
+    except (BadData, UnicodeDecodeError) as error:
         raise BadData(f"{file} is not whole ({error})") from error
     if not isinstance(content, dict):
         raise BadData(f"{file} is not COCO's form: it holds a {type(content).__name__}, not an object")

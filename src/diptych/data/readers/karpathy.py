@@ -6,7 +6,6 @@ One JSON object with a list ``images``; each has ``filename`` (and ``filepath``,
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 from diptych.data.base import Absent, Dataset, Loaded, Split, captioned
 from diptych.data.pictures import pictures_in
 from diptych.errors import BadData
+from diptych.media.textfiles import parsed
 
 __all__ = ["FORM", "read", "recognises", "splits"]
 
@@ -54,13 +54,17 @@ def splits(file: Path, pictures: Path | None = None, restval: bool = True) -> di
         restval: Count COCO's "restval" as "train"; else it stays a split of its own.
     """
     try:
-        images: Sequence[Mapping[str, Any]] = json.loads(file.read_text(encoding="utf-8"))["images"]
+        content = parsed(file.read_text(encoding="utf-8"))
+    except (BadData, UnicodeDecodeError) as error:
+        raise BadData(f"{file} is not in Karpathy's form ({error})") from error
+    try:
+        images: Sequence[Mapping[str, Any]] = content["images"]
         by_split: dict[str, list[Mapping[str, Any]]] = {}
         for image in images:
             name = "train" if image["split"] == "restval" and restval else image["split"]
             by_split.setdefault(name, []).append(image)
         return {name: _split(file, part, pictures) for name, part in by_split.items()}
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+    except (KeyError, TypeError) as error:
         raise BadData(f"{file} is not in Karpathy's form ({error!r})") from error
 
 

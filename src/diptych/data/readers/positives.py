@@ -7,7 +7,6 @@ caption annotations.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 
 from diptych.core import Rows
 from diptych.errors import BadData, MissingData
+from diptych.media.textfiles import parsed
 
 __all__ = ["matches"]
 
@@ -41,9 +41,9 @@ def matches(path: Path, query_id: Sequence[str], gallery_id: Sequence[str]) -> t
     if not path.is_file():
         raise MissingData(f"{path} is not there; give a file such as eccv_image_to_caption.json")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parsed(path.read_text(encoding="utf-8"))
         listed = {str(key): [str(value) for value in values] for key, values in content.items()}
-    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError, TypeError) as error:
+    except (BadData, UnicodeDecodeError, AttributeError, TypeError) as error:
         raise BadData(f"{path} must map each id to a list of the ids that match it ({error})") from error
     queries, gallery = _by_number(query_id), _by_number(gallery_id)
     found = {
@@ -67,5 +67,6 @@ def _by_number(ids: Sequence[str]) -> dict[str, int]:
 
 def _number(name: str) -> str:
     """The number that a name ends in, without zeros in front; the name itself if it has none."""
-    found = re.search(r"(\d+)(?:\.\w+)?$", name)
+    # Looked for only where digits begin, so that a name of nothing but digits is passed over once.
+    found = re.search(r"(?<!\d)(\d+)(?:\.\w+)?$", name)
     return str(int(found[1])) if found else name

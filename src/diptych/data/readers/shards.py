@@ -7,7 +7,6 @@ gigabytes opens in the time it takes to read the headers. A sample's ``.txt`` is
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
@@ -17,6 +16,7 @@ from diptych.data.pictures import tar_slices
 from diptych.errors import BadData
 from diptych.media.pictures import SUFFIXES
 from diptych.media.tables import cell, strings
+from diptych.media.textfiles import parsed
 
 __all__ = ["FORM", "read", "recognises"]
 
@@ -97,9 +97,9 @@ def _captions(shard: Path, key: str, parts: Mapping[str, str]) -> list[str]:
         found = [line.strip() for line in parts["txt"].splitlines() if line.strip()]
     elif "json" in parts:
         try:
-            content = json.loads(parts["json"])
-        except json.JSONDecodeError as error:
-            raise BadData(f"{shard}/{key}.json is not JSON ({error.msg})") from error
+            content = parsed(parts["json"])
+        except BadData as error:
+            raise BadData(f"{shard}/{key}.json is {error}") from error
         found = strings(cell(content, "text")) if isinstance(content, Mapping) else []
     else:
         found = []

@@ -16,7 +16,6 @@ are its captions.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 from diptych.data.base import Protocol, Split, captioned
@@ -36,11 +35,12 @@ def _read(files: Files, _: str) -> Mapping[str, Split]:
     captions: list[list[str]] = []
     for path in sorted(home.glob("*/*.eng")):
         # The files are Latin-1 and not well-formed XML.
-        found = re.search(r"<DESCRIPTION>(.*?)</DESCRIPTION>", path.read_text(encoding="latin-1"), re.DOTALL)
-        if found is None:
+        _, begun, rest = path.read_text(encoding="latin-1").partition("<DESCRIPTION>")
+        said, ended, _ = rest.partition("</DESCRIPTION>")
+        if not (begun and ended):
             raise BadData(f"{path} has no <DESCRIPTION>")
         names.append(path.relative_to(home).with_suffix(".jpg").as_posix())
-        captions.append([part.strip() for part in found[1].split(";") if part.strip()])
+        captions.append([part.strip() for part in said.split(";") if part.strip()])
     whole = captioned(pictures_in(files["images"], names), captions, image_id=names)
     rows = permuted(len(names), query=2000, train=10000, seed=1814)
     return {part: whole.take(some) for part, some in rows.items()}

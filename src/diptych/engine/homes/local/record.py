@@ -23,6 +23,7 @@ from diptych.engine.homes.base import Caption, Known, State, Stored, VectorColum
 from diptych.engine.homes.local.database import Database
 from diptych.engine.homes.local.migrations import SCHEMA_VERSION, migrate, version_of
 from diptych.errors import CollectionError, TooNew
+from diptych.printable import printable
 
 __all__ = ["Record"]
 
@@ -281,6 +282,10 @@ class Record:
         if self.texts(file) == [(caption.text, caption.source) for caption in captions]:
             return
         self._db.run("DELETE FROM item WHERE file = ? AND side = 'text'", file)
+        self.add_captions(file, captions)
+
+    def add_captions(self, file: int, captions: Sequence[Caption]) -> None:
+        """Give a file more texts, after those that it has."""
         for caption in captions:
             row = self._db.run(
                 "INSERT INTO item (file, side, text, meta) VALUES (?, 'text', ?, ?)",
@@ -394,7 +399,10 @@ class Record:
 
     def put_skipped(self, key: bytes, reason: str, size: int, mtime_ns: int) -> None:
         """Remember a file that could not be read; size and time -1 make every run try again."""
-        self._db.run("INSERT OR REPLACE INTO skipped VALUES (?, ?, ?, ?)", key, reason, size, mtime_ns)
+        # A reason may repeat what the file says, and that half a character, which no database takes.
+        self._db.run(
+            "INSERT OR REPLACE INTO skipped VALUES (?, ?, ?, ?)", key, printable(reason), size, mtime_ns
+        )
 
     def remove_skipped(self, keys: Iterable[bytes]) -> None:
         """Forget that these files could not be read."""
