@@ -54,7 +54,7 @@ def expand(paths: Iterable[str | Path]) -> list[Path]:
     """Absolute paths, patterns (``*.jpg``, ``**/cat*``) replaced by what they match.
 
     Raises:
-        UsageError: a path that does not exist, or a pattern that matches nothing.
+        UsageError: a path that does not exist, or a pattern that matches nothing or leads too deep.
     """
     found: list[Path] = []
     for given in paths:
@@ -62,7 +62,12 @@ def expand(paths: Iterable[str | Path]) -> list[Path]:
         if os.path.lexists(path):
             found.append(path)
             continue
-        matches = glob.glob(str(path), recursive=True) if glob.has_magic(str(path)) else []
+        try:
+            matches = glob.glob(str(path), recursive=True) if glob.has_magic(str(path)) else []
+        except RecursionError:
+            raise UsageError(
+                f"{given} leads through folders too deep for a pattern; give the folder itself"
+            ) from None
         if not matches:
             what = "matches nothing" if glob.has_magic(str(given)) else "does not exist"
             raise UsageError(f"{given} {what}; give folders, files or patterns of pictures")
@@ -173,6 +178,22 @@ def _captioned_by(name: str) -> tuple[str, ...]:
 def _folder(
     folder: Path, recursive: bool, folders: set[tuple[int, int]], links: list[Path]
 ) -> Iterator[Found]:
+    """The files of a folder and of those below, level by level on a stack of our own: Python's has an end."""
+    levels = [_listed(folder, recursive, folders, links)]
+    while levels:
+        found = next(levels[-1], None)
+        if found is None:
+            levels.pop()
+        elif isinstance(found, Path):
+            levels.append(_listed(found, recursive, folders, links))
+        else:
+            yield found
+
+
+def _listed(
+    folder: Path, recursive: bool, folders: set[tuple[int, int]], links: list[Path]
+) -> Iterator[Found | Path]:
+    """The files of one folder, and where they come in the order the folders below."""
     try:
         status = folder.stat()
         # Some file systems give no inode; there the path itself tells folders apart.
@@ -196,7 +217,7 @@ def _folder(
             if recursive and entry.is_symlink():
                 links.append(path)
             elif recursive:
-                yield from _folder(path, recursive, folders, links)
+                yield path
         elif suffix.lower() in SUFFIXES:
             yield _found(path, "image")
         elif suffix.lower() == ".txt" and stem not in pictures:
