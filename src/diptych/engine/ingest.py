@@ -9,7 +9,7 @@ import hashlib
 import itertools
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,14 +19,18 @@ from diptych.core import encodes, offered
 from diptych.engine.homes.base import Caption, Home, Known
 from diptych.engine.model import Model
 from diptych.engine.plan import Work
+from diptych.engine.reading import Reading
 from diptych.engine.results import Skipped, Summary
 from diptych.errors import BadData, ImageError
+from diptych.media import textfiles
 from diptych.media.captions import Sidecars, lines
+from diptych.media.formats import HEAD, may_be_picture
 from diptych.media.pictures import Unread, read_captioned, read_file
 
 __all__ = ["Ingest"]
 
 _AHEAD = 3  # batches that may be decoded before they are needed; bounds the memory
+_TEXTS = 1_000  # of one file that are encoded and stored at a time
 _REMEMBERED = 50_000  # contents of overwritten files that are kept in memory, should they turn up elsewhere
 
 
@@ -110,7 +114,7 @@ class Ingest:
         self._overwritten: dict[bytes, _Content] = {}
         self._encodes_text = encodes(model.encoder, "text")
 
-    def run(self, waiting: Iterable[Work], *, batch_size: int) -> Iterator[tuple[int, Path]]:
+    def run(self, waiting: Iterable[Work], *, batch_size: int) -> Generator[tuple[int, Path]]:
         """Store everything, batch by batch; yields how many files each had, and the last.
 
         Args:
@@ -118,15 +122,30 @@ class Ingest:
             batch_size: Pictures to encode, and files to store, at a time.
         """
         threads = max(2, (os.cpu_count() or 2) // 2)
-        with ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:
-            read = _ahead(pool, self._read, waiting, batch_size * _AHEAD)
-            try:
-                while batch := tuple(itertools.islice(read, batch_size)):
-                    self._store(batch)
-                    yield len(batch), batch[-1].work.found.path
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+        self._reading = Reading(self.home.place)
+        try:
+            with ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:
+                read = _ahead(pool, self._read, self._noted(waiting), batch_size * _AHEAD)
+                try:
+                    while batch := tuple(itertools.islice(read, batch_size)):
+                        yield from self._stored(batch)
+                        self._reading.done(one.work.key for one in batch)
+                except BaseException:
+                    pool.shutdown(wait=False, cancel_futures=True)
+                    raise
+        finally:
+            self._reading.close(self._dealt_with)
+
+    def _noted(self, waiting: Iterable[Work]) -> Iterator[Work]:
+        """The same, each written down before it is read."""
+        for work in waiting:
+            self._reading.begin(work.key)
+            yield work
+
+    def _dealt_with(self, key: bytes) -> bool:
+        """Whether a file was stored or passed over since it was in flight, or is gone."""
+        known = self.home.file(key) is not None or self.home.skipped_file(key) is not None
+        return known or not os.path.lexists(self.home.path(key))
 
     # Reading, in threads
 
@@ -141,10 +160,10 @@ class Ingest:
         if known and work.same and work.before is not None and work.before.image:
             return _Copy(work, work.before.hash)
         try:
-            content = read_file(found.path)
+            content = self._content_of(work)
             digest = hashlib.blake2b(content, digest_size=16).digest()
             if found.kind == "text":
-                return _Texts(work, digest, lines(content))
+                return _Texts(work, digest, list(dict.fromkeys(lines(content))))
             if known and self.home.twins(digest, image=True):
                 return _Copy(work, digest)
             encoder = self.model.encoder
@@ -156,8 +175,76 @@ class Ingest:
             return _Failed(work, error.reason, isinstance(error, Unread))
         except BadData as error:
             return _Failed(work, str(error), False)
+        except OSError as error:
+            return _Failed(work, f"cannot be read ({error.strerror or error})", True)
+
+    def _content_of(self, work: Work) -> bytes:
+        """The bytes of a file whose beginning is what it should be."""
+        found = work.found
+        if found.kind == "text":
+            return textfiles.content(found.path)
+        with found.path.open("rb") as file:
+            head = file.read(HEAD)
+        if not head:
+            raise ImageError(str(found.path), "empty file")
+        if not may_be_picture(head):
+            raise ImageError(str(found.path), "not a picture, whatever its name says")
+        if work.key in self._reading.suspects:
+            why = self._reading.trial(found.path, offered(self.model.encoder, "image_size"))
+            if why:
+                raise ImageError(str(found.path), why)
+        return read_file(found.path)
 
     # Storing, in this thread
+
+    def _stored(self, batch: Sequence[_Read]) -> Iterator[tuple[int, Path]]:
+        """Store a batch; yields how many files are dealt with, and the last, more often where one is long."""
+        long = [read for read in batch if isinstance(read, _Texts) and self._is_long(read)]
+        for read in long:
+            for _ in self._put_long(read):
+                yield 0, read.work.found.path
+        self._store([read for read in batch if read not in long] if long else batch)
+        yield len(batch), batch[-1].work.found.path
+
+    def _is_long(self, read: _Texts) -> bool:
+        return self._encodes_text and len(read.texts) > _TEXTS and self._moved_from(read) is None
+
+    def _put_long(self, read: _Texts) -> Iterator[None]:
+        """Store a file of many texts part by part; what is stored of it stays, whatever happens.
+
+        Until it is whole its size and time are those of no file, so that the next run goes on with it.
+        """
+        home, work, found = self.home, read.work, read.work.found
+        before = home.file(work.key)
+        begun = before is not None and before.hash == read.digest
+        stored = [text for text, _ in home.texts(before.id)] if begun and before is not None else []
+        begun = begun and stored == read.texts[: len(stored)]
+        file = before.id if begun and before is not None else -1
+        whole = before is not None and before.size >= 0
+        known = {} if before is None or begun else home.text_vectors(read.texts)  # before it is replaced
+        for start in range(len(stored) if begun else 0, len(read.texts), _TEXTS):
+            captions = self._encoded(read.texts[start : start + _TEXTS], "list", known)
+            with home.batch():
+                if file < 0:
+                    file = home.put_file(work.key, -1, -1, read.digest)
+                home.add_captions(file, captions)
+            yield
+        with home.batch():
+            home.move_file(file, work.key, found.size, found.mtime_ns)
+            if work.failed:
+                home.remove_skipped([work.key])
+        same = begun and len(stored) == len(read.texts)
+        self.summary.unchanged += whole and same
+        self.summary.changed += whole and not same
+        self.summary.added += not whole
+
+    def _encoded(self, texts: Sequence[str], source: str, known: Mapping[str, bytes]) -> list[Caption]:
+        """Texts as they are stored; those that are known or stored anywhere are not encoded again."""
+        vectors = {**self.home.text_vectors(texts), **known}
+        new = [text for text in texts if text not in vectors]
+        vectors |= dict(zip(new, self.model.stored("text", new), strict=True))
+        self.summary.encoded += len(new)
+        return [Caption(text, vectors[text], source) for text in texts]
 
     def _store(self, batch: Sequence[_Read]) -> None:
         """Encode what is new in a batch and store it in one transaction."""
@@ -282,7 +369,9 @@ class Ingest:
                 if path not in self._lists:
                     self._lists.add(path)
                     self.summary.captions.join(report)
-            for path in sidecars.read:
+            read_now = sorted(sidecars.read)
+            sidecars.read.clear()  # a folder may have a file for each picture: each is noted once
+            for path in read_now:
                 key = self.home.key(path)
                 reason = sidecars.wrong.get(path) or sidecars.partly.get(path)
                 if reason is None:

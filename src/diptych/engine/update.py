@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -74,11 +75,12 @@ def update(
     ingest = Ingest(home, model, summary)
     with _Ahead(home, given, how, wanted=on_progress is not None) as ahead:
         work = ahead.through(_work(home, plan, given, how))
-        for count, last in ingest.run(work, batch_size=batch_size):
-            done += count
-            if on_progress is not None:
-                seconds = time.perf_counter() - started
-                on_progress(Progress(done, ahead.total, len(summary.skipped), last, seconds))
+        with contextlib.closing(ingest.run(work, batch_size=batch_size)) as batches:
+            for count, last in batches:
+                done += count
+                if on_progress is not None:
+                    seconds = time.perf_counter() - started
+                    on_progress(Progress(done, ahead.total, len(summary.skipped), last, seconds))
     folders = [path for path in given if path.is_dir()]
     _keep_problems(home, plan.problems)
     _tell_captions(home, summary, ingest.told, folders)

@@ -248,6 +248,10 @@ class Home(Protocol):
         """Make these the texts of a file; rows stay as they are if the texts do."""
         ...
 
+    def add_captions(self, file: int, captions: Sequence[Caption]) -> None:
+        """Give a file more texts, after those that it has; inside a batch."""
+        ...
+
     def texts(self, file: int) -> list[tuple[str, str]]:
         """Text and source of each text of a file."""
         ...
