@@ -80,7 +80,7 @@ def test_lists(collection: Collection, paint: Paint, photos: Path, name: str, ta
         ("captions.jsonl", "[1]\n", "line 1: not a JSON object"),
         ("captions.json", "7", "not a table of captions"),
         ("captions.csv", b"file,caption\na.png,\xff\xfe\n", "cannot be read as text"),
-        ("a.txt", b"\xff\x00\xfe\x99", "is not UTF-8 text"),
+        ("a.txt", b"\xff\x00\xfe\x99", "not UTF-8 text"),
         ("a.txt", b"a\0b", "is not text"),
     ],
 )

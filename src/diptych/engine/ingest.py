@@ -183,8 +183,11 @@ class Ingest:
         found = work.found
         if found.kind == "text":
             return textfiles.content(found.path)
-        with found.path.open("rb") as file:
-            head = file.read(HEAD)
+        try:
+            with found.path.open("rb") as file:
+                head = file.read(HEAD)
+        except OSError:
+            return read_file(found.path)  # which says what is wrong
         if not head:
             raise ImageError(str(found.path), "empty file")
         if not may_be_picture(head):

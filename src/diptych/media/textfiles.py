@@ -90,7 +90,7 @@ def decoded(data: bytes) -> str:
     try:
         text = data.decode(_encoding(data))
     except UnicodeDecodeError as error:
-        raise BadData(f"is not UTF-8 text (byte {error.start})") from error
+        raise BadData(f"cannot be read as text: it is not UTF-8 text (byte {error.start})") from error
     if "\0" in text:
         raise BadData("is not text (it holds a zero byte)")
     return text
@@ -113,7 +113,7 @@ def parsed(text: str) -> Any:
     else:
         levels = _levels(found)
     if levels > DEEPEST:
-        raise BadData(f"not JSON that can be read: it is deeper than {DEEPEST} levels")
+        raise BadData(f"not JSON that can be read: it is too deep (more than {DEEPEST} levels)")
     return found
 
 

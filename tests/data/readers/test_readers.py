@@ -75,7 +75,7 @@ def test_folder_without_captions_says_how(tmp_path: Path) -> None:
     with pytest.raises(MissingData, match="is not a folder"):
         Folder(tmp_path / "none")
     (tmp_path / "a.txt").write_bytes(b"\xff\xfe\xff")
-    with pytest.raises(BadData, match=r"a\.txt is not UTF-8"):
+    with pytest.raises(BadData, match=r"a\.txt cannot be read as text: it is not UTF-8"):
         Folder(tmp_path)
 
 
