@@ -44,6 +44,7 @@ def features(values: NDArray[Any], where: str) -> NDArray[Any]:
     if values.dtype.kind != "f":
         return values
     most = values.dtype.type(min(np.finfo(np.float32).max, np.finfo(values.dtype).max))
+    least = float(np.finfo(np.float32).tiny) if values.dtype.itemsize > 4 else 0.0
     step = max(1, _BLOCK // max(int(np.prod(values.shape[1:])), 1))
     for start in range(0, len(values), step):
         block = values[start : start + step].reshape(len(values[start : start + step]), -1)
@@ -56,6 +57,13 @@ def features(values: NDArray[Any], where: str) -> NDArray[Any]:
                 "; leave the row out, or compute its features again"
             )  # fmt: skip
             raise BadData(f"{where} row {start + row} {what} {value}{more}")
+        lost = (block != 0).any(axis=1) & ~(np.abs(block) >= least).any(axis=1)
+        if lost.any():
+            row = int(lost.argmax())
+            raise BadData(
+                f"{where} row {start + row} holds only numbers below {least:.0e}, which single precision "
+                "cannot hold; scale the features"
+            )
     return values
 
 

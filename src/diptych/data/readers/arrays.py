@@ -22,7 +22,7 @@ from diptych.data.incoming import labels_of, split_of
 from diptych.errors import BadData, MissingData
 from diptych.optional import optional
 
-__all__ = ["FORM", "SUFFIXES", "load", "names", "read", "recognises"]
+__all__ = ["FORM", "SUFFIXES", "load", "means", "names", "parts", "read", "recognises"]
 
 FORM = "a feature file (.npz, .npy, .mat, .h5), or a folder of them"
 SUFFIXES = frozenset({".npz", ".npy", ".mat", ".h5", ".h5py", ".hdf5"})
@@ -40,6 +40,7 @@ _PART = {
     "label": "label", "labels": "label", "lab": "label", "labs": "label", "l": "label", "class": "label",
     "img lab": "label", "image label": "label", "txt lab": "text_label", "text label": "text_label",
     "class names": "class_names",
+    "scores": "scores", "score": "scores", "similarity": "scores", "similarities": "scores", "sims": "scores",
     "image id": "image_id", "text id": "text_id", "pairs": "pairs", "pair": "pairs",
 }  # fmt: skip
 # What NumPy, SciPy and h5py raise at a damaged file.
@@ -125,6 +126,36 @@ def recognises(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES
 
 
+def means(name: str, part: str) -> bool:
+    """Whether an array of that name is that part of some split ("image", "label", "pairs", "scores" ...)."""
+    meaning = _meaning(name)
+    return meaning is not None and meaning[1] == part
+
+
+def parts(path: Path) -> dict[str, dict[str, NDArray[Any]]]:
+    """The arrays of a file or folder whose names are understood, by split ("all" without one) and part.
+
+    Raises:
+        BadData: two arrays are the same part of the same split, or a file is damaged.
+        MissingData: the file is not there.
+        MissingExtra: a package that reads it is not installed.
+    """
+    found: dict[str, dict[str, NDArray[Any]]] = {}
+    for file in _files(path):
+        inside = names(file)
+        for key in inside:
+            meaning = _meaning(key) or (_meaning(file.stem) if len(inside) == 1 else None)
+            if meaning is None:
+                continue
+            split, part = meaning
+            if part in found.get(split, {}):
+                raise BadData(
+                    f"{path} holds {split}_{part} more than once, again in {file.name}; give one file"
+                )
+            found.setdefault(split, {})[part] = load(file, key)[key]
+    return found
+
+
 def read(path: Path) -> Dataset:
     """The features as a data set.
 
@@ -135,29 +166,16 @@ def read(path: Path) -> Dataset:
         BadData: naming what is missing of a split, the arrays that are not understood, or the row of a label,
             pair or feature that is none.
     """
-    files = _feature_files(path) if path.is_dir() else [path]
-    parts: dict[str, dict[str, NDArray[Any]]] = {}
-    seen: list[str] = []
-    for file in files:
-        inside = names(file)
-        for key in inside:
-            meaning = _meaning(key) or (_meaning(file.stem) if len(inside) == 1 else None)
-            seen.append(f"{file.name}::{key}")
-            if meaning:
-                split, part = meaning
-                if part in parts.get(split, {}):
-                    raise BadData(
-                        f"{path} holds {split}_{part} more than once, again in {file.name}; give one file"
-                    )
-                parts.setdefault(split, {})[part] = load(file, key)[key]
-    class_names = next((p.pop("class_names") for p in list(parts.values()) if "class_names" in p), None)
-    parts = {split: arrays for split, arrays in parts.items() if set(_WANTED) & set(arrays)}
-    if not parts:
+    understood = parts(path)
+    class_names = next((one["class_names"] for one in understood.values() if "class_names" in one), None)
+    wanted = {split: arrays for split, arrays in understood.items() if set(_WANTED) & set(arrays)}
+    if not wanted:
+        seen = [f"{file.name}::{name}" for file in _files(path) for name in names(file)]
         raise BadData(
             f"{path} holds no arrays that say which split and side they are: {', '.join(seen[:12])}. "
             "Name them train_image, train_text, train_label, test_image and so on"
         )
-    for split, arrays in parts.items():
+    for split, arrays in wanted.items():
         lost = [side for side in ("image", "text") if side not in arrays]
         if lost:
             there = ", ".join(sorted(arrays))
@@ -166,7 +184,7 @@ def read(path: Path) -> Dataset:
             if not arrays[side].ndim:
                 raise BadData(f"{path}: {split} {side} is a single value, not a row for each item")
             arrays[side] = arrays[side].reshape(len(arrays[side]), -1)
-    labels, called = _labels(path, parts)
+    labels, called = _labels(path, wanted)
     splits = {
         split: split_of(
             arrays,
@@ -174,7 +192,7 @@ def read(path: Path) -> Dataset:
             label=labels.get((split, "label")),
             text_label=labels.get((split, "text_label")),
         )[0]
-        for split, arrays in parts.items()
+        for split, arrays in wanted.items()
     }
     named = called if class_names is None else tuple(str(name) for name in np.ravel(class_names))
     return Loaded(path.stem, splits, class_names=named, protocols=_protocols(splits))
@@ -216,6 +234,14 @@ def _meaning(name: str) -> tuple[str, str] | None:
     if part is None or len(splits) > 1:
         return None
     return (splits[0] if splits else "all"), part
+
+
+def _files(path: Path) -> list[Path]:
+    if path.is_dir():
+        return _feature_files(path)
+    if not path.is_file():
+        raise MissingData(f"{path} is not there")
+    return [path]
 
 
 def _meanings(path: Path) -> bool:
