@@ -98,6 +98,39 @@ def test_what_cannot_be_asked(filled: Collection, how: dict[str, Any], message: 
         filled.search(**how)
 
 
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        (
+            {"query": "red", "text_weight": 0},
+            "weight of a query's text part must lie between 0.001 and 1000, not 0",
+        ),
+        ({"query": "red", "negative": "blue", "negative_weight": 0.0}, "negative part must lie between"),
+        ({"query": "red", "text_weight": 1e300}, "text part must lie between 0.001 and 1000, not 1e.300"),
+        ({"query": "red", "text_weight": float("inf")}, "text part must be a finite number, not inf"),
+        (
+            {"query": "red", "min_score": float("nan")},
+            "lowest score of a result must be a finite number, not nan",
+        ),
+        (
+            {"query": "red", "min_score": float("inf")},
+            "lowest score of a result must be a finite number, not inf",
+        ),
+        ({"query": "red", "min_score": "0.2"}, "lowest score of a result must be a finite number, not '0.2'"),
+        ({"query": "red \udcff"}, "hold bytes that are not UTF-8"),
+        ({"query": "red", "negative": "\udcff"}, "hold bytes that are not UTF-8"),
+        ({"query": "red", "k": 2.5}, "k must be at least 1, not 2.5"),
+    ],
+)
+def test_numbers_and_words_that_mean_nothing(filled: Collection, how: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        filled.search(**how)
+
+
+def test_more_results_than_there_are_entries(filled: Collection) -> None:
+    assert len(filled.search("red", k=10**9)) == len(filled)
+
+
 def test_a_query_picture_that_cannot_be_read(filled: Collection, photos: Path) -> None:
     with pytest.raises(ImageError, match=r"gone\.jpg: cannot be read: there is no such file"):
         filled.search(photos / "gone.jpg")

@@ -20,14 +20,14 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from diptych import similarity
-from diptych.core import SIDES, Encoder, Floats, Item, Side, offered
+from diptych.core import SIDES, Encoder, Floats, Item, Side, checked_k, offered
 from diptych.engine.gallery import Gallery, item_of_file
 from diptych.engine.homes.base import Home
 from diptych.engine.homes.local.home import Local
 from diptych.engine.model import DEFAULT_MODEL, Model, adopt, check_fingerprint, check_name, named_in
 from diptych.engine.place import DATABASE, absolute, default_home, discard, find, place_of, writing
 from diptych.engine.results import Progress, Result, Results, Skipped, Summary
-from diptych.engine.search import answers, as_item, check_recall, composed, decoded, sides_of
+from diptych.engine.search import answers, as_item, check_recall, check_score, composed, decoded, sides_of
 from diptych.engine.trust import believe, check_model, check_origin, is_believed
 from diptych.errors import MissingData, UsageError
 from diptych.pipeline import Remembered, encode
@@ -440,6 +440,8 @@ class Collection:
         if isinstance(queries, str | bytes):
             raise UsageError("search_many takes a list of queries; a single one goes to search")
         check_recall(self.home, exact, recall)
+        check_score(min_score)
+        checked_k(k)
         items = [as_item(query) for query in queries]
         if not items:
             return []

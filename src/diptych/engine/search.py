@@ -24,7 +24,11 @@ from diptych.pipeline import RESCORED, Remembered, encode, over
 if TYPE_CHECKING:
     from diptych.engine.homes.base import Home, Stored
 
-__all__ = ["answers", "as_item", "check_recall", "composed", "decoded", "sides_of"]
+__all__ = ["answers", "as_item", "check_recall", "check_score", "composed", "decoded", "sides_of"]
+
+
+# Single precision keeps a part of this weight beside one of the other.
+_LIGHTEST, _HEAVIEST = 1e-3, 1e3
 
 
 def as_item(query: Any) -> Item:
@@ -38,7 +42,7 @@ def as_item(query: Any) -> Item:
     if isinstance(query, str):
         if not query.strip():
             raise UsageError("nothing was asked; give words or a picture")
-        return Item(text=query.strip())
+        return Item(text=_words(query))
     return Item(image=_picture(query, paths=(os.PathLike,)))
 
 
@@ -61,12 +65,18 @@ def composed(
             keep away from.
 
     Raises:
-        UsageError: nothing is asked, something is of no kind that can be asked, or a weight is no number.
+        UsageError: nothing is asked, something is of no kind that can be asked, or a weight is no
+            number that means something.
     """
     weights = {"text": text_weight, "image": image_weight, "negative": negative_weight}
     for name, weight in weights.items():
         if not isinstance(weight, int | float | np.number) or not math.isfinite(weight):
             raise UsageError(f"the weight of a query's {name} part must be a finite number, not {weight!r}")
+        if not _LIGHTEST <= abs(weight) <= _HEAVIEST:
+            raise UsageError(
+                f"the weight of a query's {name} part must lie between {_LIGHTEST:g} and {_HEAVIEST:g}, not "
+                f"{weight:g}; leave out a part that is not to count"
+            )
     terms: list[tuple[float, Item]] = []
     if isinstance(query, str) and not query.strip():
         query = None
@@ -82,8 +92,17 @@ def composed(
         if not isinstance(text, str):
             raise UsageError(f"what to keep away from is said in words, not by a {type(text).__name__}")
         if text.strip():
-            terms.append((-negative_weight, Item(text=text.strip())))
+            terms.append((-negative_weight, Item(text=_words(text))))
     return terms[0][1] if len(terms) == 1 and terms[0][0] > 0 else Item(terms=tuple(terms))
+
+
+def _words(text: str) -> str:
+    """Words without the blanks around them."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(f"the words {text!r} hold bytes that are not UTF-8; type them again") from error
+    return text.strip()
 
 
 def _picture(value: Any, *, paths: tuple[type, ...]) -> Any:
@@ -138,6 +157,18 @@ def check_recall(home: Home, exact: bool, recall: float | None) -> None:
         raise UsageError(f"a recall lies above 0 and at most at 1, such as 0.98, not {recall}")
     if home.codes is None:
         raise UsageError(f"{home.place} has no codes, so it is searched exactly; make codes first")
+
+
+def check_score(min_score: float | None) -> None:
+    """See that results can be left out by a score.
+
+    Raises:
+        UsageError: it is no finite number.
+    """
+    if min_score is None:
+        return
+    if not isinstance(min_score, int | float | np.number) or not math.isfinite(min_score):
+        raise UsageError(f"the lowest score of a result must be a finite number, not {min_score!r}")
 
 
 def sides_of(queries: Sequence[Item]) -> list[Side] | None:
