@@ -52,6 +52,16 @@ def test_it_trains_and_prints_both_directions(run, tmp_path: Path) -> None:  # t
     assert f"{card['metrics']['image to text']:.4f}" in out
 
 
+def test_codes_are_told_as_expected_over_ties(run) -> None:  # type: ignore[no-untyped-def]
+    arguments = ("cca_itq:tiny", "--data", "planted", "--device", "cpu")
+    out = run(*arguments, "--out", "a")
+    found = json.loads(run(*arguments, "--out", "b", "--json"))[0]
+    for direction, value in found["expected_over_ties"].items():
+        assert f"{value:.4f}" in out
+        assert value != found[direction]  # in the order of rows
+    assert "expected over all orders of equal distances" in out
+
+
 def test_seeds_have_folders_of_their_own_and_a_mean(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     out = run("dscmr", "--data", "planted", "--seeds", "2", "--out", "here", *QUICK)
     cards = [json.loads((tmp_path / "here" / f"seed{n}" / "card.json").read_text()) for n in (0, 1)]

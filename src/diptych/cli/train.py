@@ -65,7 +65,9 @@ def command(
     ] = None,
     patience: Annotated[
         int | None,
-        typer.Option(help="Stop after so many epochs without a better validation.", show_default=False),
+        typer.Option(
+            help="Stop after so many epochs without a better validation.", min=1, show_default=False
+        ),
     ] = None,
     device: Annotated[
         str | None, typer.Option(help="cpu, cuda, cuda:1 ...; default: the fastest.", show_default=False)
@@ -121,25 +123,57 @@ def _launched(devices: int, arguments: Sequence[str]) -> int:
 
 def _report(results: Sequence[Trained], as_json: bool) -> None:
     if as_json:
-        say_json([one.as_dict() for one in results])
+        say_json([one.as_dict() | _expected(one) for one in results])
         return
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
-    directions = list(results[0].metrics)
-    for heading in ("run", "seed", *(f"{direction} {results[0].measure}" for direction in directions)):
+    directions, names = list(results[0].metrics), _measures(results[0])
+    for heading in ("run", "seed", *(f"{direction} {name}" for direction in directions for name in names)):
         table.add_column(heading)
     for one in results:
-        values = [f"{one.metrics[direction]:.4f}" for direction in directions]
-        table.add_row(shown(one.run), str(one.seed), *values)
+        values = [_told(one, direction, name) for direction in directions for name in names]
+        table.add_row(shown(one.run), str(one.seed), *(f"{value:.4f}" for value in values))
     if len(results) > 1:
-        table.add_row("mean and deviation", "", *(_summary(results, direction) for direction in directions))
+        spreads = [
+            _summary([_told(one, direction, name) for one in results])
+            for direction in directions
+            for name in names
+        ]
+        table.add_row("mean and deviation", "", *spreads)
     say_table(table)
+    if _codes(results[0]) and results[0].measure == "MAP@ALL":
+        say("MAP@ALL of codes: expected over all orders of equal distances")
     held = results[0].held_out
     if held:
         say(f"measured on {held['images']} images held out of {held['of']!r}, not learned from")
 
 
-def _summary(results: Sequence[Trained], direction: str) -> str:
-    values: list[Any] = [one.metrics[direction] for one in results]
+def _codes(one: Trained) -> bool:
+    return getattr(one.learner, "similarity", None) == "hamming"
+
+
+def _measures(one: Trained) -> list[str]:
+    """The main measure; codes are often equally far, so beside the first hit the first ten are told."""
+    return [one.measure, "R@10"] if _codes(one) and one.measure == "R@1" else [one.measure]
+
+
+def _expected(one: Trained) -> dict[str, Any]:
+    """For JSON, MAP of codes over all orders of ties beside that of the order of rows."""
+    if not _codes(one) or one.measure != "MAP@ALL":
+        return {}
+    return {
+        "expected_over_ties": {direction: _told(one, direction, one.measure) for direction in one.metrics}
+    }
+
+
+def _told(one: Trained, direction: str, name: str) -> float:
+    """A value; MAP of codes as expected over all orders of ties, as in the result tables."""
+    measured = one.evaluation.measured[direction]
+    if _codes(one) and name.startswith("MAP"):
+        return measured.bounds[name]["expected"]
+    return measured[name]
+
+
+def _summary(values: Sequence[float]) -> str:
     return f"{statistics.mean(values):.4f} ± {statistics.stdev(values):.4f}"
