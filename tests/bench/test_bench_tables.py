@@ -138,7 +138,7 @@ def test_ablations_name_what_exists_and_say_what_is_missing(tmp_path: Path) -> N
     report = produce.produce("ablations", tmp_path)
     assert len(report.tables[0].rows) == sum(1 + len(one.without) for one in wanted)
     assert all(row[3].startswith("- [") for row in report.tables[0].rows)
-    assert all("is not in" in remark for remark in report.tables[0].remarks)
+    assert all("is not in" in reason for reason in report.tables[0].reasons)
     with pytest.raises(UnknownName, match="system of the ablations"):
         produce.produce("ablations", tmp_path, systems=["nobody"])
     with pytest.raises(UnknownName, match="data set of the ablations"):
@@ -183,7 +183,7 @@ def test_values_gaps_and_their_reasons_are_shown_once(plan: Plan) -> None:
     assert table.rows[0] == ["random", "- [1]", *[None] * 5]
     assert table.rows[1] == ["cca", "0.500 ± 0.354", "0.500 ± 0.000", 0.5, 0.5, 2, "1"]
     assert table.rows[2][1] == "- [2]"
-    assert list(table.remarks) == ["[1] gone", "[2] failed: no"]
+    assert list(table.reasons) == ["[1] gone", "[2] failed: no"]
     content = ours_content(plan, filled)
     assert [(cell["entry"], cell["system"], cell["bits"]) for cell in content["cells"]] == [
         ("planted", "cca", None)

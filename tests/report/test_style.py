@@ -12,7 +12,7 @@ from PIL import Image
 
 from diptych.errors import ImageError
 from diptych.report import page, style
-from diptych.report.bench_page import Table, as_html
+from diptych.report.bench_page import Chart, Table, as_html, as_markdown
 from diptych.report.contact_sheet import Cell, Sheet, contact_sheet
 
 NASTY = "<script>alert('a & b')</script> \udc80"
@@ -77,15 +77,31 @@ def test_columns_of_numbers_stand_right_and_values_with_a_deviation_below_each_o
     shown = page.table(
         ["a", "b", "c"], [["0.150 ± 0.015", 0.5, None], ["0.247", None, "12"], ["- [1]", 2, 3]]
     )
-    assert re.findall(r'<td class="(\w+)">([^<]*)<', shown) == [
-        ("short", "0.150 ± 0.015"),
+    assert re.findall(r'<td class="(\w+)">(.*?)</td>', shown) == [
+        ("spread", "<span>0.150</span><span>± 0.015</span>"),
         ("number", "0.5000"),
         ("number", "-"),
-        ("short", "0.247"),
+        ("spread", "<span>0.247</span><span></span>"),
         ("number", "-"),
         ("number", "12"),
-        ("short", "- [1]"),
+        ("spread", "<span>- [1]</span><span></span>"),
         ("number", "2"),
         ("number", "3"),
     ]
     assert "<tbody></tbody>" in page.table(["a"], [])
+
+
+def test_a_result_table_marks_the_best_and_folds_away_what_is_missing() -> None:
+    rows = [["cca", "0.310 ± 0.004", 0.3], ["dscmr", "0.511", 0.3], ["agree", "- [1]", None]]
+    bars = Chart("MAP", {"cca": ([""], [0.3])}, spread={"cca": 0.1})
+    full = Table("t", ["system", "MAP", "R@10"], rows, charts=[bars], reasons=["[1] gone"], best=[1, 2])
+    empty = Table("e", ["system", "MAP"], [["cca", "- [1]"]], reasons=["[1] away"], best=[1])
+    made = as_html("x", [full, empty], reasons=["planted: nowhere"])
+    assert '<td class="spread best"><span>0.511</span>' in made
+    assert made.count(' best"') == 3  # the better MAP, and both of two equal recalls
+    assert made.count("<details>") == 4
+    assert "No result of this table is here" in made.partition("<h2>e</h2>")[2]
+    text = as_markdown("x", [full, empty], reasons=["planted: nowhere"])
+    assert "| dscmr | **0.511** | **0.3000** |" in text
+    assert "- [1] gone" in text
+    assert "- planted: nowhere" in text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,6 +39,7 @@ class Report:
         facts: Lines above the tables.
         tables: What it shows.
         content: All of it as JSON text.
+        reasons: Why results were not compared with their data.
         finished, asked: Numbers of cells that have a result, and of all.
     """
 
@@ -48,14 +49,15 @@ class Report:
     content: str
     finished: int
     asked: int
+    reasons: Sequence[str] = ()
 
     def markdown(self) -> str:
         """All of it as Markdown."""
-        return as_markdown(self.title, self.tables, facts=self.facts)
+        return as_markdown(self.title, self.tables, facts=self.facts, reasons=self.reasons)
 
     def html(self) -> str:
         """All of it as a page, with charts."""
-        return as_html(self.title, self.tables, facts=self.facts)
+        return as_html(self.title, self.tables, facts=self.facts, reasons=self.reasons)
 
 
 def produce(
@@ -120,13 +122,15 @@ def _report(
     made = f"Command: diptych bench {name}. Commit {(commit() or 'unknown')[:10]}, "
     made += ", ".join(f"{package} {version}" for package, version in versions().items()) + "."
     facts = [*facts, f"{filled.finished} of {filled.asked} cells finished."]
-    facts += [
-        f"Results on {data} are those that are kept, not compared with its data, which are not here: {why}"
-        for data, why in filled.unchecked.items()
-    ]
+    if filled.unchecked:
+        facts.append(
+            f"Results on {', '.join(filled.unchecked)} are those that are kept, not compared with their "
+            "data, which are not here."
+        )
+    reasons = [f"{data}: {why}" for data, why in filled.unchecked.items()]
     numbers = {"finished": filled.finished, "asked": filled.asked}
     text = json.dumps({**content, **numbers}, indent=1) + "\n"
-    return Report(title, [*facts, made], tables, text, filled.finished, filled.asked)
+    return Report(title, [*facts, made], tables, text, filled.finished, filled.asked, reasons)
 
 
 def write(report: Report, folder: Path, name: str) -> list[Path]:

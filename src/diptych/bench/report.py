@@ -70,6 +70,7 @@ def _real(plan: Plan, entry: Entry, results: Results, reasons: Reasons) -> Table
     rows: list[list[Any]] = []
     notes = Notes()
     bars: dict[str, tuple[list[Any], list[float]]] = {}
+    deviations: dict[str, float] = {}
     for system in plan.systems["real"]:
         found = results.get((entry.id, system, 0), ())
         if not found:
@@ -79,15 +80,23 @@ def _real(plan: Plan, entry: Entry, results: Results, reasons: Reasons) -> Table
         recalls = [_mean(_values(found, direction, "R@10")) for direction in DIRECTIONS]
         seconds = _mean([float(one["cpu_seconds"]) for one in found])
         rows.append([system, *map(spread, values), *recalls, len(found), f"{seconds:.0f}"])
-        bars[system] = ([""], [_mean([_mean(v) for v in values])])
-    chart = Chart(f"{entry.id}: {measure}, mean of both directions", bars, y=measure)
+        both = [_mean(pair) for pair in zip(*values, strict=True)]
+        bars[system] = ([""], [_mean(both)])
+        if len(both) > 1:
+            deviations[system] = statistics.stdev(both)
+    title = f"{entry.id}: {measure}, mean of both directions"
+    chart = Chart(
+        f"{title}, deviation over seeds" if deviations else title, bars, y=measure, spread=deviations
+    )
     return Table(
         entry.id,
         headings,
         rows,
         entry.note,
-        [*_against(plan, entry, results, measure, 0), *notes.lines()],
+        _against(plan, entry, results, measure, 0),
         [chart] if bars else [],
+        notes.lines(),
+        best=range(1, 5),
     )
 
 
@@ -115,8 +124,8 @@ def _hashing(plan: Plan, entry: Entry, results: Results, reasons: Reasons) -> Ta
     for bits in lengths:
         remarks += _against(plan, entry, results, "MAP@ALL", bits)
     note = f"{entry.note} MAP@ALL, expected over all orders of ties."
-    remarks += notes.lines()
-    return Table(entry.id, headings, rows, note, remarks, _code_charts(plan, entry, results))
+    charts, best = _code_charts(plan, entry, results), range(1, 1 + len(DIRECTIONS) * len(lengths))
+    return Table(entry.id, headings, rows, note, remarks, charts, notes.lines(), best)
 
 
 def _code_charts(plan: Plan, entry: Entry, results: Results) -> list[Chart]:

@@ -86,7 +86,7 @@ def survey_table(table: Published, found: Found) -> Table:
     headings = ["system", "data", "direction", "column", "survey", "paper", "ours", "ours - survey", "remark"]
     charts = [_chart(table, found, direction) for direction in DIRECTIONS.values()]
     title = "The survey's values, the papers' own, and ours"
-    return Table(title, headings, rows, f"Source: {table.source}.", [*table.remarks, *notes.lines()], charts)
+    return Table(title, headings, rows, f"Source: {table.source}.", table.remarks, charts, notes.lines())
 
 
 def reference_table(table: Published) -> Table:

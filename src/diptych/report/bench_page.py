@@ -26,6 +26,7 @@ class Chart:
         series: Points by name: (x values, y values); one point each makes bars.
         x, y: Labels of the axes.
         dots: x are names, each a line of the chart, on which every series has a dot at y.
+        spread: Standard deviation of bars by name, where there is one.
     """
 
     title: str
@@ -33,6 +34,7 @@ class Chart:
     x: str = ""
     y: str = ""
     dots: bool = False
+    spread: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,8 @@ class Table:
         note: What a reader must know before reading it.
         remarks: What follows from it, or is wrong with it.
         charts: Shown below it in HTML.
+        reasons: Why entries are empty; folded away in HTML.
+        best: Columns whose largest value is the best, which is set in bold.
     """
 
     title: str
@@ -54,41 +58,72 @@ class Table:
     note: str = ""
     remarks: Sequence[str] = ()
     charts: Sequence[Chart] = field(default_factory=tuple)
+    reasons: Sequence[str] = ()
+    best: Sequence[int] = ()
+
+    def marked(self) -> list[list[Any]]:
+        """The rows, the best values of the columns `best` as `Value`."""
+        rows = [list(row) for row in self.rows]
+        for column in self.best:
+            means = {at: mean for at, row in enumerate(rows) if (mean := _mean(row[column])) is not None}
+            for at, mean in means.items():
+                if len(means) > 1 and mean == max(means.values()):
+                    rows[at][column] = html.Value(_plain(rows[at][column]), best=True)
+        return rows
 
 
-def as_markdown(title: str, tables: Sequence[Table], *, facts: Sequence[str] = ()) -> str:
-    """The report as Markdown, without charts."""
-    lines = [f"# {title}", "", *(f"- {fact}" for fact in facts), ""]
+def as_markdown(
+    title: str, tables: Sequence[Table], *, facts: Sequence[str] = (), reasons: Sequence[str] = ()
+) -> str:
+    """The report as Markdown, without charts; facts and reasons at its head."""
+    lines = [f"# {title}", "", *(f"- {fact}" for fact in (*facts, *reasons)), ""]
     for table in tables:
         lines += [f"## {table.title}", ""]
         if table.note:
             lines += [table.note, ""]
         lines.append("| " + " | ".join(map(_plain, table.headings)) + " |")
         lines.append("|" + "---|" * len(table.headings))
-        lines += ["| " + " | ".join(_plain(value) for value in row) + " |" for row in table.rows]
-        lines += ["", *(f"- {_plain(remark)}" for remark in table.remarks), ""]
+        lines += ["| " + " | ".join(map(_bold, row)) + " |" for row in table.marked()]
+        lines += ["", *(f"- {_plain(remark)}" for remark in (*table.remarks, *table.reasons)), ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
-def as_html(title: str, tables: Sequence[Table], *, facts: Sequence[str] = ()) -> str:
+def as_html(
+    title: str, tables: Sequence[Table], *, facts: Sequence[str] = (), reasons: Sequence[str] = ()
+) -> str:
     """The report as one self-contained page.
+
+    Args:
+        title: Its heading.
+        tables: One below the other; one without any value is folded away.
+        facts: What holds for all of it.
+        reasons: Why results could not be compared with their data; folded away.
 
     Raises:
         MissingExtra: matplotlib is not installed.
     """
     parts = [f'<p class="note">{safe(fact)}</p>' for fact in facts]
+    parts += [html.collapsed("Where the data come from that are not here", _list(reasons))] if reasons else []
     for table in tables:
-        remarks = "".join(f"<li>{safe(remark)}</li>" for remark in table.remarks)
+        shown = html.table(table.headings, table.marked())
+        why = html.collapsed(f"Why entries are empty ({len(table.reasons)})", _list(table.reasons))
+        if not any(_mean(value) is not None for row in table.rows for value in row):
+            shown = html.collapsed("No result of this table is here; its empty rows", shown)
         parts.append(
             html.section(
                 table.title,
-                html.table(table.headings, table.rows),
-                f"<ul>{remarks}</ul>" if remarks else "",
+                shown,
+                _list(table.remarks) if table.remarks else "",
+                why if table.reasons else "",
                 html.charts(*map(_chart, table.charts)) if table.charts else "",
                 note=table.note,
             )
         )
     return html.page(title, *parts)
+
+
+def _list(lines: Sequence[str]) -> str:
+    return "<ul>" + "".join(f"<li>{safe(line)}</li>" for line in lines) + "</ul>"
 
 
 def _chart(chart: Chart) -> str:
@@ -119,7 +154,14 @@ def _bars(axes: Axes, chart: Chart) -> None:
     """Horizontal bars, the first on top; two directions of one system share a label."""
     names = list(chart.series)
     places = np.arange(len(names))[::-1]
-    axes.barh(places, [y[0] for _, y in chart.series.values()], color=COLOURS[0], height=0.7)
+    axes.barh(
+        places,
+        [y[0] for _, y in chart.series.values()],
+        xerr=[chart.spread.get(name, 0.0) for name in names] if chart.spread else None,
+        ecolor="#87837c",
+        color=COLOURS[0],
+        height=0.7,
+    )
     axes.set_yticks(places, names, fontsize="x-small")
     axes.set_xlabel(chart.y)
     axes.grid(visible=False, axis="y")
@@ -143,6 +185,18 @@ def _dots(axes: Axes, chart: Chart, names: Sequence[str]) -> None:
     axes.set_yticks(list(place.values()), list(place), fontsize="x-small")
     axes.set_xlabel(chart.y)
     axes.legend(fontsize="x-small")
+
+
+def _mean(value: Any) -> float | None:
+    """The number that an entry begins with: the mean, where a deviation follows it."""
+    try:
+        return float(str(value).partition(" ")[0])
+    except ValueError:  # a dash, or a word
+        return None
+
+
+def _bold(value: Any) -> str:
+    return f"**{_plain(value)}**" if isinstance(value, html.Value) and value.best else _plain(value)
 
 
 def _plain(value: Any) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,8 +11,10 @@ from diptych.core import DIRECTIONS
 from diptych.data.base import Dataset, Split
 from diptych.errors import DiptychError
 from diptych.evaluation import Evaluation, Fold
+from diptych.metrics import Measured
 from diptych.report import page as html
 from diptych.report.style import safe
+from diptych.report.values import number, shown, spans
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,8 +39,11 @@ def evaluation_page(found: Evaluation, dataset: Dataset | None = None) -> str:
     title = f"{facts['system']} on {found.data}"
     about = (
         f"protocol {facts['protocol']}, relevant by {facts['relevance']}, similarity "
-        f"{facts['similarity'] or 'of its own'}, seed {facts.get('seed')}, "
-        f"splits {', '.join(sha256[:10] for sha256 in facts['splits_sha256'])}, "
+        f"{facts['similarity'] or 'of its own'}, "
+        + (f"seed {facts['seed']}, " if facts.get("seed") is not None else "")
+        + (f"{facts['pairs']}, " if str(facts.get("pairs", "")).startswith("paired") else "")
+        + f"{'split' if len(facts['splits_sha256']) == 1 else 'splits'} "
+        f"{', '.join(sha256[:10] for sha256 in facts['splits_sha256'])}, "
         f"Diptych {facts['versions']['diptych']}, commit {str(facts['commit'] or 'unknown')[:10]}"
     )
     if used := facts.get("matches"):
@@ -57,41 +62,34 @@ def evaluation_page(found: Evaluation, dataset: Dataset | None = None) -> str:
 
 
 def _numbers(found: Evaluation) -> str:
-    measured = list(found.measured.values())
-    intervals = [one.intervals() for one in measured]
-    headings = ["measure"]
-    for direction in found.measured:
-        headings += [f"{direction} ({DIRECTIONS[direction]})", "95 %", "worst to best tie order"]
+    """A column a direction; below each value its interval, and orders of ties that decide anything."""
+    intervals = {direction: one.intervals() for direction, one in found.measured.items()}
+    ties = spans(found)
     rows = []
-    for name in measured[0].values():
+    for name in shown(found):
         row: list[Any] = [name]
-        for one, interval in zip(measured, intervals, strict=True):
-            low, high = interval.get(name, (None, None))
-            row += [
-                one[name] if name not in ("MedR", "MeanR") else f"{one[name]:.1f}",
-                "" if low is None else _span(low, high),
-                _bounds(one.bounds.get(name)),
-            ]
+        for direction, one in found.measured.items():
+            interval, orders = (_span(name, ends[direction].get(name), one) for ends in (intervals, ties))
+            below = (interval, f"ties {orders}" if orders else "")
+            row.append(html.Value(number(name, one[name], one), tuple(filter(None, below))))
         rows.append(row)
+    headings = ["measure", *(f"{direction} ({DIRECTIONS[direction]})" for direction in found.measured)]
     counts = "; ".join(
         f"{direction}: {one.queries} queries against {one.gallery // one.folds}"
         + (f" in {one.folds} folds" if one.folds > 1 else "")
         + (f", {one.without_relevant} without a relevant entry" if one.without_relevant else "")
         for direction, one in found.measured.items()
     )
-    return html.section("Measures", html.table(headings, rows), note=counts)
+    note = f"{counts}. Below each value its 95 % interval"
+    note += ", and its values in the worst and the best order of ties." if any(ties.values()) else "."
+    return html.section("Measures", html.table(headings, rows), note=note)
 
 
-def _bounds(bounds: Mapping[str, float] | None) -> str:
-    """Nothing, if no tie decides anything."""
-    if bounds is None or abs(bounds["best"] - bounds["worst"]) < 5e-5:
+def _span(name: str, ends: tuple[float, float] | None, one: Measured) -> str:
+    """Both ends on one line; nothing, if there are none."""
+    if ends is None:
         return ""
-    return _span(bounds["worst"], bounds["best"])
-
-
-def _span(low: float, high: float) -> str:
-    """Both ends on one line."""
-    return f"{low:.4f}\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}{high:.4f}"
+    return "\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}".join(number(name, end, one) for end in ends)
 
 
 def _precision_recall(found: Evaluation) -> str:
@@ -147,7 +145,7 @@ def _queries(
     for heading, queries in groups.items():
         parts.append(f"<h3>{heading}</h3>")
         parts += [_query(direction, int(query), fold, float(values[query]), name, case) for query in queries]
-    note = "Relevant entries have a green border."
+    note = "Relevant entries are marked ✓ and have a border of their own."
     return html.section(f"Best and worst queries, {direction}", *parts, note=note)
 
 
@@ -162,7 +160,8 @@ def _query(
         if row < 0:
             continue
         entry = _shown(None if case is None else getattr(case[1], sides[1]), int(row), fold.gallery_id)
-        hits.append(f'<div class="hit{" yes" if match[row] else ""}">{entry}<div>{score:.3f}</div></div>')
+        yes, mark = (" yes", '<b title="relevant">✓</b> ') if match[row] else ("", "")
+        hits.append(f'<div class="hit{yes}">{entry}<div>{mark}{score:.3f}</div></div>')
     about = f"{name} {value:.3f}, {int(match.sum())} relevant"
     return (
         f'<div class="row"><div class="asked">{asked}<div class="note">{safe(about)}</div></div>'

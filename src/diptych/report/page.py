@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from diptych.optional import optional
@@ -14,9 +16,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from PIL.Image import Image
 
-__all__ = ["chart", "charts", "page", "picture", "section", "table"]
+__all__ = ["Value", "chart", "charts", "collapsed", "page", "picture", "section", "table"]
 
 _SOFT = "#87837c"
+_NUMBER = re.compile(r"[+-]?\d+(\.\d+)?( ± \d+\.\d+)?|-( \[\d+\])?")
 _SIDE = 200  # pixels of a small picture's longer side
 
 _STYLE = """\
@@ -26,8 +29,15 @@ caption { text-align: left; color: var(--soft); padding-bottom: .3rem; }
 th, td { text-align: left; padding: .28rem .7rem; border-bottom: 1px solid var(--line); vertical-align: top; }
 th { font-weight: 600; white-space: nowrap; }
 td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+td.spread { white-space: nowrap; font-variant-numeric: tabular-nums; }
+td.spread span { display: inline-block; min-width: 3.5rem; text-align: right; }
+td.spread span + span { min-width: 4.2rem; text-align: left; padding-left: .3rem; }
 td.short { font-variant-numeric: tabular-nums; white-space: nowrap; }
 td.long { min-width: 13rem; }
+td small { display: block; color: var(--soft); font-size: .78rem; }
+td.best { font-weight: 650; }
+th:first-child, td:first-child { position: sticky; left: 0; background: var(--ground); }
+details summary { cursor: pointer; color: var(--soft); font-size: .9rem; }
 .charts { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fill, minmax(min(24rem, 100%), 1fr)); }
 figure { margin: 0; background: var(--card); border: 1px solid var(--line); border-radius: .6rem;
   padding: .6rem; }
@@ -42,8 +52,27 @@ figure svg { width: 100%; height: auto; display: block; }
 .hit img, .asked img { width: 100%; aspect-ratio: 1; object-fit: cover; display: block; }
 .asked { font-size: .9rem; overflow-wrap: anywhere; }
 .asked img { max-width: 14rem; }
-@media (max-width: 40rem) { .row { grid-template-columns: 1fr; } }
+@media (max-width: 40rem) { .row { grid-template-columns: 1fr; } .hit { width: calc(50% - .25rem); }
+  th { white-space: normal; } th, td { padding: .28rem .45rem; } table { font-size: .84rem; } }
 """
+
+
+@dataclass(frozen=True)
+class Value:
+    """An entry of a table with something to say of it.
+
+    Args:
+        text: The value.
+        below: Smaller lines under it.
+        best: It is the best of its column, and set in bold.
+    """
+
+    text: str
+    below: tuple[str, ...] = ()
+    best: bool = False
+
+    def __str__(self) -> str:
+        return self.text
 
 
 def page(title: str, *parts: str) -> str:
@@ -57,12 +86,17 @@ def section(heading: str, *parts: str, note: str = "") -> str:
     return f"<section><h2>{safe(heading)}</h2>{said}\n" + "\n".join(parts) + "\n</section>"
 
 
+def collapsed(summary: str, *parts: str) -> str:
+    """What is there for whoever opens it."""
+    return f"<details><summary>{safe(summary)}</summary>\n" + "\n".join(parts) + "\n</details>"
+
+
 def table(headings: Sequence[str], rows: Sequence[Sequence[Any]], *, caption: str = "") -> str:
     """A table; floats get four digits, columns of numbers stand right, None is a dash."""
     said = f"<caption>{safe(caption)}</caption>" if caption else ""
     head = "".join(f"<th>{safe(heading)}</th>" for heading in headings)
-    numbers = [all(map(_is_number, column)) for column in zip(*rows, strict=True)]
-    body = "\n".join("<tr>" + "".join(map(_entry, row, numbers)) + "</tr>" for row in rows)
+    kinds = [_kind_of(column) for column in zip(*rows, strict=True)]
+    body = "\n".join("<tr>" + "".join(map(_entry, row, kinds)) + "</tr>" for row in rows)
     return f'<div class="wide"><table>{said}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
@@ -116,14 +150,25 @@ def picture(image: Image, alt: str) -> str:
     return style.picture(image, alt, _SIDE)
 
 
-def _is_number(value: Any) -> bool:
-    return value is None or isinstance(value, int | float) or str(value).isdigit()
+def _kind_of(column: Sequence[Any]) -> str:
+    """What a column holds: numbers, numbers of which some have a deviation, or words."""
+    if not all(
+        value is None or isinstance(value, int | float) or _NUMBER.fullmatch(str(value)) for value in column
+    ):
+        return "words"
+    return "spread" if any(" ± " in str(value) for value in column) else "number"
 
 
-def _entry(value: Any, number: bool) -> str:
+def _entry(value: Any, kind: str) -> str:
     shown = "-" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
-    if number:
-        return f'<td class="number">{safe(shown)}</td>'
-    # Words of a name or a few numbers stay on one line; sentences keep a width that can be read.
-    kind = ' class="short"' if len(shown) <= 26 else ' class="long"' if len(shown) > 60 else ""
-    return f"<td{kind}>{safe(shown)}</td>"
+    told = safe(shown)
+    if kind == "spread":  # means below means and deviations below deviations, where some have none
+        mean, _, deviation = shown.partition(" ± ")
+        told = f"<span>{safe(mean)}</span><span>{f'± {safe(deviation)}' if deviation else ''}</span>"
+    if isinstance(value, Value):
+        told += "".join(f"<small>{safe(line)}</small>" for line in value.below)
+    if kind == "words":
+        # Words of a name or a few numbers stay on one line; sentences keep a width that can be read.
+        kind = "short" if len(shown) <= 26 else "long" if len(shown) > 60 else ""
+    names = " ".join(filter(None, (kind, "best" if isinstance(value, Value) and value.best else "")))
+    return f'<td class="{names}">{told}</td>' if names else f"<td>{told}</td>"
