@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import re
 from pathlib import Path
@@ -40,6 +42,7 @@ def test_numbers_ranking_and_report(run: Path, tmp_path: Path, capsys: pytest.Ca
     assert saved["seed"] == 0
     for one in saved["results"].values():  # vectors drawn at random reach 0.41 on these data
         assert one["values"]["MAP@ALL"] > 0.6
+    assert '<b title="relevant">✓</b>' in (tmp_path / "found" / "report.html").read_text()
     page = (tmp_path / "found" / "report.html").read_text()
     assert page.count("<svg") == 3
     assert "Best and worst queries, text to image" in page
@@ -58,10 +61,78 @@ def test_numbers_ranking_and_report(run: Path, tmp_path: Path, capsys: pytest.Ca
     file.write_text(json.dumps({texts[3]: images[3:5], texts[8]: images[8:9]}))
     assert main(["evaluate", "--run", "found", "--matches", str(file), "--out", "other", "--plots"]) == 0
     shown = capsys.readouterr()
+    assert "are left out" not in shown.err
     assert "2 queries against" in shown.out
     assert "matches of cxc_caption_to_image.json" in " ".join(shown.out.split())
     assert "matches of cxc_caption_to_image.json" in (tmp_path / "other" / "report.html").read_text()
     assert json.loads((tmp_path / "other" / "evaluation.json").read_text())["measure"] == "mAP@R"
+
+
+def test_what_a_file_of_matches_lists_beyond_the_ranking_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.save("scores.npy", np.eye(3))
+    assert main(["evaluate", "--scores", "scores.npy", "--out", "found"]) == 0
+    capsys.readouterr()
+    Path("cxc_image_to_caption.json").write_text(json.dumps({"0": ["0", "7"], "2": ["9"], "5": ["1"]}))
+    arguments = ["evaluate", "--run", "found", "--matches", "cxc_image_to_caption.json"]
+    assert main([*arguments, "--json"]) == 0
+    shown = capsys.readouterr()
+    sentence = "cxc_image_to_caption.json: 1 of 3 queries, 1 of 4 matches are in this ranking"
+    assert sentence in shown.err
+    assert json.loads(shown.out)["matches"]["image to text"]["left_out"] == {
+        "queries": {"listed": 3, "here": 1},
+        "matches": {"listed": 4, "here": 1},
+    }
+
+
+def test_vectors_and_scores_on_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    image = np.random.default_rng(0).standard_normal((30, 8))
+    text = np.repeat(image, 5, axis=0)
+    text[:5] = -text[:5]  # the first image and its captions are as far as can be
+    np.save("image.npy", image)
+    np.save("text.npy", text)
+    np.save("labels.npy", np.arange(30) % 4)
+    arguments = ["evaluate", "--embeddings", "image.npy", "text.npy"]
+    assert main([*arguments, "--plots"]) == 0
+    shown = capsys.readouterr()
+    assert "paired 5 texts an image, in order, compared by cosine" in shown.out
+    assert "\nP@10 " in shown.out
+    assert "\nP@50" not in shown.out  # of 30
+    assert "ties" not in shown.out
+    assert "evaluations/image-text" in shown.err
+    page = (tmp_path / "evaluations" / "image-text" / "report.html").read_text()
+    assert ">P@50<" not in page
+    assert "order of ties" not in page.partition("Best and worst")[0]
+    assert re.search(r'R@1</td><td class="number">0.97<small>', page)  # 29 of 30, in two digits
+
+    assert main([*arguments, "--csv", "--out", "csv"]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    found = {(row["direction"], row["measure"]): row for row in rows}
+    assert float(found["IqT", "R@1"]["value"]) == pytest.approx(29 / 30)
+    assert float(found["TqI", "R@1"]["value"]) == pytest.approx(145 / 150)
+    assert found["TqI", "R@1"]["queries"] == "150"
+    assert float(found["TqI", "R@1"]["low"]) < 145 / 150 < float(found["TqI", "R@1"]["high"])
+
+    np.save(
+        "scores.npy", image @ text.T / np.linalg.norm(image, axis=1)[:, None] / np.linalg.norm(text, axis=1)
+    )
+    for asked in (["--embeddings", "image.npy", "text.npy"], ["--scores", "scores.npy"]):
+        assert main(["evaluate", *asked, "--labels", "labels.npy", "--json", "--out", "json"]) == 0
+        result = json.loads(capsys.readouterr().out)
+        assert result["measure"] == "MAP@ALL"
+        assert result["pairs"] == "paired 5 texts an image, in order"
+    assert main(["evaluate", "--run", "json", "--csv"]) == 0
+    again = {
+        (row["direction"], row["measure"]): row
+        for row in csv.DictReader(io.StringIO(capsys.readouterr().out))
+    }
+    value = result["results"]["image to text"]["values"]["MAP@ALL"]
+    assert float(again["IqT", "MAP@ALL"]["value"]) == pytest.approx(value)
 
 
 def test_own_data_are_measured_by_what_was_held_out(
@@ -94,6 +165,18 @@ def test_own_data_are_measured_by_what_was_held_out(
         (["evaluate", "builtin", "--data", "planted", "--matches", "x"], "--matches goes with --run"),
         (["evaluate", "builtin", "--data", "planted", "--protocol", "tset"], "protocol of planted 'tset'"),
         (["evaluate", "--run", "nowhere"], "is not there"),
+        (
+            ["evaluate", "--run", "found", "--pairs", "x"],
+            "--pairs goes with --embeddings or --scores, not with --run",
+        ),
+        (
+            ["evaluate", "builtin", "--data", "planted", "--similarity", "dot"],
+            "--similarity goes with --embeddings",
+        ),
+        (["evaluate", "--scores", "x.npy", "--data", "planted"], "--data goes with a system and --data, not"),
+        (["evaluate", "--scores", "x.npy", "y.npy"], "--scores takes one file, so y.npy has no place"),
+        (["evaluate", "--embeddings", "x.npy", "y.npy"], "x.npy is not there"),
+        (["evaluate", "--run", "found", "--json", "--csv"], "give one of --json and --csv"),
         (["evaluate", "nosuch", "--data", "planted"], "there is no system or feature extractor 'nosuch'"),
     ],
 )

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from diptych import evaluate
 from diptych.data.given import scores
 from diptych.evaluation import Evaluation
-from diptych.report.values import as_csv, digits, number, shown, spans
+from diptych.report.values import as_csv, digits, meaningful, number, spans
 
 
 def found(count: int, values: NDArray[Any] | None = None) -> Evaluation:
@@ -29,9 +29,9 @@ def test_digits_follow_the_number_of_queries(count: int, wanted: int) -> None:
 
 
 def test_precision_at_more_entries_than_there_are_is_left_out() -> None:
-    assert [name for name in shown(found(60)) if name.startswith("P@")] == ["P@1", "P@10", "P@50"]
-    assert [name for name in shown(found(10)) if name.startswith("P@")] == ["P@1", "P@10"]
-    assert [name for name in shown(found(9)) if name.startswith("P@")] == ["P@1"]
+    assert [name for name in meaningful(found(60)) if name.startswith("P@")] == ["P@1", "P@10", "P@50"]
+    assert [name for name in meaningful(found(10)) if name.startswith("P@")] == ["P@1", "P@10"]
+    assert [name for name in meaningful(found(9)) if name.startswith("P@")] == ["P@1"]
     assert ",P@50," not in as_csv(found(9))
 
 

@@ -21,7 +21,7 @@ _COMMANDS = {
     "search": "Find pictures with words or pictures, and words with pictures (--to text).",
     "remove": "Forget pictures and texts, and keep them out until they are indexed by name.",
     "train": "Train a system and evaluate it in both directions.",
-    "evaluate": "Measure a system in both directions, and save numbers and rankings.",
+    "evaluate": "Measure a system, vectors or scores in both directions; save numbers and rankings.",
     "bench": "Fill a result table and write it as Markdown, JSON and HTML.",
     "data": "List data sets, say where to get them, record where their files are, and check them.",
     "list": "List systems, feature extractors or data sets.",

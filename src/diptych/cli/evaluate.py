@@ -1,9 +1,10 @@
-"""``diptych evaluate``: measure a system, or a ranking that was saved, in both directions."""
+"""``diptych evaluate``: measure a system, vectors, scores, or a saved ranking, in both directions."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,11 +22,53 @@ __all__ = ["command"]
 def command(
     system: Annotated[
         str | None,
-        typer.Argument(help="SYSTEM, SYSTEM@WEIGHTS or a run folder of `diptych train`.", show_default=False),
+        typer.Argument(
+            help="SYSTEM, SYSTEM@WEIGHTS or a run folder of `diptych train`; after --embeddings IMAGES the "
+            "file of the texts' vectors.",
+            show_default=False,
+        ),
     ] = None,
     data: Annotated[
         str | None,
         typer.Option(help="NAME or NAME:VARIANT of a data set, or the path of your own.", show_default=False),
+    ] = None,
+    embeddings: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Measure vectors: --embeddings image.npy text.npy, or one .npz, .mat or .h5 of both.",
+            show_default=False,
+        ),
+    ] = None,
+    scores: Annotated[
+        Path | None,
+        typer.Option(help="Measure a matrix of scores, images by texts.", show_default=False),
+    ] = None,
+    pairs: Annotated[
+        Path | None,
+        typer.Option(
+            help="Image row and text row of each pair, or the image row of each text; default: in order, "
+            "where there are as many texts as images or five times as many.",
+            show_default=False,
+        ),
+    ] = None,
+    captions: Annotated[
+        int | None,
+        typer.Option(
+            help="Texts of each image, in its order, instead of --pairs.", min=1, show_default=False
+        ),
+    ] = None,
+    labels: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Classes of the images, to measure MAP; again for those of the texts.", show_default=False
+        ),
+    ] = None,
+    similarity: Annotated[
+        str | None,
+        typer.Option(
+            help="Of --embeddings: cosine, dot or hamming; default: hamming for codes of -1/1, else cosine.",
+            show_default=False,
+        ),
     ] = None,
     run: Annotated[
         Path | None,
@@ -60,46 +103,140 @@ def command(
         typer.Option(help="Folder for the results; default evaluations/SYSTEM-DATA.", show_default=False),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_csv: Annotated[
+        bool, typer.Option("--csv", help="Print CSV, a row for each direction and measure.")
+    ] = False,
 ) -> None:
-    """Measure a system in both directions, and save numbers and rankings."""
+    """Measure a system, vectors or scores in both directions; save numbers and rankings."""
     from diptych.errors import UsageError
-    from diptych.evaluation import matched, rescore
 
+    if as_json and as_csv:
+        raise UsageError("results are printed as JSON or as CSV, so give one of --json and --csv")
+    kind = (
+        "--run" if run else "--embeddings" if embeddings else "--scores" if scores else "a system and --data"
+    )
+    _refuse(
+        kind,
+        {
+            "--data": data, "--root": root, "--embeddings": embeddings, "--scores": scores, "--pairs": pairs,
+            "--captions": captions, "--labels": labels, "--similarity": similarity, "--run": run,
+            "--protocol": protocol, "--cut": cut, "--matches": matches, "--depth": depth,
+        },
+    )  # fmt: skip
+    dataset: Dataset | None = None
+    folder = out
     if run is not None:
-        if system or data:
+        if system:
             raise UsageError("--run scores a saved ranking, so give no system and no --data with it")
-        cuts = tuple(cut or (50,))
-        dataset, found = None, rescore(run, cuts=cuts)
-        if matches:
-            found = matched(found, matches, cuts=cuts)
-        folder = out
-        if folder is not None:
-            found.save(folder)
+        found = _again(run, matches or [], tuple(cut or (50,)))
+    elif embeddings or scores:
+        files = [*(embeddings or []), *([Path(system)] if system else [])]
+        found, dataset = _given(files, scores, pairs, captions, labels or [], similarity, protocol, depth)
+        folder = out or Path("evaluations") / found.data
     else:
         if not system or not data:
             raise UsageError(
-                "evaluate needs a system and --data, such as `diptych evaluate builtin --data flickr8k`, "
-                "or a saved ranking: `diptych evaluate --run FOLDER`"
+                "evaluate needs a system and --data, such as `diptych evaluate builtin --data flickr8k`; "
+                "vectors, `diptych evaluate --embeddings image.npy text.npy`; or a saved ranking: "
+                "`diptych evaluate --run FOLDER`"
             )
-        for option, given in (("--cut", cut), ("--matches", matches)):
-            if given:
-                raise UsageError(
-                    f"{option} goes with --run; evaluate first, then score the saved ranking again"
-                )
         dataset, found = _evaluated(system, data, protocol, root, depth)
         folder = out or Path("evaluations") / f"{Path(system).name}-{Path(data).name}".replace(
             ":", "-"
         ).replace("@", "-")
+    if folder is not None:
         found.save(folder)
     report = _report(found, dataset, folder or _beside(run)) if plots else None
     if as_json:
         say_json(found.as_json())
+        return
+    if as_csv:
+        from diptych.report.values import as_csv as written
+
+        say(*written(found).splitlines())
         return
     _print(found)
     if folder is not None:
         say(f"saved evaluation.json and ranking.npz in {folder}", err=True)
     if report is not None:
         say(f"report: {report}", err=True)
+
+
+# What goes with each way to ask, besides how to print and where to save.
+_GOES_WITH = {
+    "--run": ("--cut", "--matches"),
+    "--embeddings": ("--pairs", "--captions", "--labels", "--similarity", "--protocol", "--depth"),
+    "--scores": ("--pairs", "--captions", "--labels", "--protocol", "--depth"),
+    "a system and --data": ("--data", "--root", "--protocol", "--depth"),
+}
+
+
+def _refuse(kind: str, given: Mapping[str, Any]) -> None:
+    """Refuse an option that would be passed over in silence."""
+    from diptych.errors import UsageError
+
+    for option, value in given.items():
+        if not value or option == kind or option in _GOES_WITH[kind]:
+            continue
+        homes = [name for name, options in _GOES_WITH.items() if option in (*options, name)]
+        later = "; evaluate first, then score the saved ranking again" if homes == ["--run"] else ""
+        raise UsageError(f"{option} goes with {' or '.join(homes)}, not with {kind}{later}")
+
+
+def _again(run: Path, matches: Sequence[Path], cuts: tuple[int, ...]) -> Evaluation:
+    """A saved ranking, by its own matches or by others; what of the others is not in it is said."""
+    from diptych.data.readers.positives import left_out
+    from diptych.evaluation import matched, rescore
+
+    saved = rescore(run, cuts=cuts)
+    if not matches:
+        return saved
+    found = matched(saved, matches, cuts=cuts)
+    used = {direction: dict(facts) for direction, facts in found.facts["matches"].items()}
+    for facts in used.values():
+        file = next(file for file in matches if file.name == facts["file"])
+        direction = next(name for name, other in used.items() if other is facts)
+        fold = saved.folds[direction][0]
+        facts["left_out"] = lost = left_out(file, fold.query_id, fold.gallery_id)
+        if any(part["here"] < part["listed"] for part in lost.values()):
+            say(
+                f"{file.name}: "
+                + ", ".join(f"{part['here']:,} of {part['listed']:,} {name}" for name, part in lost.items())
+                + " are in this ranking; the others are left out",
+                err=True,
+            )
+    return replace(found, facts={**found.facts, "matches": used})
+
+
+def _given(
+    files: Sequence[Path],
+    scores: Path | None,
+    pairs: Path | None,
+    captions: int | None,
+    labels: Sequence[Path],
+    similarity: str | None,
+    protocol: str | None,
+    depth: int | None,
+) -> tuple[Evaluation, Dataset]:
+    """Vectors or scores that lie on disk, measured as any system on any data set."""
+    from diptych.data.given import read_scores, read_vectors
+    from diptych.errors import UsageError
+    from diptych.evaluation import evaluate
+
+    system: Any
+    if scores is None:
+        system, dataset = read_vectors(
+            files, pairs=pairs, captions=captions, labels=labels, similarity=similarity
+        )
+    elif files:
+        raise UsageError(f"--scores takes one file, so {files[0]} has no place")
+    else:
+        system, dataset = read_scores(scores, pairs=pairs, captions=captions, labels=labels)
+    notes = [one.note for one in dataset.protocols.values() if one.note.startswith("paired")]
+    found = evaluate(
+        system, dataset, protocol, depth=depth, facts={"pairs": notes[0] if notes else "none", "seed": None}
+    )
+    return found, dataset
 
 
 def _evaluated(
@@ -169,38 +306,42 @@ def _print(found: Evaluation) -> None:
     from rich.table import Table
 
     from diptych.core import DIRECTIONS
+    from diptych.report.values import meaningful, number, spans
 
-    facts = found.facts
+    facts, ties = found.facts, spans(found)
+    paired = f", {facts['pairs']}" if str(facts.get("pairs", "")).startswith("paired") else ""
     caption = (
-        f"{found.data}, protocol {facts['protocol']}{_by(facts)}: "
+        f"{found.data}, protocol {facts['protocol']}{_by(facts)}{paired}, compared by "
+        f"{facts['similarity'] or 'its own scores'}: "
         + "; ".join(
             f"{direction} ({DIRECTIONS[direction]}) {one.queries} queries against {one.gallery // one.folds}"
             + (f" in {one.folds} folds" if one.folds > 1 else "")
             + (f", {one.without_relevant} of them without a relevant entry" if one.without_relevant else "")
             for direction, one in found.measured.items()
         )
-        + ". Interval: 95 %, bootstrap over queries. Ties: worst to best order, where there are any."
+        + ". Interval: 95 %, bootstrap over queries."
+        + (" Ties: worst to best order." if any(ties.values()) else "")
     )
     table = Table(box=None, pad_edge=False, title=shown(facts["system"]), title_justify="left")
     table.add_column("")
     for direction in found.measured:
         table.add_column(DIRECTIONS[direction], justify="right")
         table.add_column("interval")
-        table.add_column("ties")
+        if ties[direction]:
+            table.add_column("ties")
     intervals = {direction: one.intervals() for direction, one in found.measured.items()}
-    for name in next(iter(found.measured.values())).values():
+    for name in meaningful(found):
         row = [name]
         for direction, one in found.measured.items():
-            low, high = intervals[direction].get(name, (None, None))
-            bounds = one.bounds.get(name, {"worst": 0.0, "best": 0.0})
-            tied = abs(bounds["best"] - bounds["worst"]) > 5e-5
-            digits = 1 if name == "MeanR" else 3
-            row += [
-                f"{one[name]:.1f}" if name in ("MedR", "MeanR") else f"{one[name]:.4f}",
-                "" if low is None else f"{low:.3f}-{high:.3f}",
-                f"{bounds['worst']:.{digits}f}-{bounds['best']:.{digits}f}" if tied else "",
-            ]
+            row += [number(name, one[name], one), _span(name, intervals[direction].get(name), one)]
+            row += [_span(name, ties[direction].get(name), one)] if ties[direction] else []
         table.add_row(*row)
     console = Console(soft_wrap=True)
     console.print(table)
     console.print(shown(caption, "dim"), highlight=False)
+
+
+def _span(name: str, ends: tuple[float, float] | None, one: Any) -> str:
+    from diptych.report.values import number
+
+    return "" if ends is None else "-".join(number(name, end, one) for end in ends)

@@ -14,7 +14,7 @@ from diptych.evaluation import Evaluation, Fold
 from diptych.metrics import Measured
 from diptych.report import page as html
 from diptych.report.style import safe
-from diptych.report.values import number, shown, spans
+from diptych.report.values import meaningful, number, spans
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -66,7 +66,7 @@ def _numbers(found: Evaluation) -> str:
     intervals = {direction: one.intervals() for direction, one in found.measured.items()}
     ties = spans(found)
     rows = []
-    for name in shown(found):
+    for name in meaningful(found):
         row: list[Any] = [name]
         for direction, one in found.measured.items():
             interval, orders = (_span(name, ends[direction].get(name), one) for ends in (intervals, ties))

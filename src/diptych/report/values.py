@@ -10,7 +10,7 @@ from diptych.core import DIRECTIONS
 from diptych.evaluation import Evaluation
 from diptych.metrics import Measured
 
-__all__ = ["as_csv", "digits", "number", "shown", "spans", "tied"]
+__all__ = ["as_csv", "digits", "meaningful", "number", "spans", "tied"]
 
 _RANKS = ("MedR", "MeanR")
 _HEADINGS = (
@@ -19,7 +19,7 @@ _HEADINGS = (
 )  # fmt: skip
 
 
-def shown(found: Evaluation) -> list[str]:
+def meaningful(found: Evaluation) -> list[str]:
     """Names of the measures that mean something in every direction.
 
     Precision at more entries than there are is bounded by their number, not by the system.
@@ -50,7 +50,7 @@ def tied(name: str, one: Measured) -> tuple[float, float] | None:
 def spans(found: Evaluation) -> dict[str, dict[str, tuple[float, float]]]:
     """By direction and measure, the values over the orders of ties; directions without ties are empty."""
     return {
-        direction: {name: span for name in shown(found) if (span := tied(name, one))}
+        direction: {name: span for name in meaningful(found) if (span := tied(name, one))}
         for direction, one in found.measured.items()
     }
 
@@ -62,7 +62,7 @@ def as_csv(found: Evaluation) -> str:
     table.writerow(_HEADINGS)
     for direction, one in found.measured.items():
         intervals = one.intervals()
-        for name in shown(found):
+        for name in meaningful(found):
             bounds = one.bounds.get(name, {})
             ends = intervals.get(name, ("", ""))
             ties = [bounds.get(kind, "") for kind in ("worst", "best", "expected")]
