@@ -107,6 +107,21 @@ def test_the_forms_in_which_flickr8k_and_flickr30k_are_passed_on(tmp_path: Path)
     assert texts_of(open_data(bars).split("all"), 0) == ["One , two .", "Three ."]
 
 
+def test_labels_of_a_table_can_be_measured_by(tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        Image.new("RGB", (8, 8)).save(tmp_path / f"{name}.png")
+    (tmp_path / "t.csv").write_text("image,caption,label\na.png,one,x\nb.png,two,y\nc.png,three,x\n")
+    dataset = open_data(tmp_path / "t.csv")
+    assert {name: one.relevance for name, one in dataset.protocols.items()} == {
+        "all": "pair",
+        "all-labels": "label",
+    }
+    query, _ = next(iter(dataset.cases("all-labels")))
+    assert query.text_label.tolist() == [[1, 0], [0, 1], [1, 0]]
+    (tmp_path / "t.csv").write_text("image,caption\na.png,one\n")
+    assert list(open_data(tmp_path / "t.csv").protocols) == ["all"]
+
+
 def test_tsv_with_a_column_of_splits_and_labels(tmp_path: Path) -> None:
     draw(tmp_path, "a.png", "b.png", "c.png")
     (tmp_path / "t.tsv").write_text(
