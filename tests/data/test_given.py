@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
+import scipy.io
 
 from diptych import evaluate, metrics
 from diptych.data.given import read_scores, read_vectors, scores, vectors
@@ -162,14 +164,13 @@ def test_mistakes_in_asking() -> None:
 
 
 def test_files_in_every_form(tmp_path: Path) -> None:
-    scipy_io, h5py = pytest.importorskip("scipy.io"), pytest.importorskip("h5py")
     rng = np.random.default_rng(0)
     given = {"image": rng.standard_normal((4, 3)), "text": rng.standard_normal((4, 3))}
     given |= {"pairs": np.array([[0, 1], [1, 0], [2, 3], [3, 2]]), "labels": np.array([1, 1, 2, 2])}
     for name, array in given.items():
         np.save(tmp_path / f"{name}.npy", array)
     np.savez(tmp_path / "all.npz", **given)
-    scipy_io.savemat(tmp_path / "all.mat", given)
+    scipy.io.savemat(tmp_path / "all.mat", given)
     with h5py.File(tmp_path / "all.h5", "w") as file:
         for name, array in given.items():
             file[name] = array
