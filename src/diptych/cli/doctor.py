@@ -32,6 +32,7 @@ def command(
 ) -> None:
     """Say what is installed, which models are there, where things are, and what is wrong."""
     from diptych.cli._models import hub_answers
+    from diptych.media.formats import FORMATS
 
     facts: dict[str, Any] = {
         "diptych": _version("diptych"),
@@ -41,6 +42,7 @@ def command(
         "device": _device(),
         "packages": {name: _version(name) for name in _BASE},
         "extras": {extra: all(map(_version, names)) for extra, names in _EXTRAS.items()},
+        "pictures": list(FORMATS),
         "hub": hub_answers(),
         "home": str(_home()),
         "free bytes": shutil.disk_usage(Path.home()).free,
@@ -71,6 +73,7 @@ def _print(facts: dict[str, Any]) -> None:
     for extra, whole in facts["extras"].items():
         say(f"  {extra:<8}" + ("yes" if whole else f"no; pip install 'diptych[{extra}]'"))
     say(f"built-in model: {facts['built-in model']}")
+    say("pictures that are read: " + ", ".join(facts["pictures"]))
     say("model hub: " + ("reachable" if facts["hub"] else "not within reach (not needed)"))
     say(f"collections that cannot lie in their folder: {facts['home']}")
     say(f"free disk: {facts['free bytes'] / 1e9:.1f} GB")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from diptych.cli._libraries import aside
 from diptych.cli._progress import progress
 from diptych.cli._terminal import say, say_json
 
@@ -92,6 +93,10 @@ def command(
     verbose: Annotated[
         bool, typer.Option("-v", "--verbose", help="Name every file that was skipped, now and before.")
     ] = False,
+    strict: Annotated[
+        bool,
+        typer.Option("--strict", help="Refuse a list on standard input that names a file that is not there."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
     trust: Annotated[
         bool, typer.Option("--trust", help="Believe a collection that somebody else made, from now on.")
@@ -107,9 +112,11 @@ def command(
     from diptych.engine.scan import expand
     from diptych.errors import UsageError
 
-    given = _names(paths or [], null)
+    given, lost = _names(paths or [], null, strict)
     folders = [Path(path) for path in given if Path(path).is_dir()]
     home = collection or (folders[0] if len(folders) == 1 == len(given) else Path())
+    if lost and not given:
+        raise UsageError(f"none of the {len(lost)} names that were listed exists, the first: {lost[0].path}")
     if not given:
         raise UsageError("nothing to index; give a folder of pictures: diptych index FOLDER")
     expand(given)  # before anything is founded or forgotten: a path that does not exist is named
@@ -127,7 +134,7 @@ def command(
     try:
         if rebuild:
             with rebuilding(home, model=model) as fresh:
-                _report(fresh, _run(fresh, given, once, hushed), as_json, quiet, verbose)
+                _report(fresh, _run(fresh, given, once, hushed, lost), as_json, quiet, verbose)
                 if codes is not None:
                     _make_codes(fresh, codes, hushed)
         if watch or not rebuild:
@@ -138,7 +145,7 @@ def command(
                 if watch:
                     for summary in opened.watch(*given, **how):
                         _report(opened, summary, as_json, quiet, verbose)
-                _report(opened, _run(opened, given, once, hushed), as_json, quiet, verbose)
+                _report(opened, _run(opened, given, once, hushed, lost), as_json, quiet, verbose)
                 if codes is not None:
                     _make_codes(opened, codes, hushed)
     except KeyboardInterrupt:
@@ -159,21 +166,43 @@ def _make_codes(opened: Collection, by: str, quiet: bool) -> None:
     )
 
 
-def _names(paths: list[str], null: bool) -> list[str]:
+def _names(paths: list[str], null: bool, strict: bool) -> tuple[list[str], list[Skipped]]:
+    """What was given, typed and listed; and of what was listed that which is not there."""
     if "-" not in paths:
-        return paths
+        return paths, []
     import os
+
+    from diptych.engine.results import Skipped
+    from diptych.engine.scan import expand
+    from diptych.errors import UsageError
 
     listed = sys.stdin.buffer.read().split(b"\0" if null else b"\n")
     names = [os.fsdecode(name if null else name.rstrip(b"\r")) for name in listed if name.strip()]
-    return [path for path in paths if path != "-"] + names
+    found: list[str] = []
+    lost: list[Skipped] = []
+    for name in names:
+        try:
+            expand([name])
+        except UsageError:
+            if strict:
+                raise
+            lost.append(Skipped(Path(name), "was listed and does not exist"))
+        else:
+            found.append(name)
+    return [path for path in paths if path != "-"] + found, lost
 
 
-def _run(opened: Collection, given: list[str], how: dict[str, Any], quiet: bool) -> Summary:
-    if quiet:
-        return opened.add(*given, **how)
-    with progress() as shown:
-        return opened.add(*given, **how, on_progress=shown)
+def _run(
+    opened: Collection, given: list[str], how: dict[str, Any], quiet: bool, lost: list[Skipped]
+) -> Summary:
+    with aside(told=not quiet):
+        if quiet:
+            summary = opened.add(*given, **how)
+        else:
+            with progress() as shown:
+                summary = opened.add(*given, **how, on_progress=shown)
+    summary.skipped[:0] = lost
+    return summary
 
 
 def _remark() -> None:

@@ -22,7 +22,7 @@ FORMATS: Mapping[str, tuple[str, ...]] = {
     "AVIF": ("AVIF",),
     "HEIC": (),  # read by a package of its own
     "JPEG 2000": ("JPEG2000",),
-    "PPM": ("PPM",),
+    "PNM": ("PPM",),
     "SVG": (),  # drawn
 }
 """Kinds by the names that people know, each with Pillow's names for what reads it."""
