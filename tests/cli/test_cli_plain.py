@@ -162,6 +162,10 @@ def test_tables_do_not_wrap_and_do_not_trail_in_a_pipe(indexed: Path, run) -> No
 def test_the_doctor_speaks_in_sentences(indexed: Path, run) -> None:
     _, out, _ = run("doctor", str(indexed))
     assert "{" not in out
+    code, out, _ = run("doctor", str(indexed.parent / "nowhere"))
+    assert code == 1
+    assert f"WRONG: {indexed.parent / 'nowhere'} does not exist" in out
+    out = run("doctor", str(indexed))[1]
     assert f"collection here: 3 pictures and 2 texts of {indexed}, by builtin" in out
 
 

@@ -131,7 +131,7 @@ def _collection(place: Path, wrong: list[str]) -> dict[str, Any] | None:
     from diptych.engine import collection as engine
     from diptych.errors import DiptychError
 
-    if engine.find(place) is None:
+    if engine.find(place) is None and place.is_dir():
         return None
     try:
         with engine.open(place, create=False) as opened:
