@@ -22,8 +22,11 @@ _READERS = (
     "readers.karpathy",
     "readers.coco",
     "readers.folder",
+    "readers.precomputed",
+    "readers.labelled",
     "readers.tables",
     "readers.arrays",
+    "readers.lists",
 )
 
 

@@ -11,9 +11,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from diptych.data.base import Absent, Dataset, Loaded, Split, captioned
+from diptych.data.base import Absent, Dataset, Split, captioned
 from diptych.data.pictures import pictures_in
+from diptych.data.reading import Place, Read
 from diptych.errors import BadData, MissingData
+from diptych.media.cells import is_missing, one_line
+from diptych.media.report import Report
+from diptych.media.structured import image_names
 from diptych.media.textfiles import parsed
 
 __all__ = ["CLASSES", "FORM", "categories", "read", "recognises", "split"]
@@ -57,8 +61,10 @@ def read(path: Path, *, pictures: Path | None = None) -> Dataset:
         pictures: Folder or archive of the pictures, if elsewhere.
 
     Raises:
-        BadData: if a file is not in this form, or pictures are missing.
+        BadData: if a file is not in this form. Pictures and captions that are missing are left out, and
+            counted in the report.
     """
+    report = Report()
     if path.is_dir():
         parts = _parts(path)
     else:
@@ -67,11 +73,11 @@ def read(path: Path, *, pictures: Path | None = None) -> Dataset:
         kind = "instances" if path.name.startswith("instances_") else "captions"
         parts = {part: {kind: path}}
     found = {
-        _common_name(name): split(files.get("captions"), files.get("instances"), pictures)
+        _common_name(name): split(files.get("captions"), files.get("instances"), pictures, report=report)
         for name, files in parts.items()
     }
     named = next((files["instances"] for files in parts.values() if "instances" in files), None)
-    return Loaded(path.stem, found, class_names=categories(named) if named else ())
+    return Read(path.stem, found, report, class_names=categories(named) if named else ())
 
 
 def split(
@@ -80,6 +86,7 @@ def split(
     pictures: Path | None = None,
     *,
     only_labelled: bool = False,
+    report: Report | None = None,
 ) -> Split:
     """One part of COCO: every image that either file lists, in the order of the files.
 
@@ -88,9 +95,11 @@ def split(
         instances: ``instances_X.json``; None leaves out labels.
         pictures: Folder or archive of the pictures; default: looked for beside the annotations.
         only_labelled: Leave out images without any object, as the hashing protocols do.
+        report: Told of pictures that are not there and captions that are missing, which are then left out;
+            without it, a picture that is not there is an error.
     """
     texts, text_ids, files = _captions(captions) if captions else ({}, {}, {})
-    shown: dict[int, list[str]] = {}
+    shown: dict[str, list[str]] = {}
     names: tuple[str, ...] = ()
     if instances:
         shown, more = _objects(instances)
@@ -100,8 +109,13 @@ def split(
     file = captions or instances
     if file is None:
         raise MissingData("neither captions nor instances of COCO were given")
+    if report is None:
+        images = _pictures(file, [files[number] for number in ids], pictures)
+    else:
+        _tidy(file, texts, text_ids, files, report)
+        ids, images = _found(file, ids, files, pictures, report)
     return captioned(
-        _pictures(file, [files[number] for number in ids], pictures),
+        images,
         [texts.get(number, []) for number in ids],
         labels=[shown.get(number, []) for number in ids] if instances else None,
         class_names=names,
@@ -112,45 +126,84 @@ def split(
 
 def categories(instances: Path) -> tuple[str, ...]:
     """Names of the classes, by their COCO id (80 classes; the ids have gaps, the columns do not)."""
-    return tuple(name for _, name in sorted(_categories(_load(instances), instances).items()))
+    return tuple(name for _, name in sorted(_categories(_load(instances), instances).items(), key=_by_id))
 
 
-def _categories(content: Mapping[str, Any], file: Path) -> dict[int, str]:
+def _categories(content: Mapping[str, Any], file: Path) -> dict[str, str]:
     try:
-        return {int(one["id"]): str(one["name"]) for one in content["categories"]}
+        return {str(one["id"]): str(one["name"]) for one in content["categories"]}
     except (KeyError, TypeError) as error:
         raise BadData(f"{file} is not COCO's instances form ({error!r})") from error
 
 
-def _captions(file: Path) -> tuple[dict[int, list[str]], dict[int, list[str]], dict[int, str]]:
+def _by_id(category: tuple[str, str]) -> tuple[int, int, str]:
+    number = category[0]
+    return (0, int(number), "") if number.isdecimal() else (1, 0, number)
+
+
+def _captions(file: Path) -> tuple[dict[str, list[str]], dict[str, list[str]], dict[str, str]]:
     """Captions, their ids, and the picture's file name, each by image id."""
     content = _load(file)
-    texts: dict[int, list[str]] = {}
-    ids: dict[int, list[str]] = {}
+    texts: dict[str, list[str]] = {}
+    ids: dict[str, list[str]] = {}
     try:
-        files = {int(one["id"]): str(one["file_name"]) for one in content["images"]}
+        files = image_names(content["images"])
         for one in content["annotations"]:
-            texts.setdefault(int(one["image_id"]), []).append(str(one["caption"]).strip())
-            ids.setdefault(int(one["image_id"]), []).append(str(one["id"]))
+            texts.setdefault(str(one["image_id"]), []).append(str(one["caption"]).strip())
+            ids.setdefault(str(one["image_id"]), []).append(str(one["id"]))
     except (KeyError, TypeError) as error:
         raise BadData(f"{file} is not COCO's captions form ({error!r})") from error
     return texts, ids, files
 
 
-def _objects(file: Path) -> tuple[dict[int, list[str]], dict[int, str]]:
+def _objects(file: Path) -> tuple[dict[str, list[str]], dict[str, str]]:
     """Names of the classes shown, and the picture's file name, by image id."""
     content = _load(file)
     names = _categories(content, file)
-    shown: dict[int, list[str]] = {}
+    shown: dict[str, list[str]] = {}
     try:
-        files = {int(one["id"]): str(one["file_name"]) for one in content["images"]}
+        files = image_names(content["images"])
         for one in content["annotations"]:
-            row = shown.setdefault(int(one["image_id"]), [])
-            if names[int(one["category_id"])] not in row:
-                row.append(names[int(one["category_id"])])
+            row = shown.setdefault(str(one["image_id"]), [])
+            if names[str(one["category_id"])] not in row:
+                row.append(names[str(one["category_id"])])
     except (KeyError, TypeError) as error:
         raise BadData(f"{file} is not COCO's instances form ({error!r})") from error
     return shown, files
+
+
+def _tidy(
+    file: Path,
+    texts: dict[str, list[str]],
+    text_ids: dict[str, list[str]],
+    files: Mapping[str, str],
+    report: Report,
+) -> None:
+    """Drop captions that say nothing, or of images that are not listed; put each in one line."""
+    for number, said in texts.items():
+        if number not in files:
+            report.leave("captions", f"their image is not listed in {file.name}", *text_ids[number])
+            continue
+        pairs = list(zip(said, text_ids[number], strict=True))
+        empty = [one for text, one in pairs if is_missing(text)]
+        report.leave("captions", f"is empty in {file.name}", *empty)
+        texts[number] = [one_line(text) for text, _ in pairs if not is_missing(text)]
+        text_ids[number] = [one for text, one in pairs if not is_missing(text)]
+
+
+def _found(
+    file: Path, ids: Sequence[str], files: Mapping[str, str], pictures: Path | None, report: Report
+) -> tuple[list[str], Sequence[Any]]:
+    """The images whose pictures are there, and these; all of them, absent, if none is."""
+    options = _options(file, pictures)
+    for option in (one for one in options if one.exists()):
+        place = Place(option)
+        matched = place.match([files[number] for number in ids])
+        if matched.found:
+            place.leave(report, matched)
+            here = [number for number in ids if files[number] in matched.found]
+            return here, place.pictures([matched.found[files[number]] for number in here])
+    return list(ids), _absent(file, len(ids), options)
 
 
 def _load(file: Path) -> Mapping[str, Any]:
@@ -166,14 +219,23 @@ def _load(file: Path) -> Mapping[str, Any]:
 
 
 def _pictures(file: Path, names: Sequence[str], place: Path | None) -> Sequence[Any]:
-    part = file.stem.removeprefix("captions_").removeprefix("instances_")
-    homes = [file.parent, file.parent.parent]
-    beside = [home / name for home in homes for name in (part, f"{part}.zip", "images", "images.zip")]
-    options = [place] if place else [*beside, *(home / "images" / part for home in homes)]
+    options = _options(file, place)
     for option in options:
         if option.is_file() or (names and (option / names[0]).is_file()):
             return pictures_in(option, names)
-    return Absent(len(names), f"the pictures of {file} are not in {' or '.join(map(str, options[:4]))}")
+    return _absent(file, len(names), options)
+
+
+def _options(file: Path, place: Path | None) -> list[Path]:
+    """Where the pictures may be, likeliest first."""
+    part = file.stem.removeprefix("captions_").removeprefix("instances_")
+    homes = [file.parent, file.parent.parent]
+    beside = [home / name for home in homes for name in (part, f"{part}.zip", "images", "images.zip")]
+    return [place] if place else [*beside, *(home / "images" / part for home in homes)]
+
+
+def _absent(file: Path, count: int, options: Sequence[Path]) -> Absent:
+    return Absent(count, f"the pictures of {file} are not in {' or '.join(map(str, options[:4]))}")
 
 
 def _parts(folder: Path) -> dict[str, dict[str, Path]]:
