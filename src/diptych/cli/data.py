@@ -66,6 +66,7 @@ def info(name: _Name, root: _Root = None, as_json: _Json = False) -> None:
     """Say where a data set comes from, what it needs, which splits are there and how it is evaluated."""
     from diptych.data import open_data
     from diptych.data.originals import Originals
+    from diptych.data.reading import report_of
     from diptych.errors import BadData
 
     dataset = open_data(name, root)
@@ -86,10 +87,13 @@ def info(name: _Name, root: _Root = None, as_json: _Json = False) -> None:
     if isinstance(dataset, Originals):
         told |= {"variant": dataset.variant, "folder": str(dataset.originals().folder)}
         told["needs"] = _needs(dataset)
+    report = report_of(dataset)
+    if report is not None:
+        told["read"] = report.as_dict()
     if as_json:
         say_json(told)
         return
-    say(*_story(told))
+    say(*_story(told), *(report.lines() if report is not None else ()))
 
 
 @app.command()

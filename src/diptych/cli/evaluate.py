@@ -244,18 +244,24 @@ def _evaluated(
 ) -> tuple[Dataset, Evaluation]:
     from diptych import catalogue
     from diptych.data import open_data
+    from diptych.data.reading import report_of
     from diptych.evaluation import evaluate
 
     dataset = open_data(data, root)
+    report = report_of(dataset)
+    if report is not None:
+        say(*report.lines(), err=True)
     dataset.protocol(protocol)  # before a model is loaded for nothing
     loaded = catalogue.load(system)
     card = Path(system.partition("@")[2] or system) / "card.json"
-    facts = {"seed": 0}  # what `catalogue.load` draws first weights with
+    facts: dict[str, Any] = {"seed": 0}  # what `catalogue.load` draws first weights with
     if card.is_file():
         saved = json.loads(card.read_text(encoding="utf-8"))
         facts = {key: saved.get(key) for key in ("seed", "parameters")}
         if protocol is None:
             dataset = _not_learned(dataset, saved)
+    if report is not None:
+        facts["read"] = report.as_dict()
     return dataset, evaluate(loaded, dataset, protocol, name=system, depth=depth, facts=facts)
 
 

@@ -17,6 +17,7 @@ from diptych.cli._terminal import say, say_json, say_table, shown
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from diptych.media.report import Report
     from diptych.training.run import Trained
 
 __all__ = ["command"]
@@ -82,11 +83,15 @@ def command(
     if devices > 1 and "WORLD_SIZE" not in os.environ:
         raise typer.Exit(_launched(devices, sys.argv[1:]))
     from diptych.data import open_data
+    from diptych.data.reading import report_of
     from diptych.training.parameters import parse_settings
     from diptych.training.run import train
 
     chosen = parse_settings(settings or [])
     dataset = open_data(data, root)
+    report = report_of(dataset)
+    if report is not None and os.environ.get("RANK", "0") == "0":
+        say(*report.lines(), err=True)
     name = f"{system}-{Path(data).name}".replace(":", "-").replace("@", "-")
     folder, typed = out or Path("runs") / name, shlex.join(["diptych", *sys.argv[1:]])
     shared: dict[str, Any] = {"settings": chosen, "protocol": protocol, "command": typed}
@@ -111,7 +116,7 @@ def command(
         )
         results.append(one)
     if os.environ.get("RANK", "0") == "0":
-        _report(results, as_json)
+        _report(results, report, as_json)
 
 
 def _launched(devices: int, arguments: Sequence[str]) -> int:
@@ -121,9 +126,10 @@ def _launched(devices: int, arguments: Sequence[str]) -> int:
     return done.returncode
 
 
-def _report(results: Sequence[Trained], as_json: bool) -> None:
+def _report(results: Sequence[Trained], report: Report | None, as_json: bool) -> None:
     if as_json:
-        say_json([one.as_dict() | _expected(one) for one in results])
+        read = {} if report is None else {"read": report.as_dict()}
+        say_json([one.as_dict() | _expected(one) | read for one in results])
         return
     from rich.table import Table
 

@@ -20,7 +20,6 @@ __all__ = [
     "is_missing",
     "one_line",
     "strings",
-    "text_column",
     "texts",
 ]
 
@@ -91,13 +90,6 @@ def texts(values: Mapping[str, Any], name: str = "") -> list[str]:
     if best:
         return said[best]
     return [one for found in said.values() for one in found]
-
-
-def text_column(values: Mapping[str, Any]) -> str:
-    """The column that is best taken for that of captions: one that holds any, else one of a known name."""
-    held = [name for name, value in values.items() if _read(name, value)]
-    names = held or [name for name in values if _says(name)]
-    return column(names, "text") or next(iter(names), "")
 
 
 def has_texts(names: Iterable[str]) -> bool:

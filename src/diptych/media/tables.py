@@ -22,7 +22,6 @@ from diptych.media.cells import (
     has_texts,
     is_missing,
     strings,
-    text_column,
     texts,
 )
 
@@ -44,7 +43,6 @@ __all__ = [
     "read_list",
     "rows",
     "strings",
-    "text_column",
     "texts",
 ]
 

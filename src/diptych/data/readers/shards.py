@@ -28,6 +28,8 @@ __all__ = ["FORM", "read", "recognises"]
 
 FORM = "webdataset shards (.tar, or a folder of them)"
 
+_SILENT = "has no text"
+
 
 def recognises(path: Path) -> bool:
     """Whether the path is a tar file, or a folder of tar files."""
@@ -58,8 +60,11 @@ def read(path: Path) -> Dataset:
     parts = {name: _split(some, classes, report) for name, some in samples.items()}
     parts = {name: part for name, part in parts.items() if len(part)}
     if not parts:
-        left = next(iter(report.left))
-        raise BadData(f"{left.first[0]} {left.reason}: a .txt or a .json with a caption is needed")
+        first = Path(next(left.first[0] for left in report.left if left.reason == _SILENT))
+        raise BadData(
+            f"{first.parent} has no text for picture {first.stem!r}: a .txt or a .json with a caption is "
+            "needed"
+        )
     return Read(path.stem, parts, report, class_names=classes)
 
 
@@ -110,7 +115,7 @@ def _split(shards: list[_Shard], classes: tuple[str, ...], report: Report) -> Sp
             found = _captions(f"{shard.name}/{key}", parts, report)
             shown = _class(parts, classes)
             if not found and not shown:
-                report.leave("pictures", "has no text", f"{shard}/{member}")
+                report.leave("pictures", _SILENT, f"{shard}/{member}")
                 continue
             used.append(member)
             captions.append(found)

@@ -110,15 +110,22 @@ def _usable(table: Path, columns: Mapping[str, Any], report: Report) -> list[dic
             report.leave("rows", problem, f"{table.name}, line {row.line}")
             continue
         said = media.texts(values, text or "")
-        column = text or media.text_column(values)
-        if column and not said:
-            report.leave("captions", "the row has none", f"{table.name}, line {row.line}")
+        if text or media.has_texts(values):
+            values = _with_captions(values, said, text)
+            if not said:
+                report.leave("captions", "the row has none", f"{table.name}, line {row.line}")
         report.use(rows=1)
-        found.append({**values, column: said} if column else values)
+        found.append(values)
     report.use(lists=1)
     if first and not found:
         raise BadData(f"{table}, {first}; no other row can be used either")
     return found
+
+
+def _with_captions(values: Mapping[str, Any], said: list[str], text: str | None) -> dict[str, Any]:
+    """A row with its captions in the one column that is read, whichever they were found in."""
+    others = {name: value for name, value in values.items() if not media.has_texts([name])}
+    return {**(values if text else others), text or media.COLUMNS["text"][0]: said}
 
 
 def _read(table: Path) -> Iterator[media.Row]:
