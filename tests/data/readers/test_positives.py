@@ -53,3 +53,31 @@ def test_a_name_of_nothing_but_digits_is_passed_over_once() -> None:
     assert positives._number("COCO_val2014_000000000042.jpg") == "42"
     seconds(1_000)
     assert seconds(400_000) < 40 * max(seconds(40_000), 1e-4)  # a hundred times, if it were quadratic
+
+
+def test_a_number_that_several_names_end_in_is_nobodys(tmp_path: Path) -> None:
+    path = tmp_path / "f.json"
+    path.write_text(json.dumps({"7": ["a#1", "2"], "b/7.jpg": ["a#2", "3"]}))
+    rows, pairs = matches(path, ("a/7.jpg", "b/7.jpg"), ("a#1", "a#2", "b#2", "b#3"))
+    assert rows.tolist() == [1]
+    assert pairs.tolist() == [[0, 1], [0, 3]]  # "7" and "2" might be either
+    assert positives.left_out(path, ("a/7.jpg", "b/7.jpg"), ("a#1", "a#2", "b#2", "b#3")) == {
+        "queries": {"listed": 2, "here": 1},
+        "matches": {"listed": 4, "here": 2},
+    }
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ({"7": "101"}, "but '7' has '101'"),  # whose letters are no ids
+        ({"7": [["101"]]}, "but '7' has "),
+        ({"7": 101}, "but '7' has '101'"),
+        ([["7", "101"]], "but it is a list"),
+    ],
+)
+def test_what_is_no_list_of_ids_is_refused(tmp_path: Path, content: object, sentence: str) -> None:
+    path = tmp_path / "f.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(BadData, match=f"must map each id to a list of the ids that match it, {sentence}"):
+        matches(path, IMAGES, TEXTS)

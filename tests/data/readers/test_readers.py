@@ -11,8 +11,10 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
+import scipy.io
 from PIL import Image
 
 from diptych.data import open_data
@@ -443,6 +445,39 @@ def test_folder_of_mat_files_named_after_sides(tmp_path: Path, features: dict[st
     (tmp_path / "train_img.mat").unlink()
     with pytest.raises(BadData, match="only a part of split 'train': image missing, label, text there"):
         open_data(tmp_path)
+
+
+def test_a_folder_is_read_as_its_one_file_whatever_that_is_called(
+    tmp_path: Path, features: dict[str, Any]
+) -> None:
+    content = {
+        f"{part}_{end}": array
+        for split, end in (("train", "tr"), ("test", "te"))
+        for part, array in zip("ITL", features[split], strict=True)
+    }
+    for ending in ("mat", "h5", "npz"):
+        folder = tmp_path / ending
+        folder.mkdir()
+        if ending == "mat":
+            scipy.io.savemat(
+                folder / "d.mat", {k: v[:, None] if v.ndim == 1 else v for k, v in content.items()}
+            )
+        elif ending == "npz":
+            np.savez(folder / "d.npz", **content)
+        else:
+            with h5py.File(folder / "d.h5", "w") as file:
+                file.update(content)
+        check(open_data(folder), features)
+
+
+def test_three_files_of_a_whole_set(tmp_path: Path, features: dict[str, Any]) -> None:
+    image, text, label = features["train"]
+    for letter, array in (("F", image), ("Y", text), ("L", np.eye(3)[label])):
+        scipy.io.savemat(tmp_path / f"set-{letter.lower()}all.mat", {f"{letter}All": array})
+    split = open_data(tmp_path).split("all")
+    assert np.allclose(split.image, image)
+    assert np.allclose(split.text, text)
+    assert split.label.tolist() == np.eye(3)[label].tolist()
 
 
 def test_hdf5_and_matlab_73(tmp_path: Path, features: dict[str, Any]) -> None:

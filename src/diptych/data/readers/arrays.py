@@ -35,6 +35,7 @@ _SPLIT = {
 }  # fmt: skip
 _PART = {
     "image": "image", "images": "image", "img": "image", "imgs": "image", "i": "image", "x": "image",
+    "f": "image",
     "text": "text", "texts": "text", "txt": "text", "txts": "text", "tags": "text", "tag": "text",
     "t": "text", "y": "text",
     "label": "label", "labels": "label", "lab": "label", "labs": "label", "l": "label", "class": "label",
@@ -227,7 +228,7 @@ def _meaning(name: str) -> tuple[str, str] | None:
         word for word in re.split(r"[_\-. ]+|(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", name) if word
     ]
     words = [word.lower() for word in words]
-    if len(words) == 1 and words[0] in ("i", "t", "l", "x", "y"):
+    if len(words) == 1 and words[0] in ("i", "t", "l", "x", "y", "f"):
         return None  # a single letter alone is not evidence
     splits = [_SPLIT[word] for word in words if word in _SPLIT]
     part = _PART.get(" ".join(word for word in words if word not in _SPLIT))
@@ -245,7 +246,7 @@ def _files(path: Path) -> list[Path]:
 
 
 def _meanings(path: Path) -> bool:
-    return any(_meaning(name) for name in names(path)) if path.suffix.lower() == ".npz" else False
+    return any(_meaning(name) for name in names(path))
 
 
 def _feature_files(folder: Path) -> list[Path]:
