@@ -271,8 +271,8 @@ class Coded:
             if not self._record.believed:
                 return None  # nobody else says here what is loaded
             found = Hashed(self.facts["system"], column.fingerprint)
-        except DiptychError:
-            return None  # deleted, moved or trained anew; exact search serves as well
+        except (DiptychError, ValueError):
+            return None  # damaged, deleted, moved or trained anew; exact search serves as well
         return found if found.made_with == self.facts["made_with"] else None
 
     def _index(self) -> TwoStage:
@@ -338,7 +338,14 @@ def _facts(told: str | None) -> dict[str, Any]:
         facts = json.loads(told or "{}")
     except ValueError:
         return {}
-    return facts if isinstance(facts, dict) and {"bits", "fingerprint", "made_with"} <= set(facts) else {}
+    if not isinstance(facts, dict) or not {"bits", "fingerprint", "made_with"} <= set(facts):
+        return {}
+    calibrations = facts.get("calibrations", [])
+    whole = isinstance(calibrations, list) and all(
+        isinstance(one, dict) and {"side", "recall", "candidates", "gallery", "k"} <= set(one)
+        for one in calibrations
+    )
+    return facts if whole and isinstance(facts["bits"], int) and facts["bits"] > 0 else {}
 
 
 def _made(facts: dict[str, Any]) -> list[Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import shutil
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -17,7 +18,7 @@ from typing import Any, TypeVar
 
 from diptych.errors import CollectionBusy, CollectionError
 
-__all__ = ["Database"]
+__all__ = ["Database", "damaged"]
 
 _T = TypeVar("_T")
 
@@ -25,6 +26,12 @@ _T = TypeVar("_T")
 _DISK = frozenset(
     {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM}
 )
+
+
+# What SQLite raises; text that is none is found by the module that hands it on.
+_UNREADABLE = (sqlite3.Error, UnicodeDecodeError)
+
+_LITTLE = 64 << 10  # bytes, with which SQLite can do nothing
 
 
 class _Mine(threading.local):
@@ -50,14 +57,14 @@ class _Turn:
         self._own = mine is None
         try:
             self._connection = mine or database.taken()
-        except sqlite3.Error as error:
+        except _UNREADABLE as error:
             raise database.named(error) from error
         return self._connection
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if self._own:
             self._database.back(self._connection)
-        if isinstance(error, sqlite3.Error):
+        if isinstance(error, _UNREADABLE):
             raise self._database.named(error) from error
 
 
@@ -216,10 +223,16 @@ class Database:
         log = self.path.with_name(f"{self.path.name}-wal")
         return not writable or not log.exists() or not log.stat().st_size
 
-    def named(self, error: sqlite3.Error) -> CollectionError:
+    def _disk_is_full(self) -> bool:
+        try:
+            return shutil.disk_usage(self.path.parent).free < _LITTLE
+        except OSError:
+            return False  # what is wrong is something else
+
+    def named(self, error: Exception) -> CollectionError:
         """What an error of SQLite means for a collection, and what to do about it."""
         code = _code(error)
-        if code == sqlite3.SQLITE_FULL:
+        if code == sqlite3.SQLITE_FULL or (code in _DISK and self._disk_is_full()):
             return CollectionError(
                 f"the disk that holds {self.path} is full; make room and do it again, what was stored before "
                 "is whole"
@@ -231,12 +244,17 @@ class Database:
             )
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             return CollectionBusy(f"{self.path} is held by another process ({error}); wait for it or stop it")
-        return CollectionError(
-            f"{self.path} cannot be used as a collection, it is damaged or something else ({error}); restore "
-            "it from a copy, or delete it and index again"
-        )
+        return damaged(self.path, str(error))
 
 
-def _code(error: sqlite3.Error) -> int:
+def damaged(path: Path, why: str) -> CollectionError:
+    """What to say of a file that is no whole collection."""
+    return CollectionError(
+        f"{path} cannot be used as a collection, it is damaged or something else ({why}); restore it from a "
+        "copy, rebuild the collection, or delete it and index again"
+    )
+
+
+def _code(error: Exception) -> int:
     """The primary code of an error; its upper bits say more than is asked here."""
     return int(getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)) & 0xFF

@@ -14,13 +14,14 @@ import secrets
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence, Set
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from diptych.core import Side
 from diptych.engine.homes.base import Caption, Known, State, Stored, VectorColumn
-from diptych.engine.homes.local.database import Database
+from diptych.engine.homes.local.database import Database, damaged
 from diptych.engine.homes.local.migrations import SCHEMA_VERSION, migrate, version_of
 from diptych.errors import CollectionError, TooNew
 from diptych.printable import printable
@@ -53,17 +54,14 @@ class Record:
     believed = True
 
     def __init__(self, path: Path, root: Path) -> None:
-        self.place, self.root = path.parent, root
+        self.place, self.root, self._path = path.parent, root, path
         self._copy = contextlib.ExitStack()
         self._db = Database(path)
         try:
             self._bring_up_to_date(path)
         except (ValueError, TypeError) as error:
             self.close()
-            raise CollectionError(
-                f"{path} cannot be used as a collection ({error}); restore it from a copy, or delete it and "
-                "index again"
-            ) from error
+            raise damaged(path, str(error)) from error
         except BaseException:
             self.close()
             raise
@@ -99,10 +97,7 @@ class Record:
         """What the last batch left."""
         found = self._db.one("SELECT generation, token FROM batch ORDER BY generation DESC LIMIT 1")
         if found is None:
-            raise CollectionError(
-                f"{self.place} has lost the list of its batches; restore it from a copy, or delete it and "
-                "index again"
-            )
+            raise damaged(self._path, "it has lost the list of its batches")
         return State(*found)
 
     def knows(self, state: State) -> bool:
@@ -151,7 +146,14 @@ class Record:
             "SELECT id, name, model, fingerprint, similarity, dimensions, type FROM vector_column "
             "WHERE name = 'main'"
         )
-        return None if found is None else VectorColumn(*found)
+        if found is None:
+            return None
+        column = VectorColumn(*found)
+        if not isinstance(column.fingerprint, str) or (column.similarity == "hamming") != (
+            column.type == "bits"
+        ):
+            raise damaged(self._path, "what it says of its vectors does not fit together")
+        return column
 
     def put_column(self, name: str, model: str, fingerprint: str, similarity: str, dimensions: int) -> None:
         """Make a column, or say anew what one holds."""
@@ -173,7 +175,13 @@ class Record:
         return os.fsencode(path.as_posix())
 
     def path(self, key: bytes) -> Path:
-        """The path that was stored."""
+        """The path that was stored.
+
+        Raises:
+            CollectionError: it can be none.
+        """
+        if not isinstance(key, bytes) or b"\0" in key:
+            raise damaged(self._path, f"{key!r} is no name of a file")
         return self.root / os.fsdecode(key)
 
     def first_outside(self) -> Path | None:
@@ -261,7 +269,7 @@ class Record:
             "WHERE file = ? AND side = 'image'",
             self._main(), file,
         )  # fmt: skip
-        return None if found is None else bytes(found[0])
+        return None if found is None else self._blob(found[0])
 
     def text_vectors(self, texts: Iterable[str]) -> dict[str, bytes]:
         """The stored vectors of those of the texts that are stored anywhere."""
@@ -273,8 +281,13 @@ class Record:
                 main, text,
             )  # fmt: skip
             if row is not None:
-                found[text] = bytes(row[0])
+                found[text] = self._blob(row[0])
         return found
+
+    def _blob(self, value: Any) -> bytes:
+        if not isinstance(value, bytes):
+            raise damaged(self._path, "a vector is none")
+        return value
 
     def put_captions(self, file: int, stamp: str, captions: Sequence[Caption]) -> None:
         """Make these the texts of a file; rows stay as they are if the texts do."""
@@ -325,6 +338,8 @@ class Record:
             "WHERE item.row IN (SELECT value FROM json_each(?)) ORDER BY item.row, caption.row",
             json.dumps([int(row) for row in rows]),
         ):
+            if not isinstance(text, str | None) or not isinstance(caption, str | None):
+                raise damaged(self._path, "a text is none")
             if caption is not None:
                 captions.setdefault(row, []).append(caption)
             found[row] = Stored(

@@ -172,7 +172,12 @@ class SearchFiles:
             mine = (_FORMAT, self._record.get("id"), self._kind)
             if odd or (stamp.format, stamp.collection, stamp.kind) != mine:
                 return None
-            if stamp.count < 0 or stamp.width < 1 or stamp.width % self._type.itemsize:
+            if (
+                not 0 <= stamp.generation < 2**63
+                or stamp.count < 0
+                or stamp.width < 1
+                or stamp.width % self._type.itemsize
+            ):
                 return None
             stamp.alive()
         except (OSError, ValueError, TypeError, RecursionError, MemoryError):
