@@ -189,3 +189,16 @@ def test_values_gaps_and_their_reasons_are_shown_once(plan: Plan) -> None:
         ("planted", "cca", None)
     ]
     assert {"entry": "planted", "system": "ridge", "reason": "failed: no"} in content["missing"]
+
+
+def test_precision_at_more_than_there_are_is_not_drawn(plan: Plan) -> None:
+    found = result(0.25, 0.5)
+    for one in found["results"].values():
+        one["values"] |= {"P@10": 0.5, "P@50": 0.1}
+        one["gallery"] = 30
+    entry = plan.entries[2]
+    results = {(entry.id, "lsh", bits): [found] for bits in plan.lengths(entry)}
+    reasons = {(one.id, system): "gone" for one in plan.entries for system in plan.systems[one.half]}
+    charts = ours_tables(plan, Filled(results, reasons, {}, 9))[2].charts
+    drawn = [chart.series["lsh"] for chart in charts if "precision at N" in chart.title]
+    assert drawn == [([1, 10], [0.25, 0.5]), ([1, 10], [0.5, 0.5])]

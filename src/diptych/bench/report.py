@@ -147,6 +147,8 @@ def _code_charts(plan: Plan, entry: Entry, results: Results) -> list[Chart]:
                 if "curve" in found:
                     curves[system] = (found["curve"][0], found["curve"][1])
                 at = {int(k[2:]): v for k, v in found["values"].items() if k.startswith("P@")}
+                # Of fewer entries, precision says how many there are.
+                at = {n: v for n, v in at.items() if n <= found.get("gallery", n)}
                 lists[system] = (sorted(at), [at[n] for n in sorted(at)])
         if lines:
             if len(lengths) > 1:
