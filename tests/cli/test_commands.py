@@ -5,9 +5,11 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import typer
@@ -74,10 +76,15 @@ def test_search_finds_prints_and_pipes(indexed: Path, run) -> None:
     assert "red.png" in out
     code, out, _ = run("search", "--image", str(indexed / "red.png"), "--to", "text", "--in", str(indexed))
     assert "a red wall" in out
-    code, out, _ = run(
-        "search", "sky", "--not", "grass", "--image", str(indexed / "blue.png"), "--in", str(indexed)
-    )
+    blue = ("--image", str(indexed / "blue.png"), "--in", str(indexed), "--json")
+    order = [one["id"] for one in json.loads(run("search", *blue)[1])["results"]]
+    assert order[0] == "blue.png"
+    code, out, _ = run("search", "sky", "--not", "grass", *blue)
     assert code == 0
+    assert json.loads(out)["results"][0]["id"] == "blue.png"
+    code, out, _ = run("search", "--not", "blue", "--not", "a blue wall", *blue)
+    assert code == 0
+    assert json.loads(out)["results"][0]["score"] < json.loads(run("search", *blue)[1])["results"][0]["score"]
 
 
 def test_paths_survive_newlines_in_names(tmp_path: Path) -> None:
@@ -149,15 +156,22 @@ def test_unknown_options_are_usage_errors_and_debug_shows_the_traceback(tmp_path
         run("--debug", "info", str(tmp_path))
 
 
-def test_info_list_and_doctor(indexed: Path, run) -> None:
+def test_info_list_and_doctor(indexed: Path, run, monkeypatch: pytest.MonkeyPatch) -> None:
     code, out, _ = run("info", str(indexed), "--json")
     assert (code, json.loads(out)["images"], json.loads(out)["check"]) == (0, 3, "ok")
     assert "pictures  3" in run("info", str(indexed))[1]
     names = [row["name"] for row in json.loads(run("list", "systems", "--json")[1])]
     assert {"builtin", "clip", "dscmr"} <= set(names)
     assert "Zhen" in run("list", "systems", "dscmr")[1]
-    code, out, _ = run("doctor", str(indexed), "--json")
-    assert (code, json.loads(out)["wrong"]) == (0, [])
+    for free, wrong in (
+        (1 << 40, []),
+        (1 << 20, ["less than 1 GB of disk is free: make room before indexing"]),
+    ):
+        monkeypatch.setattr(shutil, "disk_usage", lambda _, free=free: SimpleNamespace(free=free))
+        code, out, _ = run("doctor", str(indexed), "--json")
+        told = json.loads(out)
+        assert (told["free bytes"], told["wrong"]) == (free, wrong)
+        assert code == bool(wrong)
 
 
 def test_a_reader_that_has_enough_is_no_error(indexed: Path) -> None:
