@@ -12,9 +12,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from diptych.data.base import Dataset, Loaded, Pictures
-from diptych.data.readers.tables import assemble, row_labels
+from diptych.data.base import Dataset, Pictures
+from diptych.data.readers.tables import assemble, row_labels, with_captions
+from diptych.data.reading import Read, common_name
 from diptych.errors import BadData
+from diptych.media.report import Report
 from diptych.optional import optional
 
 __all__ = ["FORM", "from_datasets", "read", "recognises"]
@@ -63,8 +65,14 @@ def from_datasets(
     datasets = optional("datasets", "reading Hugging Face data sets", "data")
     by_split = dict(found) if isinstance(found, datasets.DatasetDict) else {"all": found}
     columns = {"image": image, "text": text, "label": label}
-    place = Path(name)
-    content = {split: list(_rows(part, datasets)) for split, part in by_split.items()}
+    place, report = Path(name), Report()
+    content = {
+        split: [
+            with_captions(row, text, report, f"{split}, row {number}")
+            for number, row in enumerate(_rows(part, datasets), start=1)
+        ]
+        for split, part in by_split.items()
+    }
     classes = tuple(
         sorted({one for rows in content.values() for row in rows for one in row_labels(row, label, place)})
     )
@@ -72,8 +80,8 @@ def from_datasets(
     for split, rows in content.items():
         encoded = _encoded(by_split[split], datasets, image)
         source = place if encoded is None else partial(Pictures.from_reader, encoded.read)
-        parts[split] = assemble(place, rows, source, columns=columns, class_names=classes)
-    return Loaded(name, parts, class_names=classes)
+        parts[common_name(split)] = assemble(place, rows, source, columns=columns, class_names=classes)
+    return Read(name, parts, report, class_names=classes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from diptych.media.pictures import is_picture
 from diptych.media.report import Report
 from diptych.optional import optional
 
-__all__ = ["FORM", "assemble", "lines", "place_of", "read", "recognises", "rows"]
+__all__ = ["FORM", "assemble", "lines", "place_of", "read", "recognises", "rows", "with_captions"]
 
 FORM = (
     "a table (.csv, .tsv, .jsonl, .json, .parquet, captions.txt, Flickr's .token; also .gz) with a column of "
@@ -109,21 +109,28 @@ def _usable(table: Path, columns: Mapping[str, Any], report: Report) -> list[dic
             first = first or f"line {row.line}: {problem}"
             report.leave("rows", problem, f"{table.name}, line {row.line}")
             continue
-        said = media.texts(values, text or "")
-        if text or media.has_texts(values):
-            values = _with_captions(values, said, text)
-            if not said:
-                report.leave("captions", "the row has none", f"{table.name}, line {row.line}")
-        report.use(rows=1)
-        found.append(values)
+        found.append(with_captions(values, text, report, f"{table.name}, line {row.line}"))
     report.use(lists=1)
     if first and not found:
         raise BadData(f"{table}, {first}; no other row can be used either")
     return found
 
 
-def _with_captions(values: Mapping[str, Any], said: list[str], text: str | None) -> dict[str, Any]:
-    """A row with its captions in the one column that is read, whichever they were found in."""
+def with_captions(values: Mapping[str, Any], text: str | None, report: Report, place: str) -> dict[str, Any]:
+    """A row with its captions in the one column that is read, whichever they are in, each in one line.
+
+    Args:
+        values: The row.
+        text: The column of captions, where it has none of the usual names.
+        report: Counts the row, and that it has none.
+        place: Where the row is, for the report.
+    """
+    report.use(rows=1)
+    if not (text or media.has_texts(values)):
+        return dict(values)
+    said = media.texts(values, text or "")
+    if not said:
+        report.leave("captions", "the row has none", place)
     others = {name: value for name, value in values.items() if not media.has_texts([name])}
     return {**(values if text else others), text or media.COLUMNS["text"][0]: said}
 
