@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from engine_helpers import names
+from PIL import Image
 
 from conftest import Paint
 from diptych import similarity
@@ -252,3 +253,20 @@ def test_watching_without_its_package_names_the_extra(
 def test_a_scorer_of_pairs_cannot_index(photos: Path) -> None:
     with pytest.raises(UsageError, match="gives no vectors of pictures"):
         open(photos, model="ieft:tiny")
+
+
+def test_no_picture_is_more_than_itself(photos: Path) -> None:
+    """Half precision made a picture's score with itself 1.0007."""
+    rng = np.random.default_rng(0)
+
+    class Wide(Colours):
+        fingerprint = "wide:1"
+
+        def encode_image(self, images: Any) -> Any:
+            return np.random.default_rng(1).standard_normal((len(images), 500)).astype(np.float32)
+
+    Image.fromarray(rng.integers(0, 256, (9, 9, 3), np.uint8)).save(photos / "a.png")
+    with open(photos, model=Wide()) as collection:
+        collection.add()
+        (found,) = collection.search(photos / "a.png")
+    assert 0.999 < found.score <= 1.0
