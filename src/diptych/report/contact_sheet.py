@@ -20,7 +20,7 @@ _SIDE = 320  # pixels of a small picture's longer side: sharp on a phone, about 
 
 _STYLE = """\
 body { max-width: 78rem; }
-h2 { display: flex; align-items: center; gap: .75rem; margin: 2rem 0 .25rem; }
+h2 { display: flex; align-items: center; gap: .75rem; margin: 2rem 0 .6rem; }
 h2 img { width: 4.5rem; height: 4.5rem; object-fit: cover; border-radius: .5rem; }
 .note { margin: 0 0 .9rem; }
 ol { list-style: none; margin: 0; padding: 0; display: grid; gap: .9rem;
