@@ -122,7 +122,11 @@ def _swallowed(cells: Sequence[str], more: Sequence[str], how: Form, image: int)
 
 
 def _names(head: str, delimiter: str) -> list[str]:
-    return [name.strip() for name in next(csv.reader([head], delimiter=delimiter, skipinitialspace=True), [])]
+    try:
+        names = next(csv.reader([head], delimiter=delimiter, skipinitialspace=True), [])
+    except csv.Error:  # a name of more than 131,072 characters, which is no name
+        names = head.split(delimiter)
+    return [name.strip() for name in names]
 
 
 def _by_spaces(line: str, columns: int) -> list[str]:
