@@ -256,14 +256,14 @@ def test_a_scorer_of_pairs_cannot_index(photos: Path) -> None:
 
 
 def test_no_picture_is_more_than_itself(photos: Path) -> None:
-    """Half precision made a picture's score with itself 1.0007."""
+    """In half precision, the score of a picture with itself may come out above 1."""
     rng = np.random.default_rng(0)
 
     class Wide(Colours):
         fingerprint = "wide:1"
 
         def encode_image(self, images: Any) -> Any:
-            return np.random.default_rng(1).standard_normal((len(images), 500)).astype(np.float32)
+            return np.random.default_rng(6).standard_normal((len(images), 500)).astype(np.float32)
 
     Image.fromarray(rng.integers(0, 256, (9, 9, 3), np.uint8)).save(photos / "a.png")
     with open(photos, model=Wide()) as collection:
