@@ -69,3 +69,10 @@ def test_as_seen_from_the_list() -> None:
     assert written("/here/a/1.jpg", "/here") == "a/1.jpg"
     assert written("../here/a/1.jpg", "/here") == "a/1.jpg"
     assert written("../../../etc/1.jpg", "/here") == "/etc/1.jpg"
+
+
+def test_many_pictures_of_one_name_cost_no_more_each() -> None:
+    pictures = [f"f{number}/1.jpg" for number in range(3_000)]
+    names = Names(pictures)
+    assert names.called("x/1.jpg") is names.called("y/1.jpg")  # looked up, not compared one by one
+    assert means([f"x/{one}" for one in pictures], pictures) == {f"x/{one}": one for one in pictures}

@@ -116,3 +116,12 @@ def test_one_list_of_endings() -> None:
     assert not is_picture("__MACOSX/a.jpg")
     assert not is_picture("._a.jpg")
     assert not is_picture("jpg")
+
+
+def test_a_first_line_of_any_length_is_no_error(tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("a" * 200_000 + ", and more")
+    assert not is_list(path)
+    path = tmp_path / "captions.csv"
+    path.write_text("a" * 200_000 + "\n")
+    assert read_list(path).captions == {}

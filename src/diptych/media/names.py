@@ -17,6 +17,7 @@ from diptych.media.pictures import is_picture
 __all__ = ["Matched", "Names", "below", "match", "written"]
 
 _SHOWN = 3  # of the pictures that have one name
+_PARTS = 4  # last parts of a path by which a picture is looked for; more tell no two libraries apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,18 +45,18 @@ class Names:
     paths: Iterable[str]
     folders: Iterable[str] = ()
     _by_path: dict[str, list[str]] = field(default_factory=dict, init=False)
-    _by_name: dict[str, list[str]] = field(default_factory=dict, init=False)
+    _by_end: dict[str, list[str]] = field(default_factory=dict, init=False)
     _folders: set[str] = field(default_factory=set, init=False)
 
     def __post_init__(self) -> None:
         self._folders.update(map(_folded, self.folders))
         for path in self.paths:
             folded = _folded(path)
-            folder, name = posixpath.split(folded)
-            self._folders.add(folder)
+            self._folders.add(posixpath.dirname(folded))
             self._by_path.setdefault(folded, []).append(path)
-            for known in {name, posixpath.splitext(name)[0]}:
-                self._by_name.setdefault(known, []).append(path)
+            for whole in {folded, posixpath.splitext(folded)[0]}:
+                for end in _ends(whole):
+                    self._by_end.setdefault(end, []).append(path)
 
     def at(self, path: str) -> list[str]:
         """The pictures of that path, but for case and form."""
@@ -68,12 +69,7 @@ class Names:
 
     def called(self, path: str) -> list[str]:
         """The pictures that have its name and most of its folders, the last ones, in common."""
-        parts = _folded(path).split("/")
-        candidates = self._by_name.get(parts[-1], [])
-        if is_picture(parts[-1]):
-            candidates = [one for one in candidates if posixpath.basename(_folded(one)) == parts[-1]]
-        shared = [_in_common(_folded(one).split("/")[:-1], parts[:-1]) for one in candidates]
-        return [one for one, count in zip(candidates, shared, strict=True) if count == max(shared)]
+        return next((found for end in _ends(_folded(path)) if (found := self._by_end.get(end))), [])
 
 
 def match(
@@ -168,13 +164,10 @@ def _folded(path: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
 
 
-def _in_common(folders: Sequence[str], others: Sequence[str]) -> int:
-    count = 0
-    for one, other in zip(reversed(folders), reversed(others), strict=False):
-        if one != other:
-            break
-        count += 1
-    return count
+def _ends(path: str) -> list[str]:
+    """The last parts of a path, most of them first."""
+    parts = path.split("/")[-_PARTS:]
+    return ["/".join(parts[start:]) for start in range(len(parts))]
 
 
 def _several(paths: Sequence[str]) -> str:
