@@ -17,6 +17,8 @@ import sys
 import tempfile
 import tomllib
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -51,16 +53,22 @@ def main() -> None:
         wheel = build(folder)
         look(wheel)
         lowest, newest = requirements(lowest=True), requirements(lowest=False)
-        use(folder / "lowest", sys.executable, wheel, lowest)
-        use(folder / "newest", sys.executable, wheel, newest)
+        jobs = [
+            partial(use, folder / "lowest", sys.executable, wheel, lowest),
+            partial(use, folder / "newest", sys.executable, wheel, newest),
+        ]
         for version in OTHERS:
             if version == "{}.{}".format(*sys.version_info):
                 continue
             interpreter = at_hand(version)
-            if interpreter:
-                use(folder / version, interpreter, wheel, newest)
-            else:
-                resolve(version, newest)
+            jobs.append(
+                partial(use, folder / version, interpreter, wheel, newest)
+                if interpreter
+                else partial(resolve, version, newest)
+            )
+        with ThreadPoolExecutor(2) as pool:  # installing waits for the disk and the network
+            for done in [pool.submit(job) for job in jobs]:
+                done.result()
 
 
 def at_hand(version: str) -> str | None:
