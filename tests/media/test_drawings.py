@@ -154,3 +154,14 @@ def test_a_packed_bomb_is_not_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
     bomb = gzip.compress(RED.encode() + b" " * (4 << 20))
     with pytest.raises(ImageError, match="too large a drawing"):
         draw(bomb, "bomb.svgz", 80)
+
+
+def test_the_worker_imports_nothing_from_where_we_stand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "struct.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()\n")
+    (tmp_path / "resvg_py.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()\n")
+    monkeypatch.chdir(tmp_path)
+    drawings._worker.end()
+    assert draw(RED.encode(), "a.svg", 80)
+    assert not (tmp_path / "ran").exists()

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import threading
 import zlib
+from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from diptych.errors import ImageError
@@ -124,8 +125,12 @@ class _Worker:
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None or self._process.poll() is not None:
             self.end()
+            package = str(Path(__file__).parents[2])
+            code = (
+                "import sys; sys.path.append(sys.argv[1]); from diptych.media.drawings import serve; serve()"
+            )
             self._process = subprocess.Popen(
-                [sys.executable, "-c", "from diptych.media.drawings import serve; serve()"],
+                [sys.executable, "-P", "-c", code, package],  # -P: nothing is imported from where we stand
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
