@@ -101,7 +101,7 @@ def test_a_terminal_of_another_encoding_shows_what_it_can(folder: Path) -> None:
     diptych_command("index", ".", "--quiet", cwd=folder)
     done = subprocess.run(
         [sys.executable, "-m", "diptych", "search", "red", "--to", "text"],
-        cwd=folder, capture_output=True, check=True, env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        cwd=folder, capture_output=True, check=True, env={**os.environ, "PYTHONIOENCODING": "latin-1"},
     )  # fmt: skip
     assert b"\\u732b" in done.stdout
 

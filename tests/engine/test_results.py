@@ -12,11 +12,12 @@ def test_results_as_json() -> None:
     found = Result(
         1, 0.123456789, 0.98765, "strong", "image", "a/b.png", Path("/x/a/b.png"), None, {"width": 3}
     )
-    plain = Result(2, -1.5, None, None, "text", "note", None, "a dog")
+    plain = Result(2, -1.5, None, None, "text", "note.txt", Path("note.txt"), "a dog")
     told = Results([found, plain], nothing_matches=True, seconds=0.123456).as_dict()
     assert json.loads(json.dumps(told)) == told
     assert told == {
         "nothing_matches": True,
+        "missing": 0,
         "seconds": 0.1235,
         "results": [
             {
@@ -36,8 +37,8 @@ def test_results_as_json() -> None:
                 "probability": None,
                 "word": None,
                 "side": "text",
-                "id": "note",
-                "path": None,
+                "id": "note.txt",
+                "path": "note.txt",
                 "text": "a dog",
                 "meta": {},
             },
@@ -48,7 +49,7 @@ def test_results_as_json() -> None:
 def test_a_summary_as_json() -> None:
     told = Summary(added=2, skipped=[Skipped(Path("bad.png"), "is damaged")], seconds=1.23456).as_dict()
     assert json.loads(json.dumps(told)) == told
-    assert told["skipped"] == [{"path": "bad.png", "reason": "is damaged"}]
+    assert told["skipped"] == [{"path": "bad.png", "reason": "is damaged", "known": False}]
     counts = {"added": 2, "changed": 0, "moved": 0, "unchanged": 0, "removed": 0, "encoded": 0}
     assert {name: told[name] for name in counts} == counts
     assert told["seconds"] == 1.235

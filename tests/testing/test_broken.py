@@ -173,7 +173,7 @@ BROKEN = [
         "variants",
         "RECIPES = {}",
         'RECIPES = {"wikipedia": {"lr": "fast"}}',
-        "wikipedia: lr of .* must be a float",
+        "wikipedia: lr of .* must be a number like",
     ),
     (
         "same_seed_same_system",

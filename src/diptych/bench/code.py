@@ -33,8 +33,16 @@ OUTSIDE: Mapping[str, str] = {
     "diptych.data.originals": "what it finds counts by its contents",
     "diptych.data": "picks a reader; what is read counts by its contents",
     "diptych.data.contents": "only fingerprints",
+    "diptych.data.incoming": "checks arrays; what is read counts by its contents",
+    "diptych.data.reading": "says what was read; what is read counts by its contents",
     "diptych.media.captions": "reads captions; what is read counts by its contents",
+    "diptych.media.cells": "reads cells of tables; what is read counts by its contents",
+    "diptych.media.names": "finds pictures by name; what is read counts by its contents",
+    "diptych.media.report": "says what was read; what is read counts by its contents",
+    "diptych.media.separated": "reads tables; what is read counts by its contents",
+    "diptych.media.structured": "reads JSON; what is read counts by its contents",
     "diptych.media.tables": "reads tables; what is read counts by its contents",
+    "diptych.media.textfiles": "reads text files; what is read counts by its contents",
     "diptych.bench.code": "only fingerprints",
 }
 """Modules that no number depends on, each with the reason; a package stands for all that is in it, except

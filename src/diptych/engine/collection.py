@@ -122,7 +122,7 @@ class Collection:
         home = Local(
             (Path(self._nowhere.name) if self._nowhere else place or place_of(folder)) / DATABASE, folder
         )
-        self.home: Home = home
+        self._home: Home = home
         self._believed = new or trust or is_believed(home)
         try:
             if trust and not new:
@@ -131,27 +131,43 @@ class Collection:
                 check_origin(home, folder)
                 home.believed = False
             if isinstance(model, str):
-                check_name(self.home, folder, model)
+                check_name(home, folder, model)
             if self._model is not None and home.column is None:
                 adopt(home, self._model)
         except BaseException:
             self.close()
             raise
 
+    @property
+    def home(self) -> Home:
+        """Where it lives; once somebody has founded a new collection, there."""
+        if self._nowhere is not None and self._is_there():
+            self._found()
+        return self._home
+
+    def _is_there(self) -> bool:
+        if self._given_place is not None:
+            return (self._given_place / DATABASE).is_file()
+        return find(self.folder) == self.folder
+
     def _found(self) -> None:
         """Make a new collection one that is somewhere."""
         if self._nowhere is None:
             return
+        new = not self._is_there()
         home = Local((self._given_place or place_of(self.folder)) / DATABASE, self.folder)
-        believe(home)
-        column = self.home.column
+        if new:
+            believe(home)
+        elif not is_believed(home):
+            self._believed = home.believed = False
+        column = self._home.column
         if column is not None and home.column is None:
             with home.batch(changes=False):
                 home.put_column(
                     column.name, column.model, column.fingerprint, column.similarity, column.dimensions
                 )
-        self.home.close()
-        self.home = home
+        self._home.close()
+        self._home = home
         self._nowhere.cleanup()
         self._nowhere = None
 
