@@ -126,3 +126,9 @@ def test_no_test_is_skipped_for_want_of_what_make_test_installs() -> None:
         for module in re.findall(r'importorskip\(\s*"(\w+)', path.read_text(encoding="utf-8")):
             assert module != "diptych", path
             assert not installed & set(providing.get(module, ())), f"{path} may skip for want of {module}"
+
+
+def test_no_two_test_files_share_a_name() -> None:
+    """Pytest imports them by their bare names."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert sorted(names) == sorted(set(names))
