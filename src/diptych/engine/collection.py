@@ -238,7 +238,8 @@ class Collection:
             None if no such file is indexed.
         """
         keys = os.fsencode(Path(name).as_posix()), self.home.key(absolute(name))
-        return next((item for item in (item_of_file(self.home, key) for key in keys) if item), None)
+        with self.home.snapshot():  # a file's rows and what they hold are of one moment
+            return next((item for item in (item_of_file(self.home, key) for key in keys) if item), None)
 
     def vectors(self, side: Side) -> tuple[list[str], Floats]:
         """The `id` of every item of a side, and their vectors (n, d); of binary codes, +1 and -1."""
