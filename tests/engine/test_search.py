@@ -17,7 +17,7 @@ from diptych import similarity
 from diptych.core import Item, Run
 from diptych.engine import calibration as words
 from diptych.engine.collection import Collection, open
-from diptych.engine.search import decoded
+from diptych.engine.query import decoded
 from diptych.errors import ImageError, MissingExtra, UsageError
 from diptych.pipeline import over
 from diptych.testing import Colours

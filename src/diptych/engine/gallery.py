@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from diptych.core import Floats, Hits, Item, Rows, Searchable, Side
 from diptych.engine.homes.base import Home, Stored, Vectors
+from diptych.engine.opening import Opened
 
-__all__ = ["Gallery", "item_of", "item_of_file"]
+__all__ = ["Gallery", "gallery_of", "item_of", "item_of_file"]
 
 _READ = 256  # entries that are read at a time while all are looked through
 _SAMPLE = 2000  # entries that a query is compared with to tell how far a score stands out
@@ -94,6 +95,15 @@ class Gallery(Sequence[Item]):
         if len(rows) > _SAMPLE:
             rows = np.sort(np.random.default_rng(0).choice(rows, _SAMPLE, replace=False))
         return self._snapshot.scores(vectors, rows) if len(rows) else np.zeros((len(vectors), 1), np.float32)
+
+
+def gallery_of(opened: Opened, side: Side) -> Gallery:
+    """A side of an opened collection as it is now, limited to the folder that it was opened below."""
+    home, within = opened.home, None
+    vectors = home.vectors_now(side)
+    if opened.below is not None:
+        within = np.array(home.rows(side, under=home.key(opened.below)), np.int64)
+    return Gallery(home, vectors, side, fits=opened.made_them, within=within)
 
 
 def item_of(stored: Stored) -> Item:

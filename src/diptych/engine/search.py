@@ -1,194 +1,89 @@
-"""Searches of a collection: what is asked, the stage that answers, and its hits as results in plain words."""
+"""Answers what is asked of a collection: the stage that searches it, its hits as results in plain words."""
 
 from __future__ import annotations
 
+import contextlib
 import itertools
-import math
-import os
-import re
 import time
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from diptych.core import Item, Run, Side, offered
+from diptych.core import Run, Side, checked_k
 from diptych.engine import calibration
-from diptych.engine.gallery import Gallery
+from diptych.engine.gallery import Gallery, gallery_of
+from diptych.engine.homes.base import Stored
+from diptych.engine.opening import Opened
 from diptych.engine.presence import Presence
+from diptych.engine.query import as_item, check_recall, check_score, decoded, sides_of
 from diptych.engine.results import Result, Results
 from diptych.errors import UsageError
 from diptych.pipeline import RESCORED, Remembered, encode, over
 
-if TYPE_CHECKING:
-    from diptych.engine.homes.base import Home, Stored
-
-__all__ = ["answers", "as_item", "check_recall", "check_score", "composed", "decoded", "sides_of"]
+__all__ = ["search_many"]
 
 
-# Single precision keeps a part of this weight beside one of the other.
-_LIGHTEST, _HEAVIEST = 1e-3, 1e3
-
-
-def as_item(query: Any) -> Item:
-    """A single thing that is asked for: words as a `str`, or a picture as a path, bytes, PIL or an array.
-
-    Raises:
-        UsageError: it is nothing of these, or words without a letter.
-    """
-    if isinstance(query, Item):
-        return query
-    if isinstance(query, str):
-        if not query.strip():
-            raise UsageError("nothing was asked; give words or a picture")
-        return Item(text=_words(query))
-    return Item(image=_picture(query, paths=(os.PathLike,)))
-
-
-def composed(
-    query: Any,
-    image: Any,
-    negative: str | Sequence[str],
+def search_many(
+    opened: Opened,
+    queries: Sequence[Any],
     *,
-    text_weight: float,
-    image_weight: float,
-    negative_weight: float,
-) -> Item:
-    """The query of words or a picture, further pictures, and words to keep away from.
+    to: Side,
+    k: int,
+    min_score: float | None,
+    exact: bool,
+    recall: float | None,
+) -> list[Results]:
+    """The k best matches of each query; see `Collection.search_many`."""
+    if to not in ("image", "text"):
+        raise UsageError(f"to must be image or text, not {to!r}")
+    if isinstance(queries, str | bytes):
+        raise UsageError("search_many takes a list of queries; a single one goes to search")
+    check_recall(opened.home, exact, recall)
+    check_score(min_score)
+    checked_k(k)
+    items = [as_item(query) for query in queries]
+    if not items:
+        return []
+    with _getting_ready(opened, to):
+        model = opened.loaded()
+        started = time.perf_counter()
+        asked = Remembered([decoded(item, model.encoder) for item in items])
+        with model.named("the query" if len(items) == 1 else f"{len(items)} queries"):
+            encode(model.encoder, asked)
+    with opened.home.snapshot():
+        gallery, sides = gallery_of(opened, to), sides_of(items)
 
-    Args:
-        query: As for `as_item`; None, or words without a letter, for none.
-        image: A picture or a list of pictures to look like, also; here a `str` is a path.
-        negative: Words to keep away from.
-        text_weight, image_weight, negative_weight: Of the words, of each picture and of each of the words to
-            keep away from.
+        def searched(count: int) -> Gallery:
+            if to != "image" or opened.below is not None or sides is None or exact:
+                return gallery
+            return gallery.searched_by(opened.home.quick(sides, recall, count))
 
-    Raises:
-        UsageError: nothing is asked, something is of no kind that can be asked, or a weight is no
-            number that means something.
-    """
-    weights = {"text": text_weight, "image": image_weight, "negative": negative_weight}
-    for name, weight in weights.items():
-        if not isinstance(weight, int | float | np.number) or not math.isfinite(weight):
-            raise UsageError(f"the weight of a query's {name} part must be a finite number, not {weight!r}")
-        if not _LIGHTEST <= abs(weight) <= _HEAVIEST:
-            raise UsageError(
-                f"the weight of a query's {name} part must lie between {_LIGHTEST:g} and {_HEAVIEST:g}, not "
-                f"{weight:g}; leave out a part that is not to count"
-            )
-    terms: list[tuple[float, Item]] = []
-    if isinstance(query, str) and not query.strip():
-        query = None
-    if query is not None:
-        item = as_item(query)
-        own = image_weight if item.text is None and not isinstance(query, Item) else text_weight
-        terms.append((1.0 if isinstance(query, Item) else own, item))
-    for one in image if isinstance(image, list | tuple) else [image]:
-        terms.append((image_weight, Item(image=_picture(one, paths=(str, os.PathLike)))))
-    if not terms:
-        raise UsageError("nothing was asked; give words or a picture")
-    for text in [negative] if isinstance(negative, str) else negative:
-        if not isinstance(text, str):
-            raise UsageError(f"what to keep away from is said in words, not by a {type(text).__name__}")
-        if text.strip():
-            terms.append((-negative_weight, Item(text=_words(text))))
-    return terms[0][1] if len(terms) == 1 and terms[0][0] > 0 else Item(terms=tuple(terms))
+        return _answers(model.encoder, searched, asked, k=k, min_score=min_score, started=started)
 
 
-def _words(text: str) -> str:
-    """Words without the blanks around them."""
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise UsageError(f"the words {text!r} hold bytes that are not UTF-8; type them again") from error
-    return text.strip()
-
-
-def _picture(value: Any, *, paths: tuple[type, ...]) -> Any:
-    """What shows a picture, as it is; a path as a `Path`."""
-    from PIL.Image import Image
-
-    if isinstance(value, paths):
-        path: Any = value
-        if re.match(r"[a-z][a-z0-9+.-]+:/", str(path), re.IGNORECASE):
-            raise UsageError(
-                f"{path} is an address, and pictures are read from files; save it as a file first"
-            )
-        if os.path.isdir(path):
-            raise UsageError(f"{path} is a folder; give one of its pictures")
-        return Path(path)
-    if isinstance(value, bytes | np.ndarray | Image):
-        return value
-    raise UsageError(
-        f"a {type(value).__name__} cannot be searched for; give words, or a picture as a path, bytes, a PIL "
-        "picture or an array"
-    )
-
-
-def decoded(item: Item, encoder: Any) -> Item:
-    """The query with its pictures read as the collection's pictures were.
-
-    Raises:
-        ImageError: a picture cannot be read.
-        UsageError: an array is no picture.
-    """
-    from diptych.media.pictures import open_picture
-
-    if item.terms:
-        return Item(item.id, terms=tuple((weight, decoded(term, encoder)) for weight, term in item.terms))
-    if item.image is not None:
-        picture = open_picture(item.image, size=offered(encoder, "image_size"))
-        return Item(item.id, image=picture, text=item.text, meta=item.meta)
-    return item
-
-
-def check_recall(home: Home, exact: bool, recall: float | None) -> None:
-    """See that a recall can be asked for.
-
-    Raises:
-        UsageError: it is none, or the home has no codes.
-    """
-    if recall is None:
+@contextlib.contextmanager
+def _getting_ready(opened: Opened, to: Side) -> Iterator[None]:
+    """Before the first search of a side, open its search files while the block loads the model."""
+    if opened.is_loaded:
+        yield
         return
-    if exact:
-        raise UsageError("exact search finds everything, so give either exact or a recall")
-    if not 0 < recall <= 1:
-        raise UsageError(f"a recall lies above 0 and at most at 1, such as 0.98, not {recall}")
-    if home.codes is None:
-        raise UsageError(f"{home.place} has no codes, so it is searched exactly; make codes first")
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(1) as beside:
+        ready = beside.submit(opened.home.get_ready, to)
+        yield
+        ready.result()
 
 
-def check_score(min_score: float | None) -> None:
-    """See that results can be left out by a score.
-
-    Raises:
-        UsageError: it is no finite number.
-    """
-    if min_score is None:
-        return
-    if not isinstance(min_score, int | float | np.number) or not math.isfinite(min_score):
-        raise UsageError(f"the lowest score of a result must be a finite number, not {min_score!r}")
-
-
-def sides_of(queries: Sequence[Item]) -> list[Side] | None:
-    """What each query is; None if one has several parts, which lie neither where texts do nor pictures."""
-    sides: list[Side] = []
-    for query in queries:
-        if query.terms or (query.image is not None and query.text is not None):
-            return None
-        sides.append("text" if query.image is None else "image")
-    return sides
-
-
-def answers(
+def _answers(
     encoder: Any,
     searched: Callable[[int], Gallery],
     queries: Remembered,
     *,
     k: int,
-    min_score: float | None = None,
-    started: float | None = None,
+    min_score: float | None,
+    started: float,
 ) -> list[Results]:
     """The k best entries of a gallery for each query, by the stage that `over` makes of the encoder.
 
@@ -200,9 +95,8 @@ def answers(
         queries: What is asked, pictures decoded.
         k: Most results wanted.
         min_score: Leave out results that score lower.
-        started: When the search began, by `time.perf_counter`; now, if None.
+        started: When the search began, by `time.perf_counter`.
     """
-    started = time.perf_counter() if started is None else started
     presence, wanted = Presence(), k
     while True:
         gallery = searched(wanted)

@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from diptych.core import offered
 from diptych.engine import scan
 from diptych.engine.homes.base import Home
 from diptych.engine.ingest import Ingest
-from diptych.engine.model import Model
+from diptych.engine.model import Model, adopt
+from diptych.engine.opening import Opened
 from diptych.engine.place import absolute
 from diptych.engine.plan import Plan, Work
 from diptych.engine.presence import Presence
@@ -47,19 +49,38 @@ class How:
     forget_missing: bool = False
 
 
-_PLAIN = How()
-
-
 def update(
+    opened: Opened,
+    paths: Sequence[str | Path],
+    how: How,
+    *,
+    batch_size: int | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> Summary:
+    """Bring an opened collection, with its codes, up to date with paths; see `Collection.add`."""
+    given = scan.expand(paths or (opened.folder,))
+    started = time.perf_counter()
+    with opened.writing():
+        model, column = opened.loaded(), opened.home.column
+        if column is None or not column.fingerprint:
+            adopt(opened.home, model)
+        batch_size = batch_size or int(offered(model.encoder, "batch_size", 16))
+        summary = _updated(opened.home, model, given, how=how, batch_size=batch_size, on_progress=on_progress)
+        opened.home.keep_codes(model.encode_texts)
+    summary.seconds = time.perf_counter() - started
+    return summary
+
+
+def _updated(
     home: Home,
     model: Model,
     given: Sequence[Path],
     *,
-    how: How = _PLAIN,
-    batch_size: int = 16,
-    on_progress: Callable[[Progress], None] | None = None,
+    how: How,
+    batch_size: int,
+    on_progress: Callable[[Progress], None] | None,
 ) -> Summary:
-    """Take in what is new, and forget what is gone; see `Collection.add`.
+    """Take in what is new, and forget what is gone.
 
     Args:
         home: What to fill; the caller may write to it.
@@ -86,7 +107,6 @@ def update(
     _tell_captions(home, summary, ingest.told, folders)
     _forget_gone(home, summary, plan.unseen, folders, how)
     _forget_entered(home, plan.problems, folders, how.recursive)
-    summary.seconds = time.perf_counter() - started
     return summary
 
 

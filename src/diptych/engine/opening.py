@@ -1,0 +1,202 @@
+"""Opens the collection of a folder: where it lives, whether it is believed, and its model."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Self
+
+from diptych.core import offered
+from diptych.engine.homes.base import Home
+from diptych.engine.homes.local.home import Local
+from diptych.engine.model import DEFAULT_MODEL, Model, adopt, check_fingerprint, check_name, named_in
+from diptych.engine.place import DATABASE, absolute, find, place_of, writing
+from diptych.engine.trust import believe, check_model, check_origin, is_believed
+from diptych.errors import MissingData
+
+__all__ = ["Opened", "folder_of"]
+
+
+def folder_of(path: str | Path, *, create: bool) -> tuple[Path, Path | None]:
+    """The folder whose collection covers a path, and the folder inside it that is meant, if it is one.
+
+    Args:
+        path: A folder.
+        create: Whether it may be one that has no collection yet.
+
+    Raises:
+        MissingData: there is no collection and none may be made, or no such folder.
+    """
+    folder = find(path)
+    start = absolute(path)
+    if start != folder and not start.is_dir():
+        what = "is not a folder" if os.path.lexists(start) else "does not exist"
+        raise MissingData(f"{path} {what}; give the folder whose pictures are meant")
+    if folder is None and not create:
+        raise MissingData(f"{path} has not been indexed; do so with: diptych index {path}")
+    return folder or start, start if folder is not None and start != folder else None
+
+
+class Opened:
+    """A folder's home with the model of its vectors; to be closed.
+
+    A new one is an empty home that is nowhere until `writing` founds it. One that somebody else may have made
+    is read with the built-in model only; see `diptych.engine.trust`.
+
+    Args:
+        folder: The folder that is indexed.
+        model: A system's name, an `Encoder` or a `Model`; needed only for a new collection (default:
+            "builtin") or for an encoder that has no name.
+        below: Limit searches to this folder inside it.
+        place: Where it lives, if not where collections of that folder do.
+        trust: Whether to believe, from now on, a collection that this user did not make on this machine.
+
+    Raises:
+        UsageError: a new collection is asked for with a model that does not encode pictures.
+        WrongModel: the collection was indexed with another model.
+        TooNew: it was written by a later version of Diptych.
+        CollectionError: its file is damaged, or it is somebody else's and not trusted.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        model: Any = None,
+        below: Path | None = None,
+        place: Path | None = None,
+        trust: bool = False,
+    ) -> None:
+        self.folder, self.below, self._given_place = folder, below, place
+        new = not self._is_there()
+        # A name is loaded when it is needed; what a new collection gets is tried before anything is founded.
+        self._model = model if isinstance(model, Model) else None
+        if self._model is None and model is not None and (new or not isinstance(model, str)):
+            self._model = Model(model)
+        if new and self._model is not None:
+            self._model.try_pictures()
+        self._named = isinstance(model, str)
+        # Until something is added, a new collection is an empty one that is nowhere.
+        self._nowhere = tempfile.TemporaryDirectory(prefix="diptych-") if new else None
+        home = Local(
+            (Path(self._nowhere.name) if self._nowhere else place or place_of(folder)) / DATABASE, folder
+        )
+        self._home: Home = home
+        self._believed = new or trust or is_believed(home)
+        try:
+            if trust and not new:
+                believe(home)
+            elif not self._believed:
+                check_origin(home, folder)
+                home.believed = False
+            if isinstance(model, str):
+                check_name(home, folder, model)
+            if self._model is not None and home.column is None:
+                adopt(home, self._model)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *reason: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the files; whatever is asked afterwards is refused with a `CollectionError`."""
+        self.home.close()
+        if self._nowhere is not None:
+            self._nowhere.cleanup()
+
+    # Where it lives
+
+    @property
+    def home(self) -> Home:
+        """Where it lives; once somebody has founded a new collection, there."""
+        if self._nowhere is not None and self._is_there():
+            self._found()
+        return self._home
+
+    @property
+    def place(self) -> Path:
+        """The folder that holds it; a passing one before anything was added to a new collection."""
+        return self.home.place
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """Hold the writer's lock; a new collection is founded with it.
+
+        Raises:
+            CollectionBusy: another process holds it; says which.
+        """
+        self._found()
+        with writing(self.place, self.folder):
+            yield
+
+    def _is_there(self) -> bool:
+        if self._given_place is not None:
+            return (self._given_place / DATABASE).is_file()
+        return find(self.folder) == self.folder
+
+    def _found(self) -> None:
+        """Make a new collection one that is somewhere."""
+        if self._nowhere is None:
+            return
+        new = not self._is_there()
+        home = Local((self._given_place or place_of(self.folder)) / DATABASE, self.folder)
+        if new:
+            believe(home)
+        elif not is_believed(home):
+            self._believed = home.believed = False
+        column = self._home.column
+        if column is not None and home.column is None:
+            with home.batch(changes=False):
+                home.put_column(
+                    column.name, column.model, column.fingerprint, column.similarity, column.dimensions
+                )
+        self._home.close()
+        self._home = home
+        self._nowhere.cleanup()
+        self._nowhere = None
+
+    # Its model
+
+    @property
+    def model(self) -> str:
+        """Name of the system that made the vectors."""
+        column = self.home.column
+        return DEFAULT_MODEL if column is None else column.model
+
+    @property
+    def encoder(self) -> Any:
+        """The system that makes the vectors, loaded when first needed.
+
+        Raises:
+            WrongModel: the system of that name now gives other vectors than those stored.
+        """
+        return self.loaded().encoder
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether `loaded` has been asked for, or the model was given."""
+        return self._model is not None
+
+    def loaded(self) -> Model:
+        """The model, loaded when first needed; errors as for `encoder`."""
+        if self._model is None:
+            if not self._believed and not self._named:
+                check_model(self.model, self.folder)
+            self._model = named_in(self.folder, self.model)
+        check_fingerprint(self.home, self.folder, self._model)
+        return self._model
+
+    def made_them(self, encoder: Any) -> bool:
+        """Whether an encoder is the one that made the vectors."""
+        column = self.home.column
+        if self._model is not None and encoder is self._model.encoder:
+            return True
+        return column is not None and column.fingerprint == offered(encoder, "fingerprint")

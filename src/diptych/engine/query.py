@@ -1,0 +1,174 @@
+"""What a search asks for: words, pictures and weights, checked and made an item."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from diptych.core import Item, Side, offered
+from diptych.errors import UsageError
+
+if TYPE_CHECKING:
+    from diptych.engine.homes.base import Home
+
+__all__ = ["as_item", "check_recall", "check_score", "composed", "decoded", "sides_of"]
+
+
+# Single precision keeps a part of this weight beside one of the other.
+_LIGHTEST, _HEAVIEST = 1e-3, 1e3
+
+
+def as_item(query: Any) -> Item:
+    """A single thing that is asked for: words as a `str`, or a picture as a path, bytes, PIL or an array.
+
+    Raises:
+        UsageError: it is nothing of these, or words without a letter.
+    """
+    if isinstance(query, Item):
+        return query
+    if isinstance(query, str):
+        if not query.strip():
+            raise UsageError("nothing was asked; give words or a picture")
+        return Item(text=_words(query))
+    return Item(image=_picture(query, paths=(os.PathLike,)))
+
+
+def composed(
+    query: Any,
+    image: Any,
+    negative: str | Sequence[str],
+    *,
+    text_weight: float,
+    image_weight: float,
+    negative_weight: float,
+) -> Item:
+    """The query of words or a picture, further pictures, and words to keep away from.
+
+    Args:
+        query: As for `as_item`; None, or words without a letter, for none.
+        image: A picture or a list of pictures to look like, also; here a `str` is a path.
+        negative: Words to keep away from.
+        text_weight, image_weight, negative_weight: Of the words, of each picture and of each of the words to
+            keep away from.
+
+    Raises:
+        UsageError: nothing is asked, something is of no kind that can be asked, or a weight is no
+            number that means something.
+    """
+    weights = {"text": text_weight, "image": image_weight, "negative": negative_weight}
+    for name, weight in weights.items():
+        if not isinstance(weight, int | float | np.number) or not math.isfinite(weight):
+            raise UsageError(f"the weight of a query's {name} part must be a finite number, not {weight!r}")
+        if not _LIGHTEST <= abs(weight) <= _HEAVIEST:
+            raise UsageError(
+                f"the weight of a query's {name} part must lie between {_LIGHTEST:g} and {_HEAVIEST:g}, not "
+                f"{weight:g}; leave out a part that is not to count"
+            )
+    terms: list[tuple[float, Item]] = []
+    if isinstance(query, str) and not query.strip():
+        query = None
+    if query is not None:
+        item = as_item(query)
+        own = image_weight if item.text is None and not isinstance(query, Item) else text_weight
+        terms.append((1.0 if isinstance(query, Item) else own, item))
+    for one in image if isinstance(image, list | tuple) else [image]:
+        terms.append((image_weight, Item(image=_picture(one, paths=(str, os.PathLike)))))
+    if not terms:
+        raise UsageError("nothing was asked; give words or a picture")
+    for text in [negative] if isinstance(negative, str) else negative:
+        if not isinstance(text, str):
+            raise UsageError(f"what to keep away from is said in words, not by a {type(text).__name__}")
+        if text.strip():
+            terms.append((-negative_weight, Item(text=_words(text))))
+    return terms[0][1] if len(terms) == 1 and terms[0][0] > 0 else Item(terms=tuple(terms))
+
+
+def _words(text: str) -> str:
+    """Words without the blanks around them."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(f"the words {text!r} hold bytes that are not UTF-8; type them again") from error
+    return text.strip()
+
+
+def _picture(value: Any, *, paths: tuple[type, ...]) -> Any:
+    """What shows a picture, as it is; a path as a `Path`."""
+    from PIL.Image import Image
+
+    if isinstance(value, paths):
+        path: Any = value
+        if re.match(r"[a-z][a-z0-9+.-]+:/", str(path), re.IGNORECASE):
+            raise UsageError(
+                f"{path} is an address, and pictures are read from files; save it as a file first"
+            )
+        if os.path.isdir(path):
+            raise UsageError(f"{path} is a folder; give one of its pictures")
+        return Path(path)
+    if isinstance(value, bytes | np.ndarray | Image):
+        return value
+    raise UsageError(
+        f"a {type(value).__name__} cannot be searched for; give words, or a picture as a path, bytes, a PIL "
+        "picture or an array"
+    )
+
+
+def decoded(item: Item, encoder: Any) -> Item:
+    """The query with its pictures read as the collection's pictures were.
+
+    Raises:
+        ImageError: a picture cannot be read.
+        UsageError: an array is no picture.
+    """
+    from diptych.media.pictures import open_picture
+
+    if item.terms:
+        return Item(item.id, terms=tuple((weight, decoded(term, encoder)) for weight, term in item.terms))
+    if item.image is not None:
+        picture = open_picture(item.image, size=offered(encoder, "image_size"))
+        return Item(item.id, image=picture, text=item.text, meta=item.meta)
+    return item
+
+
+def check_recall(home: Home, exact: bool, recall: float | None) -> None:
+    """See that a recall can be asked for.
+
+    Raises:
+        UsageError: it is none, or the home has no codes.
+    """
+    if recall is None:
+        return
+    if exact:
+        raise UsageError("exact search finds everything, so give either exact or a recall")
+    if not 0 < recall <= 1:
+        raise UsageError(f"a recall lies above 0 and at most at 1, such as 0.98, not {recall}")
+    if home.codes is None:
+        raise UsageError(f"{home.place} has no codes, so it is searched exactly; make codes first")
+
+
+def check_score(min_score: float | None) -> None:
+    """See that results can be left out by a score.
+
+    Raises:
+        UsageError: it is no finite number.
+    """
+    if min_score is None:
+        return
+    if not isinstance(min_score, int | float | np.number) or not math.isfinite(min_score):
+        raise UsageError(f"the lowest score of a result must be a finite number, not {min_score!r}")
+
+
+def sides_of(queries: Sequence[Item]) -> list[Side] | None:
+    """What each query is; None if one has several parts, which lie neither where texts do nor pictures."""
+    sides: list[Side] = []
+    for query in queries:
+        if query.terms or (query.image is not None and query.text is not None):
+            return None
+        sides.append("text" if query.image is None else "image")
+    return sides
