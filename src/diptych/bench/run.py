@@ -52,6 +52,7 @@ def run(cell: Cell, dataset: Dataset, folder: Path, *, quiet: bool = True) -> di
         standardise=cell.standardise,
         protocol=cell.protocol,
         validation=cell.validation or None,
+        strict=True,  # a published set is compared as a whole
         quiet=quiet,
         device="cpu",
     )

@@ -97,6 +97,10 @@ def command(
         int | None,
         typer.Option(help="Ranks to save of each query; default: all, or 1,000 of very many.", min=1),
     ] = None,
+    strict: Annotated[
+        bool,
+        typer.Option("--strict", help="Refuse a picture that cannot be read, and do not leave it out."),
+    ] = False,
     plots: Annotated[bool, typer.Option("--plots", help="Write report.html with charts too.")] = False,
     out: Annotated[
         Path | None,
@@ -121,6 +125,7 @@ def command(
             "--data": data, "--root": root, "--embeddings": embeddings, "--scores": scores, "--pairs": pairs,
             "--captions": captions, "--labels": labels, "--similarity": similarity, "--run": run,
             "--protocol": protocol, "--cut": cut, "--matches": matches, "--depth": depth,
+            "--strict": strict,
         },
     )  # fmt: skip
     dataset: Dataset | None = None
@@ -140,7 +145,7 @@ def command(
                 "vectors, `diptych evaluate --embeddings image.npy text.npy`; or a saved ranking: "
                 "`diptych evaluate --run FOLDER`"
             )
-        dataset, found = _evaluated(system, data, protocol, root, depth)
+        dataset, found = _evaluated(system, data, protocol, root, depth, strict)
         folder = out or Path("evaluations") / f"{Path(system).name}-{Path(data).name}".replace(
             ":", "-"
         ).replace("@", "-")
@@ -167,7 +172,7 @@ _GOES_WITH = {
     "--run": ("--cut", "--matches"),
     "--embeddings": ("--pairs", "--captions", "--labels", "--similarity", "--protocol", "--depth"),
     "--scores": ("--pairs", "--captions", "--labels", "--protocol", "--depth"),
-    "a system and --data": ("--data", "--root", "--protocol", "--depth"),
+    "a system and --data": ("--data", "--root", "--protocol", "--depth", "--strict"),
 }
 
 
@@ -240,17 +245,15 @@ def _given(
 
 
 def _evaluated(
-    system: str, data: str, protocol: str | None, root: Path | None, depth: int | None
+    system: str, data: str, protocol: str | None, root: Path | None, depth: int | None, strict: bool
 ) -> tuple[Dataset, Evaluation]:
     from diptych import catalogue
+    from diptych.cli._read import say_left_out, say_read
     from diptych.data import open_data
-    from diptych.data.reading import report_of
     from diptych.evaluation import evaluate
 
     dataset = open_data(data, root)
-    report = report_of(dataset)
-    if report is not None:
-        say(*report.lines(), err=True)
+    before = say_read(dataset)
     dataset.protocol(protocol)  # before a model is loaded for nothing
     loaded = catalogue.load(system)
     card = Path(system.partition("@")[2] or system) / "card.json"
@@ -260,9 +263,9 @@ def _evaluated(
         facts = {key: saved.get(key) for key in ("seed", "parameters")}
         if protocol is None:
             dataset = _not_learned(dataset, saved)
-    if report is not None:
-        facts["read"] = report.as_dict()
-    return dataset, evaluate(loaded, dataset, protocol, name=system, depth=depth, facts=facts)
+    found = evaluate(loaded, dataset, protocol, name=system, depth=depth, strict=strict, facts=facts)
+    say_left_out(found.facts.get("read", {}), before)
+    return dataset, found
 
 
 def _not_learned(dataset: Dataset, card: Mapping[str, Any]) -> Dataset:

@@ -17,7 +17,6 @@ from diptych.cli._terminal import say, say_json, say_table, shown
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from diptych.media.report import Report
     from diptych.training.run import Trained
 
 __all__ = ["command"]
@@ -64,6 +63,10 @@ def command(
         str | None,
         typer.Option(help="Split to choose the epoch by; default: the protocol's.", show_default=False),
     ] = None,
+    strict: Annotated[
+        bool,
+        typer.Option("--strict", help="Refuse a picture that cannot be read, and do not leave it out."),
+    ] = False,
     patience: Annotated[
         int | None,
         typer.Option(
@@ -82,16 +85,15 @@ def command(
     """Train a system and evaluate it in both directions."""
     if devices > 1 and "WORLD_SIZE" not in os.environ:
         raise typer.Exit(_launched(devices, sys.argv[1:]))
+    from diptych.cli._read import say_left_out, say_read
     from diptych.data import open_data
-    from diptych.data.reading import report_of
     from diptych.training.parameters import parse_settings
     from diptych.training.run import train
 
     chosen = parse_settings(settings or [])
     dataset = open_data(data, root)
-    report = report_of(dataset)
-    if report is not None and os.environ.get("RANK", "0") == "0":
-        say(*report.lines(), err=True)
+    first = os.environ.get("RANK", "0") == "0"
+    before = say_read(dataset) if first else {}
     name = f"{system}-{Path(data).name}".replace(":", "-").replace("@", "-")
     folder, typed = out or Path("runs") / name, shlex.join(["diptych", *sys.argv[1:]])
     shared: dict[str, Any] = {"settings": chosen, "protocol": protocol, "command": typed}
@@ -106,6 +108,7 @@ def command(
             features=features,
             standardise=standardise,
             validation=validation,
+            strict=strict,
             patience=patience,
             device=device,
             devices=devices,
@@ -115,8 +118,9 @@ def command(
             **shared,
         )
         results.append(one)
-    if os.environ.get("RANK", "0") == "0":
-        _report(results, report, as_json)
+    if first:
+        say_left_out(results[0].read, before)
+        _report(results, as_json)
 
 
 def _launched(devices: int, arguments: Sequence[str]) -> int:
@@ -126,10 +130,11 @@ def _launched(devices: int, arguments: Sequence[str]) -> int:
     return done.returncode
 
 
-def _report(results: Sequence[Trained], report: Report | None, as_json: bool) -> None:
+def _report(results: Sequence[Trained], as_json: bool) -> None:
     if as_json:
-        read = {} if report is None else {"read": report.as_dict()}
-        say_json([one.as_dict() | _expected(one) | read for one in results])
+        say_json(
+            [one.as_dict() | _expected(one) | ({"read": one.read} if one.read else {}) for one in results]
+        )
         return
     from rich.table import Table
 

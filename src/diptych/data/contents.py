@@ -12,12 +12,15 @@ from numpy.typing import NDArray
 
 from diptych.core import Side
 from diptych.data.pictures import Absent, Pictures
+from diptych.errors import ImageError
 from diptych.media.pictures import read_file
 
 __all__ = ["contents_sha256"]
 
 
-def contents_sha256(contents: Sequence[Any] | NDArray[Any], side: Side) -> str:
+def contents_sha256(
+    contents: Sequence[Any] | NDArray[Any], side: Side, lost: dict[int, ImageError] | None = None
+) -> str:
     """SHA-256, in hex digits, over everything that a side holds, in its order.
 
     Pictures count by the bytes of their files, undecoded, and not by their names; PIL pictures by mode, size
@@ -27,9 +30,11 @@ def contents_sha256(contents: Sequence[Any] | NDArray[Any], side: Side) -> str:
     Args:
         contents: What `Split.image` or `Split.text` holds.
         side: Which of them; a `str` is the path of a picture or a text.
+        lost: Gets the pictures whose files cannot be read, by row, which then count as if they were not
+            there.
 
     Raises:
-        ImageError: a picture's file cannot be read.
+        ImageError: a picture's file cannot be read, and nobody asked for those.
     """
     digest = hashlib.sha256()
     if isinstance(contents, Absent):
@@ -39,7 +44,13 @@ def contents_sha256(contents: Sequence[Any] | NDArray[Any], side: Side) -> str:
         digest.update(_array_bytes(contents))
     else:
         for row in range(len(contents)):
-            data = contents.read(row) if isinstance(contents, Pictures) else _bytes(contents[row], side)
+            try:
+                data = contents.read(row) if isinstance(contents, Pictures) else _bytes(contents[row], side)
+            except ImageError as error:
+                if lost is None:
+                    raise
+                lost[row] = error
+                continue
             digest.update(len(data).to_bytes(8, "little"))
             digest.update(data)
     return digest.hexdigest()

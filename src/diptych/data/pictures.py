@@ -243,6 +243,11 @@ class Pictures(Sequence["Image"]):
         store, key = self._entries[row]
         return store.folder / key if isinstance(store, _Files) else None
 
+    def place(self, row: int) -> str:
+        """What errors call a picture: its path, or the archive's and its name in there."""
+        store, key = self._entries[row]
+        return store.place(key)
+
     def read(self, row: int) -> bytes:
         """The picture's file, not decoded."""
         store, key = self._entries[row]

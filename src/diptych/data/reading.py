@@ -81,10 +81,13 @@ class Read(Loaded):
 
 
 def report_of(dataset: Dataset) -> Report | None:
-    """What was used of the files of a data set, and what was not; None of a set with a known home."""
-    while (inner := getattr(dataset, "inner", None)) is not None:
+    """What was used of the files of a data set, and what was not; None of a set with a known home.
+
+    A view that has left out more of them (`diptych.data.views.Featured`) has a report of its own.
+    """
+    while not hasattr(dataset, "report") and (inner := getattr(dataset, "inner", None)) is not None:
         dataset = inner
-    return dataset.report if isinstance(dataset, Read) else None
+    return getattr(dataset, "report", None)
 
 
 def common_name(name: str) -> str:

@@ -17,7 +17,9 @@ import numpy as np
 from diptych.chain import Scale
 from diptych.data.base import Dataset, Split, hold_out
 from diptych.data.extracted import extract
+from diptych.data.reading import report_of
 from diptych.errors import UsageError
+from diptych.media.report import Report
 
 __all__ = ["Cut", "Featured", "HeldOut", "Standardised", "View"]
 
@@ -114,6 +116,10 @@ class Featured(View):
         extractors: By side; those to be fitted are fitted on the training split of the default protocol. A
             side without extractor stays as it is.
         progress: Called with the numbers of done and all items while features are extracted.
+        strict: Refuse a picture that cannot be read, and not leave it out.
+
+    Attributes:
+        report: What was read of the data set, and what was left out of it.
     """
 
     def __init__(
@@ -122,20 +128,25 @@ class Featured(View):
         extractors: Mapping[str, Any],
         *,
         progress: Callable[[int, int], None] | None = None,
+        strict: bool = False,
     ) -> None:
         super().__init__(inner)
-        self.extractors, self.progress = extractors, progress
+        self.extractors, self.progress, self.strict = extractors, progress, strict
+        self.report = Report().join(report_of(inner))
 
     def make(self, name: str) -> Split:
         """One split with features, from the cache if they were extracted before.
 
         Raises:
             UsageError: a side that has an extractor holds features already.
+            BadData: none of the pictures can be read.
+            ImageError: one cannot, and that is not allowed.
         """
         for side, extractor in self.extractors.items():
             if not getattr(extractor, "fitted", True):
                 self._fit(side, extractor)
-        return extract(self.inner.split(name), progress=self.progress, **self.extractors)
+        report = None if self.strict else self.report
+        return extract(self.inner.split(name), progress=self.progress, report=report, **self.extractors)
 
     def _fit(self, side: str, extractor: Any) -> None:
         training: Any = getattr(self.inner.split(self.inner.protocol().train), side)

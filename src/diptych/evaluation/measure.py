@@ -9,17 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from os import PathLike
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from diptych import metrics
-from diptych.core import DIRECTIONS, SIDES, Hits, Item, Run, Side, offered
-from diptych.data.base import Dataset, Relevance, Split
+from diptych.core import DIRECTIONS, SIDES, Floats, Hits, Item, Run, Side, Stage, encodes, offered
+from diptych.data.base import Absent, Dataset, Pictures, Relevance, Split
+from diptych.data.readable import left_out
+from diptych.data.reading import report_of
 from diptych.errors import UsageError
 from diptych.evaluation.ranking import Evaluation, Fold
-from diptych.pipeline import Remembered, over, scores_of
+from diptych.media.ahead import unreadable
+from diptych.media.report import Report
+from diptych.pipeline import Remembered, encode_readable, over, scores_of
 from diptych.provenance import commit, versions
 
 __all__ = ["Both", "compared", "definitions", "evaluate", "measure_of", "score"]
@@ -68,12 +73,15 @@ class Both:
         }
 
 
-def compared(system: Any, query: Split, gallery: Split) -> Both:
+def compared(
+    system: Any, query: Split, gallery: Split, vectors: Mapping[Split, Floats] | None = None
+) -> Both:
     """Scores of images of `query` with texts of `gallery`, and of its texts with the images.
 
     Args:
         system: Whatever `over` takes.
         query, gallery: The same object, if they are the same split.
+        vectors: The system's of the images of a split, where they are there already.
 
     Raises:
         UsageError: the system cannot search that way.
@@ -81,6 +89,8 @@ def compared(system: Any, query: Split, gallery: Split) -> Both:
     """
     # One object a side of a split, so that what both directions need is encoded once.
     items = {(split, side): Remembered(split.items(side)) for split in (query, gallery) for side in SIDES}
+    for split, known in (vectors or {}).items():
+        items[split, "image"].remember(system, "image", known)
     images, texts = items[query, "image"], items[query, "text"]
     stage, there = _asked(system, images, items[gallery, "text"], "text")
     if query is gallery and stage.symmetric and isinstance(there, metrics.Embedded | metrics.Matrix):
@@ -105,6 +115,7 @@ def evaluate(
     name: str = "",
     depth: int | None = None,
     rank: bool = True,
+    strict: bool = False,
     facts: Mapping[str, Any] | None = None,
 ) -> Evaluation:
     """Measure a system in both directions, over all folds of a protocol.
@@ -116,21 +127,31 @@ def evaluate(
         name: What to call the system.
         depth: Ranks to keep of each query; None keeps all where there are few enough, else 1,000.
         rank: False keeps no ranking and, in pair protocols, measures recall and ranks only.
+        strict: Refuse a picture that cannot be read. Otherwise it is left out with the texts that are its
+            alone, and counted in the facts, under "read".
         facts: What else is known of the system (seed, parameters, fingerprint).
 
     Raises:
+        ImageError: a picture cannot be read, and `strict`.
         UsageError: the system does not encode a side, scores too many pairs one by one, or the data have no
             labels for a label protocol.
-        BadData: vectors or scores that are not finite.
+        BadData: vectors or scores that are not finite, or none of the pictures can be read.
     """
     chosen = dataset.protocol(protocol)
+    report = Report().join(report_of(dataset))
     label = chosen.relevance == "label"
     folds: dict[str, list[Fold]] = {direction: [] for direction in DIRECTIONS}
     parts: dict[str, list[metrics.Measured]] = {direction: [] for direction in DIRECTIONS}
     prints: list[str] = []
     for query, gallery in dataset.cases(protocol):
+        seen = {
+            part: _readable(system, part, None if strict else report)
+            for part in dict.fromkeys((query, gallery))
+        }
+        vectors = {part: known for part, known in seen.values() if known is not None}
+        query, gallery = seen[query][0], seen[gallery][0]
         prints += [part.sha256() for part in dict.fromkeys((query, gallery))]
-        both = compared(system, query, gallery)
+        both = compared(system, query, gallery, vectors)
         relevance = _relevance(query, gallery, chosen.relevance)
         kept = {direction: _Kept(scores.shape, depth) for direction, scores in both.scores.items()}
         measured = both.measured(
@@ -157,10 +178,34 @@ def evaluate(
         "definitions": definitions(),
         "versions": versions(),
         "commit": commit(),
+        **({"read": report.as_dict()} if report.lines() else {}),
         **(facts or {}),
     }
     pooled = {direction: metrics.pooled(found) for direction, found in parts.items()}
     return Evaluation(known, pooled, folds if rank else {})
+
+
+def _readable(system: Any, split: Split, report: Report | None) -> tuple[Split, Floats | None]:
+    """The split without pictures that cannot be read, and the system's vectors of the others, if it has any.
+
+    Args:
+        system: Whatever `over` takes.
+        split: One that is measured on.
+        report: What is left out is told there; None refuses it.
+    """
+    images, vectors = split.image, None
+    if report is None or isinstance(images, np.ndarray | Absent) or not len(images):
+        return split, None
+    encoder = encodes(system, "image") and not isinstance(system, Stage) and not hasattr(system, "over")
+    if not isinstance(images, Pictures) and not isinstance(
+        images[0], str | PathLike if encoder else PathLike
+    ):
+        return split, None
+    if encoder:
+        vectors, lost = encode_readable(system, images)
+    else:
+        lost = unreadable(images)
+    return left_out(split, lost, report), vectors
 
 
 class _Kept:

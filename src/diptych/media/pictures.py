@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 __all__ = [
+    "DECODING",
     "MAX_BYTES",
     "MAX_PIXELS",
     "SUFFIXES",
@@ -45,6 +46,10 @@ __all__ = [
 
 MAX_PIXELS = 178_956_970
 """Largest picture that is decoded, in pixels; Pillow refuses beyond it as well."""
+
+DECODING = "2"
+"""Another number, whenever pixels of some picture come out otherwise than before; what is kept of pictures
+is known by it."""
 
 MAX_BYTES = 2**30
 """Largest file that is read."""

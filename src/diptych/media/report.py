@@ -84,12 +84,25 @@ class Report:
         left.count += count
         left.first += names[: max(0, _FIRST - len(left.first))]
 
-    def join(self, other: Report) -> None:
-        """Count what another report counts."""
+    def lose(self, what: str, reason: str, *names: str, count: int | None = None) -> None:
+        """Count what had been counted as used until it turned out that it cannot be.
+
+        Args:
+            what, reason, names, count: As for `leave`.
+        """
+        self.leave(what, reason, *names, count=count)
+        if what in self.used:
+            self.used[what] -= len(names) if count is None else count
+
+    def join(self, other: Report | None) -> Report:
+        """Count what another report counts, if there is one; gives this one."""
+        if other is None:
+            return self
         self.use(**other.used)
         for left in other.left:
             self.leave(left.what, left.reason, *left.first, count=left.count)
         self.remarks += [one for one in other.remarks if one not in self.remarks]
+        return self
 
     def lines(self) -> list[str]:
         """All of it, a line for what was used, for each reason and for each remark."""

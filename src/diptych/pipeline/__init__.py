@@ -5,7 +5,7 @@ A stage maps a `Run` to a `Run`; `a >> b` joins them. As sentences: a hybrid is
 side of the gallery that is searched: "image" (text query, image results: TqI) or "text" (IqT).
 """
 
-from diptych.pipeline.encode import Remembered, contents, encode, holding
+from diptych.pipeline.encode import Remembered, contents, encode, encode_readable, holding
 from diptych.pipeline.over import Indexed, over
 from diptych.pipeline.rankings import MOST_PAIRS, hits_of, score_matrix, scores_of, stacked
 from diptych.pipeline.rerank import RESCORED, Agree, Rerank
@@ -37,6 +37,7 @@ __all__ = [
     "Select",
     "contents",
     "encode",
+    "encode_readable",
     "hits_of",
     "holding",
     "over",

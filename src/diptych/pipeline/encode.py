@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from diptych import similarity
 from diptych.core import SIDES, Column, Floats, Item, Rows, Side, encodes, offered
-from diptych.errors import UsageError
+from diptych.errors import ImageError, UsageError
+from diptych.media.ahead import BATCH, ahead
 from diptych.media.pictures import sized
 
-__all__ = ["Remembered", "contents", "encode", "holding"]
+__all__ = ["Remembered", "contents", "encode", "encode_readable", "holding"]
 
 
 class Remembered(Sequence[Item]):
@@ -40,8 +41,12 @@ class Remembered(Sequence[Item]):
             if kept is encoder and of == side:
                 return vectors
         vectors = encode(encoder, self.items, side=side)
-        self._kept.append((encoder, side, vectors))
+        self.remember(encoder, side, vectors)
         return vectors
+
+    def remember(self, encoder: Any, side: Side | None, vectors: Floats) -> None:
+        """Take vectors (n, d) that are there already."""
+        self._kept.append((encoder, side, vectors))
 
 
 def contents(items: Sequence[Item], side: Side, rows: Rows | None = None) -> Sequence[Any]:
@@ -125,6 +130,24 @@ def encode(encoder: Any, items: Sequence[Item], *, side: Side | None = None) -> 
     if len(found) == len(items) and all(weight == 1 for weight in weights):
         return parts
     return _weighted_sums(encoder.similarity, parts, np.asarray(weights, np.float32), owners, len(items))
+
+
+def encode_readable(encoder: Any, pictures: Sequence[Any]) -> tuple[Floats, dict[int, ImageError]]:
+    """Vectors (m, d) of the pictures that can be read, and why the others cannot, by row.
+
+    Args:
+        encoder: Of pictures.
+        pictures: n of them, m of which can be read; each is looked at once.
+    """
+    size = max(int(offered(encoder, "batch_size", BATCH)), 1)
+    size *= max(BATCH // size, 1)  # so that the encoder's own batches are what they would be without
+    parts: list[Floats] = []
+    lost: dict[int, ImageError] = {}
+    for batch in ahead(pictures, encoder, size=size):
+        lost |= batch.lost
+        if batch.items:
+            parts.append(_encoded(encoder, "image", batch.items))
+    return np.concatenate(parts) if parts else np.zeros((0, 0), np.float32), lost
 
 
 def _encoded(encoder: Any, side: Side, values: Sequence[Any]) -> Floats:

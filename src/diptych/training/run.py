@@ -71,6 +71,12 @@ class Trained:
     evaluation: Evaluation
     held_out: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def read(self) -> Mapping[str, Any]:
+        """What was used of the data and what was left out, see `Report.as_dict`; empty if nobody counted."""
+        found: Mapping[str, Any] = self.evaluation.facts.get("read", {})
+        return found
+
     def as_dict(self) -> dict[str, Any]:
         """What was trained and how well it does, as JSON has it; seconds with one digit."""
         return {
@@ -94,6 +100,7 @@ def train(
     standardise: bool = False,
     protocol: str | None = None,
     validation: str | None = None,
+    strict: bool = False,
     command: str = "",
     **options: Any,
 ) -> Trained:
@@ -110,10 +117,13 @@ def train(
             set has.
         standardise: Give each extracted feature the mean 0 and the deviation 1 over the training items.
         protocol, validation: See `learning_parts`.
+        strict: Refuse a picture that cannot be read. Otherwise it is left out with the texts that are its
+            alone, and counted in the card.
         command: What the user typed, for the card.
         options: Of `diptych.training.trainer.Trainer`.
 
     Raises:
+        ImageError: a picture cannot be read, and `strict`.
         UsageError: the folder holds a finished training, the data are not of the system's kind, or there are
             no extracted features to standardise.
         BadParameter, UnknownName, TrainingError: see `choose_parameters` and `Trainer`.
@@ -128,7 +138,7 @@ def train(
     # The catalogue checks all parameters; what the user says is checked before pictures are read for hours.
     catalogue.checked(trained_kind(name), chosen)
     catalogue.variant(name)
-    seen = _seen(name, dataset, chosen, features, standardise, protocol, validation)
+    seen = _seen(name, dataset, chosen, features, standardise, protocol, validation, strict)
     lesson = _lesson(name, seen, validation)
     learner = _built(name, seen, lesson, chosen, seed)
     relevance = seen.dataset.protocol(seen.protocol).relevance
@@ -140,7 +150,7 @@ def train(
         **options,
     )
     learner.fit(lesson.learn, trainer)
-    found = evaluate(learner, seen.dataset, seen.protocol, rank=False, facts={"seed": seed})
+    found = evaluate(learner, seen.dataset, seen.protocol, rank=False, strict=strict, facts={"seed": seed})
     done = Trained(
         run,
         learner,
@@ -224,6 +234,7 @@ def _seen(
     standardise: bool,
     protocol: str | None,
     validation: str | None,
+    strict: bool,
 ) -> _Seen:
     """Steps 1 to 3."""
     held_out: dict[str, Any] = {}
@@ -234,7 +245,7 @@ def _seen(
     train = dataset.protocol(protocol).train
     extractors = _extractors(name, dataset.split(train), features, settings)
     if extractors:
-        dataset = Featured(dataset, extractors)
+        dataset = Featured(dataset, extractors, strict=strict)
     if standardise:
         if not extractors:
             raise UsageError(
@@ -321,6 +332,7 @@ def _write(done: Trained, trainer: Trainer, name: str, seen: _Seen, lesson: _Les
         metrics=done.metrics,
         command=command,
         **({"held_out": seen.held_out} if seen.held_out else {}),
+        **({"read": done.read} if done.read else {}),
     )
     # They only serve to go on, and the card says that nothing is left to do.
     shutil.rmtree(done.run / "checkpoints")

@@ -1,0 +1,50 @@
+"""Splits without the pictures that cannot be read: one damaged file must not end what uses thousands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from diptych.data.pictures import Absent
+from diptych.data.split import Split
+from diptych.errors import BadData, ImageError
+from diptych.media.report import Report
+
+__all__ = ["ORPHANED", "left_out"]
+
+ORPHANED = "describes only pictures that cannot be read"
+"""Why a caption is left out."""
+
+_NAMED, _SHOWN = 5, 60  # captions that are named, and letters of each
+
+
+def left_out(split: Split, lost: Mapping[int, ImageError], report: Report) -> Split:
+    """The split without some pictures, and without the texts that are paired with none but those.
+
+    Args:
+        split: Of pictures.
+        lost: Why they cannot be read, by row.
+        report: They and their texts are counted and named there, and no longer as used.
+
+    Raises:
+        BadData: no picture is left.
+    """
+    if not lost:
+        return split
+    if len(lost) == len(split.image):
+        raise BadData(
+            f"none of these {len(lost)} pictures can be read, so there is nothing to use; the first: "
+            f"{next(iter(lost.values()))}"
+        )
+    images, texts, pairs = np.ones(len(split.image), bool), np.ones(len(split.text), bool), split.pairs
+    images[list(lost)] = False
+    texts[pairs[:, 1]] = False
+    texts[pairs[images[pairs[:, 0]], 1]] = True
+    for _, error in sorted(lost.items()):
+        report.lose("pictures", error.reason, error.path)
+    orphans = np.flatnonzero(~texts)
+    shown = orphans[:0] if isinstance(split.text, np.ndarray | Absent) else orphans[:_NAMED]
+    names = [str(split.text[row])[:_SHOWN] for row in shown.tolist()]
+    report.lose("captions", ORPHANED, *names, count=len(orphans))
+    return split.select(np.flatnonzero(images), np.flatnonzero(texts))
