@@ -46,11 +46,29 @@ def test_bounds_of_list_measures_equal_all_orders(n: int) -> None:
             kept["NDCG@n"].append(float(metrics.ndcg(ranked[None], k=n)[0]))
         bounds = {**found.bounds, "P@": found.bounds[f"P@{n}"]}
         order = np.argsort(-scores, kind="stable")
-        bounds["NDCG@n"] = metrics.tied_ndcg(scores[order], grades[order], k=n)
+        bounds["NDCG@n"] = {
+            kind: value[0]
+            for kind, value in metrics.tied_ndcg(scores[order][None], grades[order][None], k=n).items()
+        }
         for name, values in kept.items():
             assert bounds[name]["best"] == pytest.approx(max(values)), name
             assert bounds[name]["worst"] == pytest.approx(min(values)), name
             assert bounds[name]["expected"] == pytest.approx(np.mean(values)), name
+
+
+def test_queries_with_different_ties_do_not_touch_each_other() -> None:
+    """Asked together or one by one, and with entries that were not ranked, every query has its own bounds."""
+    rng = np.random.default_rng(3)
+    scores = rng.integers(-4, 3, (40, 30)).astype(float)
+    scores[::3] += rng.permutation(30) / 100  # no ties in these
+    scores[rng.random(scores.shape) < 0.1] = -np.inf
+    asked, labels = rng.integers(0, 2, (40, 4)), rng.integers(0, 2, (30, 4))
+    together = metrics.measure(scores, ByLabel(asked, labels), graded=True)
+    alone = [metrics.measure(scores[[q]], ByLabel(asked[[q]], labels), graded=True) for q in range(40)]
+    assert len({one.bounds["MAP@ALL"]["worst"] for one in alone}) > 20
+    for name, kinds in together.bounds.items():
+        for kind, value in kinds.items():
+            assert value == pytest.approx(np.mean([one.bounds[name][kind] for one in alone])), (name, kind)
 
 
 def test_bounds_of_the_mean_rank() -> None:

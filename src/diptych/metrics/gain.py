@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diptych.metrics.precision import Doubles, check_cut
+from diptych.metrics.precision import Doubles, check_cut, grouped
 
 __all__ = ["ndcg", "tied_ndcg"]
 
@@ -34,48 +34,51 @@ def ndcg(grades: NDArray[Any], *, k: int | None = None, ideal: NDArray[Any] | No
 
 def tied_ndcg(
     ordered: NDArray[Any], grades: NDArray[Any], *, k: int | None = None, ideal: NDArray[Any] | None = None
-) -> dict[str, float]:
-    """Best, worst and expected NDCG@k of one query over all orders of equal scores.
+) -> dict[str, Doubles]:
+    """Best, worst and expected NDCG@k of each query, (q,) each, over all orders of equal scores.
 
     How many entries of each grade have each score says it all: the best order of a group puts its highest
     grades first, the worst its lowest, and on average every place of a group gains as much as any other.
 
     Args:
-        ordered: (m,) scores in rank order.
-        grades: (m,) whole degrees of relevance in rank order, from 0.
-        k, ideal: See `ndcg`; `ideal` is (n,).
+        ordered: (q, m) scores in rank order.
+        grades: (q, m) whole degrees of relevance in rank order, from 0.
+        k, ideal: See `ndcg`.
 
     Returns:
         Values by "best", "worst" and "expected".
     """
     check_cut(k, "total")
     grades = np.asarray(grades, np.int64)
-    possible = _discounted(-np.sort(-np.asarray(grades if ideal is None else ideal, np.float64))[None, :k])
-    if not possible[0]:
-        return {"best": 0.0, "worst": 0.0, "expected": 0.0}
-    group = np.cumsum(np.diff(ordered, prepend=ordered[:1]) != 0)
-    degrees = int(grades.max(initial=0)) + 1
-    count = np.bincount(group * degrees + grades).astype(np.int64)
-    count = np.pad(count, (0, -len(count) % degrees)).reshape(-1, degrees)
-    gain = 2.0 ** np.arange(degrees, dtype=np.float64) - 1
+    most = int(grades.max(initial=0))
+    # Entries of each query, group and grade; where a query has fewer groups than another, the last are empty.
+    count = grouped(ordered, grades, most + 1)
+    gain = 2.0 ** np.arange(most + 1, dtype=np.float64) - 1
     # Discounts of the first 0, 1, 2 ... places together; from k on no more come.
-    discount = 1 / np.log2(2 + np.arange(len(grades)))
+    discount = 1 / np.log2(2 + np.arange(grades.shape[1]))
     discount[len(discount) if k is None else k :] = 0
     together = np.concatenate([[0.0], np.cumsum(discount)])
 
-    def gained(counts: NDArray[np.int64], gains: NDArray[Any]) -> float:
-        ends = np.cumsum(counts)
-        return float((together[ends] - together[ends - counts.ravel()]) @ np.tile(gains, len(counts)))
+    def gained(counts: NDArray[np.int64], gains: NDArray[Any]) -> Doubles:
+        flat = counts.reshape(len(counts), -1)
+        ends = np.cumsum(flat, axis=1)
+        spans = (together[ends] - together[ends - flat]).reshape(counts.shape)
+        return np.asarray((spans @ gains).sum(axis=1), np.float64)
 
-    sizes = count.sum(axis=1)
-    ends = np.cumsum(sizes)
-    expected = (count @ gain / sizes) @ (together[ends] - together[ends - sizes])
+    sizes = count.sum(axis=2)
+    ends = np.cumsum(sizes, axis=1)
+    mean = np.divide(count @ gain, sizes, out=np.zeros(sizes.shape), where=sizes > 0)
     sums = {
-        "best": gained(count[:, ::-1], gain[::-1]),
+        "best": gained(count[:, :, ::-1], gain[::-1]),
         "worst": gained(count, gain),
-        "expected": float(expected),
+        "expected": (mean * (together[ends] - together[ends - sizes])).sum(axis=1),
     }
-    return {name: value / float(possible[0]) for name, value in sums.items()}
+    best = -np.sort(-np.asarray(grades if ideal is None else ideal, np.float64), axis=1)
+    possible = _discounted(best[:, :k])
+    return {
+        name: np.divide(value, possible, out=np.zeros(len(grades)), where=possible > 0)
+        for name, value in sums.items()
+    }
 
 
 def _discounted(grades: Doubles) -> Doubles:

@@ -25,7 +25,16 @@ from diptych.core import Rows
 from diptych.errors import UnknownName, UsageError
 from diptych.metrics.relevance import Bools
 
-__all__ = ["Denominator", "Doubles", "TieGroups", "average_precision", "check_cut", "precision_at", "ranked"]
+__all__ = [
+    "Denominator",
+    "Doubles",
+    "TieGroups",
+    "average_precision",
+    "check_cut",
+    "grouped",
+    "precision_at",
+    "ranked",
+]
 
 Denominator = Literal["retrieved", "total", "min", "port"]
 Doubles = NDArray[np.float64]
@@ -92,13 +101,17 @@ class TieGroups:
     hits: Rows
 
     def average_precision(
-        self, *, k: int | None = None, denominator: Denominator = "retrieved"
+        self, *, k: int | Rows | None = None, denominator: Denominator = "retrieved"
     ) -> dict[str, Doubles]:
         """Best, worst and expected AP of each query, (q,) each, over all orders inside the groups.
 
         Sums over a group are in closed form through harmonic numbers: with N entries and P relevant ones
         before it, relevant entries at its ranks N + 1 .. N + r give
         sum_j (P + j) / (N + j) = r + (P - N) (H(N + r) - H(N)).
+
+        Args:
+            k: Cut; one for all, or (q,) one for each query. None for the whole list.
+            denominator: See the module.
 
         Returns:
             Values by "best", "worst" and "expected" (every order equally likely).
@@ -114,7 +127,7 @@ class TieGroups:
             return {name: _divided(part.sum(axis=1), total) for name, part in sums.items()}
         if denominator == "port":
             return self._port(group, np.minimum(total, k))
-        room = np.clip(k - before, 0, self.sizes)
+        room = np.clip(_column(k) - before, 0, self.sizes)
         if denominator in ("total", "min"):
             divisor = total if denominator == "total" else np.minimum(total, k)
             best = group.first(np.minimum(self.hits, room))
@@ -148,13 +161,13 @@ class TieGroups:
                     result[name][query] = value
         return result
 
-    def hits_within(self, k: int) -> dict[str, Doubles]:
-        """Best, worst and expected number of relevant entries among the first k, (q,) each.
+    def hits_within(self, k: int | Rows) -> dict[str, Doubles]:
+        """Best, worst and expected number of relevant entries among the first k, (q,) each; k as above.
 
         Over k it is P@k, and with k the number of relevant entries R-precision.
         """
         check_cut(k, "total")
-        room = np.clip(k - _before(self.sizes), 0, self.sizes)
+        room = np.clip(_column(k) - _before(self.sizes), 0, self.sizes)
         share = np.divide(self.hits, self.sizes, out=np.zeros(self.sizes.shape), where=self.sizes > 0)
         found = {
             "best": np.minimum(self.hits, room),
@@ -180,6 +193,22 @@ class TieGroups:
             "worst": _divided(group.after(self.sizes - self.hits, taken).sum(axis=1), wanted),
             "expected": _divided(expected, wanted),
         }
+
+
+def grouped(ordered: NDArray[Any], kinds: NDArray[Any], count: int) -> Rows:
+    """How many entries of each kind have each score, (q, g, count); g is the most scores that a query has.
+
+    Args:
+        ordered: (q, m) scores in rank order.
+        kinds: (q, m) from 0 to count - 1; what is -1 is not counted.
+        count: Of kinds.
+    """
+    group = np.zeros(ordered.shape, np.int64)
+    np.cumsum(ordered[:, 1:] != ordered[:, :-1], axis=1, out=group[:, 1:])
+    groups = int(group.max(initial=0)) + 1
+    place = (group + groups * np.arange(len(group))[:, None]) * count + kinds
+    found = np.bincount(place[kinds >= 0], minlength=len(group) * groups * count)
+    return found.reshape(len(group), groups, count)
 
 
 @dataclass(frozen=True)
@@ -212,12 +241,12 @@ class _Sums:
         return _expected(self.sizes, self.hits, self.before, self.above, room, self.harmonic)
 
 
-def check_cut(k: int | None, denominator: str) -> None:
-    """Refuse a cut or a denominator that does not exist."""
+def check_cut(k: int | Rows | None, denominator: str) -> None:
+    """Refuse a cut, or one of many, or a denominator that does not exist."""
     if denominator not in get_args(Denominator):
         raise UnknownName("denominator of average precision", denominator, get_args(Denominator))
-    if k is not None and k < 1:
-        raise UsageError(f"a ranking can be cut at 1 or later, not at {k}")
+    if k is not None and np.min(k, initial=1) < 1:
+        raise UsageError(f"a ranking can be cut at 1 or later, not at {np.min(k)}")
 
 
 def _expected(n: Any, r: Any, before: Any, above: Any, room: Any, harmonic: Doubles) -> Doubles:
@@ -279,6 +308,11 @@ def _log_choose(n: Any, k: Any) -> Any:
 def _harmonic(n: int) -> Doubles:
     """H(0) .. H(n)."""
     return np.concatenate([[0.0], np.cumsum(1 / np.arange(1, n + 1))])
+
+
+def _column(k: int | Rows) -> Any:
+    """A cut for each query, against its groups."""
+    return np.asarray(k).reshape(-1, 1)
 
 
 def _before(counts: Rows) -> Rows:

@@ -11,7 +11,14 @@ from numpy.typing import NDArray
 
 from diptych.core import Rows
 from diptych.metrics.gain import ndcg, tied_ndcg
-from diptych.metrics.precision import Doubles, TieGroups, average_precision, precision_at, ranked
+from diptych.metrics.precision import (
+    Doubles,
+    TieGroups,
+    average_precision,
+    grouped,
+    precision_at,
+    ranked,
+)
 from diptych.metrics.recall import (
     FirstRanks,
     FirstRanksByBlock,
@@ -39,6 +46,7 @@ TIE_RULE = (
     "entry counts against the system; best, worst and expected values over all orders stand beside them"
 )
 
+_TIED = 1 << 19  # scores whose groups of ties are in memory at once
 
 Keep = Callable[[Rows, NDArray[Any]], None]
 """Takes order and ordered scores of a block of queries, (b, n) each, to keep the ranking."""
@@ -221,11 +229,12 @@ def order(block: NDArray[Any], *, whole_numbers: bool = False) -> tuple[Rows, ND
 
 
 def tie_groups(ordered: NDArray[Any], relevant: Bools) -> TieGroups:
-    """Groups of equal scores of one ranking, from scores and relevance in rank order, (n,) each."""
-    starts = np.flatnonzero(np.diff(ordered, prepend=np.nan) != 0)
-    sizes = np.diff(starts, append=len(ordered))
-    hits = np.add.reduceat(relevant.astype(np.int64), starts) if len(starts) else np.zeros(0, np.int64)
-    return TieGroups(sizes[None], hits[None])
+    """Groups of equal scores of rankings, from scores and relevance in rank order, (q, m) each.
+
+    A score of -inf means that the entry was not ranked; it is in no group.
+    """
+    count = grouped(ordered, np.where(np.isneginf(ordered), -1, relevant), 2)
+    return TieGroups(count.sum(axis=2), count[:, :, 1])
 
 
 def bootstrap(
@@ -326,33 +335,35 @@ class _Collected:
             values["NDCG@ALL"] = ndcg(grades, ideal=ideal)
         for name, value in values.items():
             self.values[name][at] = value
+        for name, kinds in self.tied.items():
+            for kept in kinds.values():
+                kept[at] = values[name]
         equal = (ordered[:, 1:] == ordered[:, :-1]) & (rows[:, 1:] >= 0)
-        for line in range(len(rows)):
-            found: dict[str, dict[str, float]] = {}
-            if equal[line].any():
-                real = rows[line] >= 0
-                found = self._tied(ordered[line][real], hits[line][real], int(totals[line]))
-                if grades is not None and ideal is not None:
-                    own = (ordered[line][real], grades[line][real])
-                    found["NDCG@10"] = tied_ndcg(*own, k=10, ideal=ideal[line])
-                    found["NDCG@ALL"] = tied_ndcg(*own, ideal=ideal[line])
-            for name, kinds in self.tied.items():
-                for kind, kept in kinds.items():
-                    kept[start + line] = found[name][kind] if found else self.values[name][start + line]
+        lines = np.flatnonzero(equal.any(axis=1))
+        size = max(1, _TIED // max(rows.shape[1], 1))
+        for part in (lines[first : first + size] for first in range(0, len(lines), size)):
+            found = self._tied(ordered[part], hits[part], totals[part])
+            if grades is not None and ideal is not None:
+                own = (ordered[part], grades[part])
+                found["NDCG@10"] = tied_ndcg(*own, k=10, ideal=ideal[part])
+                found["NDCG@ALL"] = tied_ndcg(*own, ideal=ideal[part])
+            for name, bounds in found.items():
+                for kind, value in bounds.items():
+                    self.tied[name][kind][start + part] = value
         self._curve(hits, totals)
 
-    def _tied(self, ordered: NDArray[Any], hits: Bools, total: int) -> dict[str, dict[str, float]]:
-        """Best, worst and expected values of one ranked query; `total` counts what was not ranked too."""
+    def _tied(self, ordered: NDArray[Any], hits: Bools, totals: Rows) -> dict[str, dict[str, Doubles]]:
+        """Best, worst and expected values of ranked queries; `totals` count what was not ranked, too."""
         groups = tie_groups(ordered, hits)
         # Relevant entries that were not ranked add nothing to a sum and count in the denominator.
-        scale = int(groups.hits.sum()) / max(total, 1)
-        first = max(total, 1)
+        first = np.maximum(totals, 1)
+        scale = groups.hits.sum(axis=1) / first
         found = {
             "MAP@ALL": _times(groups.average_precision(), scale),
             "mAP@R": _times(groups.average_precision(k=first, denominator="total"), scale),
             "R-P": _times(groups.hits_within(first), 1 / first),
         }
-        found |= {f"MAP@{k}": _times(groups.average_precision(k=k), 1.0) for k in self.cuts}
+        found |= {f"MAP@{k}": groups.average_precision(k=k) for k in self.cuts}
         return found | {f"P@{n}": _times(groups.hits_within(n), 1 / n) for n in self.lists}
 
     def _curve(self, hits: Bools, totals: Rows) -> None:
@@ -375,8 +386,8 @@ class _Collected:
         return self.levels, self.precision / max(len(self.totals), 1)
 
 
-def _times(values: Mapping[str, Doubles], factor: float) -> dict[str, float]:
-    return {kind: float(value[0]) * factor for kind, value in values.items()}
+def _times(values: Mapping[str, Doubles], factor: Doubles | float) -> dict[str, Doubles]:
+    return {kind: value * factor for kind, value in values.items()}
 
 
 def _at_r(hits: Bools, totals: Rows) -> tuple[Doubles, Doubles]:
