@@ -197,5 +197,5 @@ def test_bad_input_gets_a_sentence(tmp_path: Path) -> None:
         def encode_image(self, images: Any) -> Any:
             return np.full((len(images), 8), np.nan)
 
-    with pytest.raises(BadData, match="query vectors are not finite"):
+    with pytest.raises(BadData, match="Broken: image vector 0 is not finite, it holds nan"):
         evaluate(Broken(), data())

@@ -28,14 +28,12 @@ from diptych.data.base import Dataset, Loaded, Protocol, Split
 from diptych.data.incoming import CAPTIONS, labels_of, split_of
 from diptych.data.readers import arrays
 from diptych.errors import BadData, UnknownName, UsageError
+from diptych.similarity import check_lengths, unit
 
 __all__ = ["COMPARED", "Scored", "Vectors", "read_scores", "read_vectors", "scores", "vectors"]
 
 COMPARED = ("cosine", "dot", "hamming")
 """How vectors may be compared."""
-
-# Lengths of vectors between which no inner product leaves single precision.
-_SHORT, _LONG = 1e-15, 1e18
 
 
 class Vectors:
@@ -72,9 +70,9 @@ class Vectors:
         if self.similarity == "hamming":
             _check_codes(values, side)
         elif self.similarity == "cosine":
-            return _unit(values)
+            return unit(values)
         else:
-            _check_lengths(values, side)
+            check_lengths(values, f"{side} row")
         return np.asarray(values, np.float32)
 
 
@@ -345,23 +343,3 @@ def _check_codes(values: NDArray[Any], side: str) -> None:
             f"{side} row {row} holds {values[row, column]} in column {column}, but codes hold -1 and 1, or "
             "0 and 1; unpack packed bits (numpy.unpackbits), and take the sign of real vectors"
         )
-
-
-def _check_lengths(values: NDArray[Any], side: str) -> None:
-    lengths = np.sqrt((values.astype(np.float64) ** 2).sum(axis=1))
-    row = int(lengths.argmax())
-    if lengths[row] > _LONG or 0 < lengths[row] < _SHORT:
-        raise BadData(
-            f"{side} row {row}, the longest, has the length {lengths[row]:.3g}, so that inner products "
-            "leave single precision; multiply all vectors by one number, which changes no ranking, or "
-            "compare by cosine"
-        )
-
-
-def _unit(values: NDArray[Any]) -> Floats:
-    """Rows of length one, whatever their scale; a row of zeros stays zero."""
-    found = values.astype(np.float64)
-    largest = np.abs(found).max(axis=1, keepdims=True, initial=0)
-    found /= np.where(largest > 0, largest, 1)  # first, so that no square leaves double precision
-    length = np.linalg.norm(found, axis=1, keepdims=True)
-    return np.asarray(found / np.where(length > 0, length, 1), np.float32)

@@ -29,7 +29,7 @@ def best(scores: Floats, rows: Rows, k: int) -> Hits:
     """
     q, n = scores.shape
     kept = min(k, n)
-    hits = Hits(np.full((q, k), -1, np.int64), np.full((q, k), -np.inf, np.float32))
+    hits = Hits(np.full((q, k), -1, np.int64), np.full((q, k), -np.inf, np.result_type(scores, np.float32)))
     for line in range(q if kept else 0):
         values = scores[line]
         if kept < n:
@@ -67,7 +67,7 @@ class Flat:
     @classmethod
     def of(cls, vectors: NDArray[Any], similarity: str = "cosine") -> Self:
         """The index of vectors (n, d) under the rows 0 .. n - 1."""
-        vectors = np.asarray(vectors, np.float32)
+        vectors = np.asarray(vectors)
         index = cls(vectors.shape[-1] if vectors.size else 1, similarity)
         if len(vectors):
             index.add(np.arange(len(vectors), dtype=np.int64), vectors)
@@ -82,19 +82,20 @@ class Flat:
 
         Raises:
             UsageError: shapes that do not fit.
-            BadData: vectors that are not finite.
+            BadData: vectors that are not finite, naming the first one's row.
         """
-        rows, vectors = np.asarray(rows, np.int64), np.asarray(vectors, np.float32)
+        rows, vectors = np.asarray(rows, np.int64), np.asarray(vectors)
         if vectors.shape[-1] != self.dim or len(rows) != len(vectors):
             raise UsageError(
                 f"{len(rows)} rows and vectors {vectors.shape} do not fit an index of {self.dim} dimensions"
             )
-        if not np.isfinite(vectors).all():
-            raise BadData(
-                "some vectors are not finite (NaN or infinite), so they cannot be searched; look for a "
-                "training that diverged or a broken feature file"
-            )
-        vectors = similarities.unit(vectors) if self.similarity == "cosine" else vectors.copy()
+        similarities.check_finite(vectors, "vector")
+        if self.similarity == "cosine":
+            vectors = similarities.unit(vectors)
+        else:
+            with np.errstate(over="ignore"):
+                vectors = np.array(vectors, np.float32)
+            similarities.check_finite(vectors, "in single precision, vector")
         _, last = np.unique(rows[::-1], return_index=True)  # of a row given twice the last counts
         if len(last) < len(rows):
             keep = np.sort(len(rows) - 1 - last)
@@ -123,7 +124,7 @@ class Flat:
         if within is not None:
             chosen = np.isin(rows, within)
             rows, gallery = rows[chosen], gallery[chosen]
-        queries = np.asarray(vectors, np.float32)
+        queries = np.asarray(vectors)
         if self.similarity == "cosine":
             queries = similarities.unit(queries)
         compare = similarities.dot if self.similarity == "cosine" else self._compare

@@ -9,10 +9,11 @@ Say what is relevant with `ByLabel`, `ByPairs` or `Given`; give scores as a matr
 >>> found["R@1"], found["MAP@ALL"]
 (0.5, 0.75)
 
-Ties: average precision, P@n and NDCG take equal scores in the order of gallery rows, recall counts a tie with
-an irrelevant entry against the system, and the best, worst and expected value over all orders stand beside
-both. Scores that are NaN raise `BadData`. A query that nothing is relevant to counts with the value 0, and
-the result says how many there were.
+Ties: average precision, P@n and NDCG are what is expected over all orders of equal scores, recall counts a
+tie with an irrelevant entry against the system, and the best, worst and expected value over all orders stand
+beside both; the functions of single values take relevance in an order that was chosen. Scores that are NaN,
+and relevance that is neither 0 nor 1, raise `BadData`. A query that nothing is relevant to counts with the
+value 0, and the result says how many there were.
 """
 
 from diptych.metrics.curves import Curve, interpolated_precision, precision_by_radius, precision_curve

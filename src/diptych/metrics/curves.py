@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diptych.metrics.precision import Doubles, TieGroups, precision_at
+from diptych.metrics.relevance import yes_or_no
 
 __all__ = ["Curve", "interpolated_precision", "precision_by_radius", "precision_curve"]
 
@@ -39,7 +40,7 @@ def interpolated_precision(
         totals: (q,) relevant entries in the gallery.
         levels: Recalls, ascending.
     """
-    relevant = np.asarray(relevant, bool)
+    relevant = yes_or_no(relevant, "relevance")
     found = np.cumsum(relevant, axis=1)
     precision = found / np.arange(1, relevant.shape[1] + 1)
     # From right to left, the best precision at this recall or a higher one.

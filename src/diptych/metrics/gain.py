@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from diptych.errors import BadData
 from diptych.metrics.precision import Doubles, check_cut, grouped
 
 __all__ = ["ndcg", "tied_ndcg"]
@@ -21,13 +22,16 @@ def ndcg(grades: NDArray[Any], *, k: int | None = None, ideal: NDArray[Any] | No
         k: Cut; None for the whole list.
         ideal: (q, n) grades of the whole gallery in any order, if the list is cut short of it.
 
+    Raises:
+        BadData: a grade that is negative, infinite or NaN.
+
     Example:
         >>> round(float(ndcg([[0, 2, 1, 0, 3]])[0]), 6)
         0.543051
     """
     check_cut(k, "total")
-    grades = np.asarray(grades, np.float64)
-    best = -np.sort(-(grades if ideal is None else np.asarray(ideal, np.float64)), axis=1)
+    grades = _checked(grades)
+    best = -np.sort(-(grades if ideal is None else _checked(ideal)), axis=1)
     gained, possible = _discounted(grades[:, :k]), _discounted(best[:, :k])
     return np.asarray(np.divide(gained, possible, out=np.zeros(len(grades)), where=possible > 0), np.float64)
 
@@ -79,6 +83,18 @@ def tied_ndcg(
         name: np.divide(value, possible, out=np.zeros(len(grades)), where=possible > 0)
         for name, value in sums.items()
     }
+
+
+def _checked(grades: Any) -> Doubles:
+    found = np.asarray(grades, np.float64)
+    wrong = ~((found >= 0) & (found < np.inf))
+    if wrong.any():
+        row, column = (int(at) for at in np.argwhere(wrong)[0])
+        raise BadData(
+            f"the grade of query {row} at place {column} is {found[row, column]}; grades are 0 for what is "
+            "not relevant, and more for what is"
+        )
+    return found
 
 
 def _discounted(grades: Doubles) -> Doubles:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from diptych.core import Rows
 from diptych.errors import UnknownName, UsageError
-from diptych.metrics.relevance import Bools
+from diptych.metrics.relevance import Bools, yes_or_no
 
 __all__ = [
     "Denominator",
@@ -50,12 +50,14 @@ def average_precision(
     """AP of each query, (q,), from relevance in rank order.
 
     Args:
-        relevant: (q, m), whether the entry at each rank is relevant; m may be less than the gallery.
+        relevant: (q, m) of 0 and 1 or bool, whether the entry at each rank is relevant; m may be less than
+            the gallery.
         k: Cut; None for the whole list.
         denominator: See the module.
         total: (q,) relevant entries in the gallery; those in the list, when not given.
 
     Raises:
+        BadData: relevance that is neither 0 nor 1.
         UsageError: k is not positive, or "port" of a list that is not the whole ranking.
 
     Example:
@@ -65,7 +67,7 @@ def average_precision(
         >>> average_precision(ranked, k=4, denominator="total").round(4)
         array([0.5556])
     """
-    relevant = np.asarray(relevant, bool)
+    relevant = yes_or_no(relevant, "relevance")
     check_cut(k, denominator)
     found = relevant.sum(axis=1)
     total = found if total is None else np.asarray(total)
@@ -85,7 +87,7 @@ def precision_at(relevant: NDArray[Any], n: int) -> Doubles:
     """P@n of each query, (q,): relevant entries among the first n, over n (even where fewer exist)."""
     if n < 1:
         raise UsageError(f"precision at n needs n of at least 1, not {n}")
-    return np.asarray(np.asarray(relevant, bool)[:, :n].sum(axis=1) / n, np.float64)
+    return np.asarray(yes_or_no(relevant, "relevance")[:, :n].sum(axis=1) / n, np.float64)
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,43 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diptych.core import Rows
-from diptych.errors import UsageError
+from diptych.errors import BadData, UsageError
 from diptych.similarity import words
 
-__all__ = ["Bools", "ByLabel", "ByPairs", "Given", "Relevance", "blocks"]
+__all__ = ["Bools", "ByLabel", "ByPairs", "Given", "Relevance", "blocks", "yes_or_no"]
 
 Bools = NDArray[np.bool_]
+
+
+def yes_or_no(values: Any, what: str) -> Bools:
+    """Values of 0 and 1, or bool, of any shape, as bool.
+
+    Args:
+        values: An array or nested lists.
+        what: Begins the error, such as "query labels".
+
+    Raises:
+        BadData: anything else, naming the first row and value: -1, NaN and class numbers are no answer to
+            whether something holds.
+    """
+    given = np.asarray(values)
+    if given.dtype == bool:
+        return given
+    if not given.size:
+        return given.astype(bool)
+    if given.dtype.kind not in "fiu":
+        raise BadData(f"{what} must hold 0 and 1, or true and false, not {given.dtype}")
+    yes = given == 1
+    wrong = ~(yes | (given == 0))
+    if wrong.any():
+        row, *place = (int(at) for at in np.argwhere(wrong)[0])
+        column = f" in column {place[0]}" if place and given.shape[1] > 1 else ""
+        raise BadData(
+            f"{what} row {row} holds {given[(row, *place)]}{column}, but only 0 and 1 say whether something "
+            "holds; write -1/1 as 0/1, and class numbers as one column a class "
+            "(diptych.data.incoming.class_labels)"
+        )
+    return np.asarray(yes)
 
 
 class Relevance(Protocol):
@@ -43,15 +74,16 @@ class ByLabel:
     """Relevant if query and entry share at least one label, the rule of the label data sets.
 
     Args:
-        query: (q, C) multi-hot; anything that is not 0 counts as 1.
+        query: (q, C) multi-hot, of 0 and 1 or bool.
         gallery: (n, C).
 
     Raises:
+        BadData: labels that hold anything else, naming row and value.
         UsageError: the two have different numbers of classes.
     """
 
     def __init__(self, query: NDArray[Any], gallery: NDArray[Any]) -> None:
-        query, gallery = np.asarray(query) != 0, np.asarray(gallery) != 0
+        query, gallery = yes_or_no(query, "query labels"), yes_or_no(gallery, "gallery labels")
         if query.ndim != 2 or gallery.ndim != 2 or query.shape[1] != gallery.shape[1]:
             raise UsageError(
                 "labels must be (q, C) and (n, C) with the same classes, "
@@ -94,11 +126,18 @@ class ByPairs:
         shape: (q, n).
 
     Raises:
-        UsageError: a row that does not exist.
+        BadData: numbers that are not whole.
+        UsageError: a row that does not exist, or pairs of another shape.
     """
 
     def __init__(self, pairs: NDArray[Any], shape: tuple[int, int]) -> None:
-        pairs = np.asarray(pairs, np.int64).reshape(-1, 2)
+        given = np.asarray(pairs)
+        if given.size and (given.ndim != 2 or given.shape[1] != 2):
+            raise UsageError(f"pairs must be (p, 2), query row and gallery row, not {given.shape}")
+        if given.size and given.dtype.kind not in "iu" and not (given == np.floor(given)).all():
+            row = int(np.argwhere(given != np.floor(given))[0, 0])
+            raise BadData(f"pair {row} is {given[row].tolist()}, but rows are whole numbers, counted from 0")
+        pairs = given.astype(np.int64).reshape(-1, 2)
         if len(pairs) and (pairs.min() < 0 or (pairs.max(axis=0) >= np.asarray(shape)).any()):
             raise UsageError(f"pairs name rows outside {shape[0]} queries and {shape[1]} gallery entries")
         self.shape = shape
@@ -129,11 +168,15 @@ class Given:
     """Relevant where a matrix says so, such as the hand-made one of Bi-CMR.
 
     Args:
-        matrix: (q, n); anything that is not 0 counts as relevant.
+        matrix: (q, n) of 0 and 1 or bool.
+
+    Raises:
+        BadData: it holds anything else, naming row and value.
+        UsageError: it has another number of dimensions.
     """
 
     def __init__(self, matrix: NDArray[Any]) -> None:
-        self.matrix: Bools = np.asarray(matrix) != 0
+        self.matrix: Bools = yes_or_no(matrix, "the relevance matrix")
         if self.matrix.ndim != 2:
             raise UsageError(f"a relevance matrix must be (queries, gallery), not {self.matrix.shape}")
         self.shape = (self.matrix.shape[0], self.matrix.shape[1])

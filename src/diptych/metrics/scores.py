@@ -12,7 +12,19 @@ from diptych import similarity as similarities
 from diptych.core import Floats, Hits, Rows
 from diptych.errors import BadData, UsageError
 
-__all__ = ["Embedded", "Matrix", "Ranked", "Replaced", "Scores", "as_scores", "score_blocks"]
+__all__ = [
+    "Embedded",
+    "Matrix",
+    "Ranked",
+    "Replaced",
+    "Scores",
+    "as_scores",
+    "comparable",
+    "score_blocks",
+]
+
+# Whole numbers beyond it are not all doubles.
+_EXACT = 2**53
 
 
 class Scores(Protocol):
@@ -32,10 +44,10 @@ class Embedded:
     Args:
         query: (q, d), or (q, t, d) for "maxsim".
         gallery: (n, d), or (n, u, d).
-        similarity: "cosine", "dot", "hamming" or "maxsim".
+        similarity: "cosine" (a vector of zeros has 0 with everything), "dot", "hamming" or "maxsim".
 
     Raises:
-        BadData: vectors that are not finite.
+        BadData: vectors that are not finite, or whose inner products leave single precision, naming the row.
         UsageError: dimensions that differ.
     """
 
@@ -44,16 +56,15 @@ class Embedded:
         if query.ndim != gallery.ndim or query.shape[-1] != gallery.shape[-1]:
             raise UsageError(f"queries {query.shape} and gallery {gallery.shape} do not have one dimension")
         for side, vectors in (("query", query), ("gallery", gallery)):
-            if not np.isfinite(vectors).all():
-                raise BadData(
-                    f"some {side} vectors are not finite (NaN or infinite), so nothing can be ranked by "
-                    "them; look for a training that diverged or a broken feature file"
-                )
+            similarities.check_finite(vectors, f"{side} vector")
         self.similarity = similarity
         self._compare = similarities.named(similarity)
         if similarity == "cosine":
             query, gallery = similarities.unit(query), similarities.unit(gallery)
             self._compare = similarities.dot
+        elif similarity != "hamming":
+            similarities.check_lengths(query, "query vector")
+            similarities.check_lengths(gallery, "gallery vector")
         self.query, self.gallery = query, gallery
         self.shape = (len(query), len(gallery))
 
@@ -75,22 +86,28 @@ class Matrix:
     """Scores that are already there.
 
     Args:
-        values: (q, n), larger is better; -inf means "not ranked" and comes last.
+        values: (q, n) numbers, larger is better; -inf means "not ranked" and comes last. Single and double
+            precision are kept, anything else is compared in double precision.
 
     Raises:
-        BadData: a NaN.
+        BadData: a score that is NaN or infinite upwards, or a whole number that double precision cannot tell
+            from its neighbour.
     """
 
     def __init__(self, values: NDArray[Any]) -> None:
         values = np.asarray(values)
         if values.ndim != 2:
             raise UsageError(f"scores must be (queries, gallery), not {values.shape}")
+        values = comparable(values)
         for start in range(0, len(values), 64):
-            bad = np.isnan(values[start : start + 64]).any(axis=1)
+            highest = values[start : start + 64].max(axis=1, initial=-np.inf)
+            bad = ~(highest < np.inf)
             if bad.any():
+                row = int(bad.argmax())
+                what = "NaN" if np.isnan(highest[row]) else "an infinite score"
                 raise BadData(
-                    f"the scores of query {start + int(bad.argmax())} contain NaN, which has no place in a "
-                    "ranking; look for a division by zero or a training that diverged"
+                    f"the scores of query {start + row} contain {what}, which has no place in a ranking; "
+                    "look for a division by zero or a training that diverged"
                 )
         self.values = values
         self.shape = (values.shape[0], values.shape[1])
@@ -122,7 +139,7 @@ class Ranked:
     def block(self, start: int, stop: int, left: int = 0, right: int | None = None) -> Floats:
         """Scores of queries `start` to `stop` with entries `left` to `right`."""
         rows, scores = self.hits.rows[start:stop], self.hits.scores[start:stop]
-        found = np.full((len(rows), self.shape[1]), -np.inf, np.float32)
+        found = np.full((len(rows), self.shape[1]), -np.inf, scores.dtype)
         line, at = np.nonzero(rows >= 0)
         found[line, rows[line, at]] = scores[line, at]
         return found[:, left:right]
@@ -143,11 +160,36 @@ class Replaced:
 
     def block(self, start: int, stop: int, left: int = 0, right: int | None = None) -> Floats:
         """Scores of queries `start` to `stop` with entries `left` to `right`."""
-        found = np.array(self.inner.block(start, stop, left, right), np.float32)
+        given = comparable(self.inner.block(start, stop, left, right))
+        found = np.array(given, np.result_type(given, self.scores))
         rows = self.rows[start:stop] - left
         line, at = np.nonzero((rows >= 0) & (rows < found.shape[1]) & (self.rows[start:stop] >= 0))
         found[line, rows[line, at]] = self.scores[start:stop][line, at]
         return found
+
+
+def comparable(values: NDArray[Any]) -> NDArray[Any]:
+    """Scores in single or double precision, as they are, and others in double precision.
+
+    Unsigned numbers cannot be turned round to be sorted, -inf is no whole number, and half precision
+    overflows early.
+
+    Raises:
+        BadData: no numbers, or whole ones that double precision cannot tell apart.
+    """
+    values = np.asarray(values)
+    if values.dtype in (np.float32, np.float64):
+        return values
+    if values.dtype.kind not in "fiub":
+        raise BadData(f"scores must be numbers, not {values.dtype}")
+    if values.dtype.kind in "iu" and values.dtype.itemsize == 8 and values.size:
+        largest = max(int(values.max()), -int(values.min()))
+        if largest > _EXACT:
+            raise BadData(
+                f"scores are whole numbers of up to {largest}, which double precision cannot tell apart; "
+                "subtract what they have in common, or give their ranks"
+            )
+    return values.astype(np.float64)
 
 
 def as_scores(scores: Scores | NDArray[Any]) -> Scores:
@@ -161,4 +203,4 @@ def score_blocks(scores: Scores, *, entries: int = 1 << 21) -> Iterator[tuple[in
     size = max(1, entries // max(gallery, 1))
     for start in range(0, queries, size):
         stop = min(start + size, queries)
-        yield start, stop, scores.block(start, stop)
+        yield start, stop, comparable(scores.block(start, stop))

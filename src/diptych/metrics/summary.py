@@ -27,7 +27,7 @@ from diptych.metrics.recall import (
     first_ranks_both_ways,
 )
 from diptych.metrics.relevance import Bools, ByLabel, ByPairs, Relevance
-from diptych.metrics.scores import Embedded, Matrix, Scores, as_scores, score_blocks
+from diptych.metrics.scores import Embedded, Matrix, Scores, as_scores, comparable, score_blocks
 
 __all__ = [
     "TIE_RULE",
@@ -42,8 +42,9 @@ __all__ = [
 ]
 
 TIE_RULE = (
-    "average precision, P@n and NDCG: stable order by gallery row; R@n and ranks: a tie with an irrelevant "
-    "entry counts against the system; best, worst and expected values over all orders stand beside them"
+    "average precision, P@n and NDCG: the value expected over all orders of equal scores; R@n and ranks: a "
+    "tie with an irrelevant entry counts against the system; best, worst and expected values over all orders "
+    "stand beside them"
 )
 
 _TIED = 1 << 19  # scores whose groups of ties are in memory at once
@@ -57,7 +58,8 @@ class Measured:
     """What was measured in one direction.
 
     Args:
-        per_query: (q,) values by measure; the measure is their mean, but for "MedR", their median.
+        per_query: (q,) values by measure, ties as `TIE_RULE` says; the measure is their mean, but for "MedR",
+            their median.
         bounds: Mean "best", "worst" and "expected" value over all orders of ties, by measure.
         queries, gallery: Counts.
         without_relevant: Queries that nothing in the gallery is relevant to; they count, with the value 0.
@@ -170,7 +172,7 @@ def measure(
     }
     curve = None
     if collected is not None:
-        per_query = collected.values | per_query
+        per_query = {name: kinds["expected"] for name, kinds in collected.tied.items()} | per_query
         bounds = collected.bounds() | bounds
         curve = collected.curve()
     queries, gallery = scores.shape
@@ -217,10 +219,13 @@ def order(block: NDArray[Any], *, whole_numbers: bool = False) -> tuple[Rows, ND
     A score of -inf means that the entry was not ranked: its row becomes -1.
 
     Args:
-        block: (b, n) scores.
+        block: (b, n) scores, of any type that `Matrix` takes.
         whole_numbers: They are minus a distance in bits, which sort faster as what they are.
     """
-    keys = (-block).astype(np.uint16) if whole_numbers else -block
+    block = comparable(block)
+    keys = -block
+    if whole_numbers:
+        keys = keys.astype(np.min_scalar_type(int(keys.max(initial=0))))
     rows = np.argsort(keys, axis=1, kind="stable")
     ordered = np.take_along_axis(block, rows, axis=1)
     if not whole_numbers and np.isneginf(ordered[:, -1:]).any():
@@ -297,7 +302,7 @@ def pooled(parts: Sequence[Measured]) -> Measured:
 
 
 class _Collected:
-    """Values per query while the blocks of a ranking go by."""
+    """Best, worst and expected values per query while the blocks of a ranking go by."""
 
     def __init__(
         self,
@@ -310,15 +315,14 @@ class _Collected:
         self.totals, self.cuts, self.lists, self.graded = totals, cuts, lists, graded
         names = ["MAP@ALL", *(f"MAP@{k}" for k in cuts), *(f"P@{n}" for n in lists), "mAP@R", "R-P"]
         names += ["NDCG@10", "NDCG@ALL"] if graded else []
-        self.values: dict[str, Doubles] = {name: np.zeros(shape[0]) for name in names}
-        self.tied = {
+        self.tied: dict[str, dict[str, Doubles]] = {
             name: {kind: np.zeros(shape[0]) for kind in ("best", "worst", "expected")} for name in names
         }
         self.levels = np.linspace(0, 1, 21)
         self.precision = np.zeros(len(self.levels))
 
     def add(self, start: int, stop: int, rows: Rows, ordered: NDArray[Any], relevance: Relevance) -> None:
-        at, totals = slice(start, stop), self.totals[start:stop]
+        totals = self.totals[start:stop]
         match = relevance.block(start, stop)
         hits = ranked(match, rows)
         values = {"MAP@ALL": average_precision(hits, denominator="total", total=totals)}
@@ -333,11 +337,9 @@ class _Collected:
             grades = np.where(rows >= 0, np.take_along_axis(ideal, np.maximum(rows, 0), axis=1), 0)
             values["NDCG@10"] = ndcg(grades, k=10, ideal=ideal)
             values["NDCG@ALL"] = ndcg(grades, ideal=ideal)
-        for name, value in values.items():
-            self.values[name][at] = value
         for name, kinds in self.tied.items():
             for kept in kinds.values():
-                kept[at] = values[name]
+                kept[start:stop] = values[name]
         equal = (ordered[:, 1:] == ordered[:, :-1]) & (rows[:, 1:] >= 0)
         lines = np.flatnonzero(equal.any(axis=1))
         size = max(1, _TIED // max(rows.shape[1], 1))

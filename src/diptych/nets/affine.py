@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -48,8 +49,10 @@ class Affine(nn.Module):
 
 def paired(split: Split) -> tuple[Tensor, Tensor]:
     """Image and text features of all true pairs, (p, d) each, in main memory."""
-    image, text = torch.as_tensor(split.image), torch.as_tensor(split.text)
-    return image[split.pairs[:, 0]], text[split.pairs[:, 1]]
+    sides = zip((split.image, split.text), split.pairs.T, strict=True)
+    # Rows are chosen first, as an array that is mapped from a file cannot be written and PyTorch warns of it.
+    image, text = (torch.from_numpy(np.asarray(side)[rows]) for side, rows in sides)
+    return image, text
 
 
 def correlated(

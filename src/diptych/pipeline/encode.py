@@ -90,6 +90,7 @@ def encode(encoder: Any, items: Sequence[Item], *, side: Side | None = None) -> 
 
     Raises:
         UsageError: an item has nothing on that side, or the encoder does not encode it.
+        BadData: vectors that are not finite, naming the encoder and the first one's row.
     """
     if isinstance(items, Remembered):
         return items.vectors(encoder, side)
@@ -155,7 +156,13 @@ def _encoded(encoder: Any, side: Side, values: Sequence[Any]) -> Floats:
         raise UsageError(f"{type(encoder).__name__} does not encode {side}s")
     if side == "image":
         values = sized(values, offered(encoder, "image_size"))
-    return np.asarray(getattr(encoder, f"encode_{side}")(values), dtype=np.float32)
+    found = np.asarray(getattr(encoder, f"encode_{side}")(values))
+    similarity.check_finite(found, f"{type(encoder).__name__}: {side} vector")
+    with np.errstate(over="ignore"):
+        single = found.astype(np.float32, copy=False)
+    if single is not found:
+        similarity.check_finite(single, f"{type(encoder).__name__}: in single precision, {side} vector")
+    return single
 
 
 def _weighted_sums(kind: str, parts: Floats, weights: Floats, owners: Sequence[int], n: int) -> Floats:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from diptych.core import Floats, Hits, Rows, Run, Scorer, Stage, offered
 from diptych.errors import UsageError
@@ -33,17 +34,16 @@ def hits_of(run: Run) -> Hits:
 def stacked(ranked: Sequence[tuple[Rows, Floats]], k: int) -> Hits:
     """Rankings of any length as one (q, k) array, filled with -1 and -inf."""
     width = min(k, max((len(rows) for rows, _ in ranked), default=0))
-    hits = Hits(
-        np.full((len(ranked), width), -1, np.int64), np.full((len(ranked), width), -np.inf, np.float32)
-    )
+    kind = np.result_type(np.float32, *(scores for _, scores in ranked))
+    hits = Hits(np.full((len(ranked), width), -1, np.int64), np.full((len(ranked), width), -np.inf, kind))
     for at, (rows, scores) in enumerate(ranked):
         hits.rows[at, : len(rows[:width])] = rows[:width]
         hits.scores[at, : len(rows[:width])] = scores[:width]
     return hits
 
 
-def score_matrix(scorer: Scorer, images: Any, texts: Any) -> Floats:
-    """Score of every pair, (n_images, n_texts) float32.
+def score_matrix(scorer: Scorer, images: Any, texts: Any) -> NDArray[Any]:
+    """Score of every pair, (n_images, n_texts), as the scorer gives them.
 
     Args:
         scorer: Asked for all at once where it offers that, else pair by pair.
@@ -54,7 +54,7 @@ def score_matrix(scorer: Scorer, images: Any, texts: Any) -> Floats:
     """
     whole = offered(scorer, "score")
     if whole is not None:
-        return np.asarray(whole(images, texts), np.float32)
+        return np.asarray(whole(images, texts))
     count = len(images) * len(texts)
     if count > MOST_PAIRS:
         raise UsageError(
@@ -64,7 +64,7 @@ def score_matrix(scorer: Scorer, images: Any, texts: Any) -> Floats:
         )
     rows, columns = np.divmod(np.arange(count), max(len(texts), 1))
     scored = scorer.score_pairs(images, texts, np.stack([rows, columns], axis=1))
-    return np.asarray(scored, np.float32).reshape(len(images), len(texts))
+    return np.asarray(scored).reshape(len(images), len(texts))
 
 
 def scores_of(stage: Stage, run: Run) -> Scores:

@@ -62,7 +62,7 @@ class Rerank(Stage):
         new = self._rescored(run, top, able)
         order = np.lexsort((top.rows, -new), axis=1)
         order[~able] = np.arange(order.shape[1])
-        rows, scores = before.rows.copy(), before.scores.copy()
+        rows, scores = before.rows.copy(), before.scores.astype(new.dtype)
         rows[:, : order.shape[1]] = np.take_along_axis(top.rows, order, 1)
         scores[:, : order.shape[1]] = np.take_along_axis(new, order, 1)
         hits = Hits(rows, scores)
@@ -94,10 +94,9 @@ class Rerank(Stage):
 
     def _rescored(self, run: Run, top: Hits, able: Bools) -> Floats:
         """New scores (q, depth) of the first hits; as they were where nothing is scored."""
-        new = top.scores.astype(np.float32)
         lines, columns = np.nonzero((top.rows >= 0) & able[:, None])
         if not len(lines):
-            return new
+            return top.scores.copy()
         entries, entry = np.unique(top.rows[lines, columns], return_inverse=True)
         asked, query = np.unique(lines, return_inverse=True)
         held = {
@@ -105,14 +104,17 @@ class Rerank(Stage):
             _other(self.to): contents(run.queries, _other(self.to), asked),
         }
         pairs = np.stack((entry, query) if self.to == "image" else (query, entry), axis=1).astype(np.int64)
-        scores = np.asarray(self.scorer.score_pairs(held["image"], held["text"], pairs), np.float32)
-        if np.isnan(scores).any():
+        scored = np.asarray(self.scorer.score_pairs(held["image"], held["text"], pairs))
+        kind = np.result_type(scored, top.scores)
+        scores, new = scored.astype(kind), top.scores.astype(kind)
+        if not np.isfinite(scores).all():
             raise BadData(
-                f"{type(self.scorer).__name__} scores pairs with NaN, which has no place in a ranking"
+                f"{type(self.scorer).__name__} scores pairs with NaN or infinity, which has no place in a "
+                "ranking"
             )
         if self.weight != 1:
-            scores = np.float32(self.weight) * scores + np.float32(1 - self.weight) * new[lines, columns]
-        least = np.full(len(new), np.inf, np.float32)
+            scores = kind.type(self.weight) * scores + kind.type(1 - self.weight) * new[lines, columns]
+        least = np.full(len(new), np.inf, kind)
         np.minimum.at(least, lines, scores)
         lift = top.scores[:, 0] + 1 - least
         new[lines, columns] = scores + lift[lines]
