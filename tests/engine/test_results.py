@@ -12,7 +12,7 @@ def test_results_as_json() -> None:
     found = Result(
         1, 0.123456789, 0.98765, "strong", "image", "a/b.png", Path("/x/a/b.png"), None, {"width": 3}
     )
-    plain = Result(2, -1.5, None, None, "text", "note.txt", Path("note.txt"), "a dog")
+    plain = Result(2, -1.5, None, "not calibrated", "text", "note.txt", Path("note.txt"), "a dog")
     told = Results([found, plain], nothing_matches=True, seconds=0.123456).as_dict()
     assert json.loads(json.dumps(told)) == told
     assert told == {
@@ -35,7 +35,7 @@ def test_results_as_json() -> None:
                 "rank": 2,
                 "score": -1.5,
                 "probability": None,
-                "word": None,
+                "word": "not calibrated",
                 "side": "text",
                 "id": "note.txt",
                 "path": "note.txt",

@@ -173,52 +173,52 @@ def test_words_have_the_documented_thresholds() -> None:
     assert [words.word(p) for p in (1.0, 0.7, 0.69, 0.4, 0.39, 0.15, 0.14, 0.0)] == [
         "strong", "strong", "good", "good", "fair", "fair", "weak", "weak",
     ]  # fmt: skip
+    assert words.word(None) == "not calibrated"
     assert words.nothing_matches(0.14)
     assert not words.nothing_matches(0.15)
+    assert not words.nothing_matches(None)
 
 
-def test_an_encoder_that_is_calibrated_is_asked() -> None:
-    class Calibrated:
-        def calibrate(self, queries: Any, scores: Any, *, to: str, entries: int) -> Any:
-            assert (to, entries) == ("text", 9)
-            return scores / 10
+class Calibrated(Colours):
+    """Takes what is all of one colour for a match."""
 
-    def sample() -> Any:
-        raise AssertionError("no sample is needed")
-
-    found = words.probabilities(
-        Calibrated(), np.ones((1, 2)), np.array([[5.0, 1.0]]), sample, to="text", entries=9
-    )
-    np.testing.assert_allclose(found, [[0.5, 0.1]])
+    def calibrate(self, queries: Any, scores: Any, *, to: str, entries: int) -> Any:
+        assert (queries.shape, to, entries) == ((1, 3), "image", 3)
+        return np.where(scores > 0.9, 0.75, 0.1)
 
 
-def test_otherwise_a_hit_is_judged_by_how_far_it_stands_out() -> None:
-    rng = np.random.default_rng(0)
-    sample = rng.normal(0.2, 0.05, (1, 2000)).astype(np.float32)
-    scores = np.array([[0.2 + 0.05 * z for z in (6, 4.5, 3.2, 0)] + [-np.inf]], np.float32)
-    found = words.probabilities(Colours(), np.ones((1, 3)), scores, lambda: sample, to="image", entries=2000)[
-        0
-    ]
-    assert [words.word(p) for p in found] == ["strong", "good", "weak", "weak", "weak"]
-    assert found[-1] == 0
-    level = words.probabilities(
-        Colours(), np.ones((1, 3)), scores, lambda: np.full((1, 9), 0.2), to="image", entries=9
-    )
-    assert np.isfinite(level).all()
+@pytest.mark.parametrize(
+    ("encoder", "told"),
+    [
+        (Calibrated(), [(0.75, "strong"), (pytest.approx(0.1), "weak"), (pytest.approx(0.1), "weak")]),
+        (Colours(), [(None, "not calibrated")] * 3),
+    ],
+    ids=["calibrated", "not calibrated"],
+)
+def test_a_probability_is_the_encoder_s_own_or_none(
+    photos: Path, paint: Paint, encoder: Any, told: list[Any]
+) -> None:
+    for colour in ("red", "green", "blue"):
+        paint(f"{colour}.png", colour)
+    with open(photos, model=encoder) as opened:
+        opened.add()
+        found = opened.search("red")
+        assert [(result.probability, result.word) for result in found] == told
+        assert not found.nothing_matches
+        (photos / "red.png").unlink()
+        (photos / "more.png").write_bytes((photos / "green.png").read_bytes())
+        opened.add()
+        # That nothing matches can be said only by an encoder whose scores mean something.
+        assert opened.search("red").nothing_matches is isinstance(encoder, Calibrated)
 
 
-def test_an_absent_concept_is_told(collection: Collection, paint: Paint) -> None:
-    rng = np.random.default_rng(0)
-    for number in range(60):
-        paint(f"{number}.png", (int(rng.integers(90, 110)), int(rng.integers(90, 110)), 5))
-    paint("sea.png", "blue")
+def test_a_cosine_is_never_more_than_one(collection: Collection, paint: Paint) -> None:
+    for red in range(0, 250, 10):
+        paint(f"{red}.png", (red, 99, 41))
     collection.add()
-    found = collection.search("blue")
-    assert (found[0].path.name if found[0].path else "", found[0].word) == ("sea.png", "strong")
-    assert not found.nothing_matches
-    (collection.folder / "sea.png").unlink()
-    collection.add()
-    assert collection.search("blue").nothing_matches
+    best = [collection.search(path, k=1)[0].score for path in sorted(collection.folder.glob("*.png"))]
+    assert max(best) <= 1.0
+    assert min(best) > 0.999
 
 
 # Watching

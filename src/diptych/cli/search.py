@@ -132,16 +132,14 @@ def _print_table(results: Results, to: str) -> None:
     table.add_column(justify="right", no_wrap=True)
     table.add_column(overflow="fold")
     for r in results:
-        style = {"strong": "bold green", "good": "green", "fair": "yellow", "weak": "dim"}.get(
-            r.word or "", ""
-        )
+        style = {"strong": "bold green", "good": "green", "fair": "yellow"}.get(r.word, "dim")
         where = _name(r.path)
         first = shown(r.text or "") if to == "text" else shown(where)
         if to == "text":
             first.append_text(shown(f"  {where}", "dim"))
         elif r.text:
             first.append_text(shown("  " + r.text.split("\n")[0], "dim"))
-        table.add_row(str(r.rank), shown(r.word or "", style), f"{r.score:.3f}", first)
+        table.add_row(str(r.rank), shown(r.word, style), f"{r.score:.3f}", first)
     say_table(table)
 
 
@@ -196,9 +194,7 @@ def _sheet(
     for r in results:
         mark = _asked_with(r.path, images) if r.side == "image" else ""
         name = r.path.relative_to(opened.folder) if r.path.is_relative_to(opened.folder) else r.path
-        cells.append(
-            Cell(r.rank, r.score, r.word or "", r.path, r.text, is_picture(r.path.name), str(name), mark)
-        )
+        cells.append(Cell(r.rank, r.score, r.word, r.path, r.text, is_picture(r.path.name), str(name), mark))
     cells.sort(key=lambda cell: bool(cell.mark))  # what was asked with is no finding: it comes last
     side = results[0].side if results else "image"
     kind = "texts" if side == "text" else "pictures"

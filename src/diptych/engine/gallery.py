@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diptych.core import Floats, Hits, Item, Rows, Searchable, Side
+from diptych.core import Hits, Item, Rows, Searchable, Side
 from diptych.engine.homes.base import Home, Stored, Vectors
 from diptych.engine.opening import Opened
 
 __all__ = ["Gallery", "gallery_of", "item_of", "item_of_file"]
 
 _READ = 256  # entries that are read at a time while all are looked through
-_SAMPLE = 2000  # entries that a query is compared with to tell how far a score stands out
 
 
 class Gallery(Sequence[Item]):
@@ -88,13 +87,6 @@ class Gallery(Sequence[Item]):
         changed = copy.copy(self)
         changed._searched_by = index
         return changed
-
-    def sample(self, vectors: Floats) -> Floats:
-        """Scores (q, m) of queries (q, d) with some entries, drawn the same way each time."""
-        rows = self._rows
-        if len(rows) > _SAMPLE:
-            rows = np.sort(np.random.default_rng(0).choice(rows, _SAMPLE, replace=False))
-        return self._snapshot.scores(vectors, rows) if len(rows) else np.zeros((len(vectors), 1), np.float32)
 
 
 def gallery_of(opened: Opened, side: Side) -> Gallery:

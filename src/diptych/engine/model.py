@@ -22,7 +22,6 @@ from diptych.errors import (
     UsageError,
     WrongModel,
 )
-from diptych.optional import lacking
 
 __all__ = ["DEFAULT_MODEL", "Model", "adopt", "check_fingerprint", "check_name", "model_name", "named_in"]
 
@@ -50,7 +49,7 @@ class Model:
     def __init__(self, system: Any) -> None:
         if isinstance(system, str):
             self.name = model_name(system)
-            self.encoder: Any = _loaded(self.name)
+            self.encoder: Any = catalogue.load(self.name)
         else:
             self.name = str(offered(system, "name", type(system).__name__))
             self.encoder = system
@@ -140,17 +139,6 @@ class Model:
             raise CollectionError(
                 f"{self.name} failed on {what} ({_said(error)}); what was stored before is kept"
             ) from error
-
-
-def _loaded(name: str) -> Any:
-    try:
-        return catalogue.load(name)
-    except ImportError as error:
-        extra = lacking(error, name)
-        if extra is None:
-            raise
-        # A tower of a hub needs what its extra brings, and torch is only the first that is missed.
-        raise (MissingExtra(name, "hub") if "@" in name and extra.extra == "train" else extra) from error
 
 
 def named_in(folder: Path, name: str) -> Model:

@@ -13,7 +13,7 @@ from diptych.media.report import Report
 
 __all__ = ["Progress", "Result", "Results", "Skipped", "Summary", "Word"]
 
-Word = Literal["strong", "good", "fair", "weak"]
+Word = Literal["strong", "good", "fair", "weak", "not calibrated"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +22,10 @@ class Result:
 
     Args:
         rank: 1 for the best.
-        score: Similarity in the units of the model; larger is better, may be negative.
-        probability: Chance in [0, 1] that the hit is a true match; None where the score is not calibrated,
-            such as that of a second stage.
-        word: The probability in a plain word (`diptych.engine.calibration` states the thresholds), or None.
+        score: Similarity in the units of the model, a cosine in [-1, 1]; larger is better.
+        probability: Chance in [0, 1] that the hit is a true match; None where the score is not calibrated, as
+            that of a model that nobody fitted to pairs, or of a second stage.
+        word: The probability in a plain word (`diptych.engine.calibration` states the thresholds).
         side: "image" or "text": what was found.
         id: Its name in the collection: the path of its file, relative to the collection's folder if it lies
             there.
@@ -37,7 +37,7 @@ class Result:
     rank: int
     score: float
     probability: float | None
-    word: Word | None
+    word: Word
     side: Side
     id: str
     path: Path
@@ -64,7 +64,8 @@ class Results(list[Result]):
 
     Args:
         results: The hits.
-        nothing_matches: True if not even the best hit matches well; the hits are then only the least bad.
+        nothing_matches: True if there are no hits, or not even the best matches well, so that all are only
+            the least bad; never of hits that are not calibrated.
         missing: How many hits, as good as these, were left out because their files are not there now.
         seconds: Wall time of the search, without loading the model.
     """

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import itertools
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from diptych.core import Run, Side, checked_k
+from diptych.core import Floats, Run, Side, checked_k
 from diptych.engine import calibration
 from diptych.engine.gallery import Gallery, gallery_of
 from diptych.engine.homes.base import Stored
@@ -101,8 +101,8 @@ def _answers(
     while True:
         gallery = searched(wanted)
         run = over(encoder, gallery, wanted, to=gallery.side)(Run(queries, gallery))
-        assert run.hits is not None
-        real = (run.hits.rows >= 0) & (run.hits.scores >= (-np.inf if min_score is None else min_score))
+        scores = _scores(run, cosine=encoder.similarity == "cosine")
+        real = (run.hits.rows >= 0) & (scores >= (-np.inf if min_score is None else min_score))
         entries = [gallery.stored(rows[one]) for rows, one in zip(run.hits.rows, real, strict=True)]
         here = [_here(found, k, presence) for found in entries]
         short = any(
@@ -111,23 +111,18 @@ def _answers(
         if not short or wanted >= len(gallery):
             break
         wanted = min(max(2 * k, 4 * wanted), len(gallery))
-    scores = run.hits.scores if encoder.similarity != "cosine" else np.minimum(run.hits.scores, 1.0)
     chances = calibration.probabilities(
-        encoder,
-        vectors := encode(encoder, queries),
-        scores,
-        lambda: gallery.sample(vectors),
-        to=gallery.side,
-        entries=len(gallery),
+        encoder, encode(encoder, queries), scores, to=gallery.side, entries=len(gallery)
     )
-    notes: Sequence[Mapping[str, Any]] = run.notes or [{}] * len(queries)
     answered = []
     for at, (found, there) in enumerate(zip(entries, here, strict=True)):
         places = np.flatnonzero(real[at])[there]
-        told = None if notes[at].get(RESCORED) else chances[at][places].tolist()
+        told: list[float | None] = [None] * len(places)
+        if chances is not None and not _is_rescored(run, at):
+            told = chances[at][places].tolist()
         results = _results([found[one] for one in there], scores[at][places].tolist(), told)
         missing = (there[-1] + 1 if len(there) == k else len(found)) - len(there)
-        nothing = not results or (told is not None and calibration.nothing_matches(told[0]))
+        nothing = not results or calibration.nothing_matches(told[0])
         seconds = (time.perf_counter() - started) / len(queries)
         answered.append(Results(results, nothing_matches=nothing, missing=missing, seconds=seconds))
     return answered
@@ -139,15 +134,28 @@ def _here(stored: Sequence[Stored], k: int, presence: Presence) -> list[int]:
     return list(itertools.islice(there, k))
 
 
+def _scores(run: Run, *, cosine: bool) -> Floats:
+    """Scores (q, k) of the hits, cosines within [-1, 1]; those of a second stage are no cosines."""
+    assert run.hits is not None
+    scores = run.hits.scores.copy()
+    for at, line in enumerate(scores):
+        if cosine and not _is_rescored(run, at):
+            np.clip(line, -1, 1, out=line, where=np.isfinite(line))
+    return scores
+
+
+def _is_rescored(run: Run, query: int) -> bool:
+    return bool(run.notes) and RESCORED in run.notes[query]
+
+
 def _results(
-    stored: Sequence[Stored], scores: Sequence[float], chances: Sequence[float] | None
+    stored: Sequence[Stored], scores: Sequence[float], chances: Sequence[float | None]
 ) -> list[Result]:
-    """Results in the order of the hits, all told in words or none."""
+    """Results in the order of the hits."""
     results = []
-    for at, (entry, score) in enumerate(zip(stored, scores, strict=True)):
-        chance = None if chances is None else chances[at]
-        word = None if chance is None else calibration.word(chance)
+    for at, (entry, score, chance) in enumerate(zip(stored, scores, chances, strict=True)):
         text = "\n".join(entry.captions) or None if entry.side == "image" else entry.text
         meta = {"source": entry.source} if entry.source else {}
+        word = calibration.word(chance)
         results.append(Result(at + 1, score, chance, word, entry.side, entry.id, entry.path, text, meta))
     return results

@@ -3,7 +3,8 @@
 A collection says which model is loaded for it and which files are its own. One that came with a downloaded
 folder, or that lies where others write, would so choose what is loaded and shown here. Those that were
 founded by this user on this machine are noted in the user's own home; any other gets the built-in model only,
-and is refused if it is of another owner or names files outside of its folder, unless the user trusts it.
+and is refused if it is of another owner or names files outside of its folder, also through links, unless the
+user trusts it.
 """
 
 from __future__ import annotations

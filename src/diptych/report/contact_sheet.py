@@ -45,8 +45,8 @@ li img { width: 100%; height: auto; aspect-ratio: 4 / 3; object-fit: contain; di
 _LEGEND = (
     '<p class="note legend">The number is the similarity by which the results are ordered. The word is an '
     'estimate of how well a result fits, a rough one: <span class="strong">strong</span>, '
-    '<span class="good">good</span>, <span class="fair">fair</span> or <span class="weak">weak</span>. There '
-    "is a first result, too, where nothing fits.</p>"
+    '<span class="good">good</span>, <span class="fair">fair</span> or <span class="weak">weak</span>; "not '
+    'calibrated" where there is no such estimate. There is a first result, too, where nothing fits.</p>'
 )
 
 
@@ -57,7 +57,7 @@ class Cell:
     Args:
         rank: From 1.
         score: Shown with three digits.
-        word: "strong", "good", "fair" or "weak".
+        word: "strong", "good", "fair" or "weak", or "not calibrated".
         path: The picture, or the file of the text; None for neither.
         text: Captions, one a line, of which the first is shown; or the text found.
         picture: Whether `path` is a picture to show.

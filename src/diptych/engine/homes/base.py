@@ -126,10 +126,6 @@ class Vectors(Searchable, Protocol):
         """Those rows, and their vectors as they are kept: (n, d) half precision, or (n, bytes) codes."""
         ...
 
-    def scores(self, vectors: NDArray[Any], rows: Rows) -> Floats:
-        """Scores (q, m) of queries (q, d) with the vectors of rows (m,), which must exist."""
-        ...
-
 
 class Home(Protocol):
     """Where a collection lives. Methods raise `CollectionError` for whatever is wrong with what is below.
@@ -260,7 +256,7 @@ class Home(Protocol):
         """The items of these rows, in their order.
 
         Raises:
-            CollectionError: a row is not there.
+            CollectionError: a row is not there, or it is of a file that may not be shown.
         """
         ...
 

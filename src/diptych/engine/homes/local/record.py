@@ -44,7 +44,8 @@ class Record:
         root: The folder that names are relative to.
 
     Attributes:
-        believed: Whether the run folders that it names may be loaded.
+        believed: Whether the run folders that it names may be loaded, and files shown that are links out of
+            the collection's folder.
 
     Raises:
         TooNew: it was written by a later version of Diptych.
@@ -327,7 +328,7 @@ class Record:
         """The items of these rows, in their order, with the captions of pictures; one query for all.
 
         Raises:
-            CollectionError: a row is not there.
+            CollectionError: a row is not there, or it is of a file that may not be shown.
         """
         found: dict[int, Stored] = {}
         captions: dict[int, list[str]] = {}
@@ -348,7 +349,20 @@ class Record:
         missing = next((row for row in rows if row not in found), None)
         if missing is not None:
             raise CollectionError(f"item {missing} was removed while it was being read; search again")
+        if not self.believed:
+            self._refuse_links_out({one.path for one in found.values()})
         return [found[row] for row in rows]
+
+    def _refuse_links_out(self, paths: Iterable[Path]) -> None:
+        """Whoever made the collection would else choose what is shown of the whole disk."""
+        root = self.root.resolve()
+        for path in paths:
+            if not Path(os.path.realpath(path)).is_relative_to(root):
+                raise CollectionError(
+                    f"the collection of {self.root} was not made here, and {path} is a link out of that "
+                    "folder; remove it from there, or say that you trust the collection",
+                    argument="trust",
+                )
 
     def rows(self, side: Side, *, under: bytes | None = None) -> list[int]:
         """The rows of a side, ascending; only of files below the folder stored as `under`, if given."""

@@ -62,10 +62,6 @@ class Snapshot:
         rows = self.all_rows if at is None else self.all_rows[at]
         return best(self._scores(queries, at), rows, k)
 
-    def scores(self, vectors: NDArray[Any], rows: Rows) -> Floats:
-        """Scores (q, m) of queries (q, d) with the vectors of rows (m,), which must exist."""
-        return self._scores(self._queries(vectors), np.searchsorted(self.all_rows, rows))
-
     def _queries(self, vectors: NDArray[Any]) -> Floats:
         queries = np.asarray(vectors, np.float32)
         return similarity.unit(queries) if self.kind == "cosine" else queries
