@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -107,3 +108,52 @@ def test_third_parties_add_systems_by_entry_point(tmp_path: Path, monkeypatch: p
     assert catalogue.load("theirs", size=5).size == 5
     with pytest.raises(UnknownName, match="variant of theirs 'papr'; did you mean paper"):
         catalogue.load("theirs:papr")
+
+
+_WITHOUT = """
+import json, sys
+from diptych import catalogue
+from diptych.errors import DiptychError
+from diptych.optional import EXTRAS
+
+absent = {package for packages in EXTRAS.values() for package in packages}
+
+class Nothing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in absent:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Nothing())
+told = {}
+for name in json.loads(sys.argv[1]):
+    try:
+        catalogue.load(name)
+    except DiptychError as error:
+        told[name] = str(error)
+for kind in ("system", "feature", "dataset"):
+    for name, card in catalogue.cards(kind).items():
+        try:
+            catalogue.named_by(card)
+        except DiptychError as error:
+            told[f"{kind} {name}"] = str(error)
+try:
+    catalogue.variant("dscmr")
+except DiptychError as error:
+    told["variant"] = str(error)
+print(json.dumps(told))
+"""
+
+
+def test_without_what_an_extra_brings_every_name_says_how_to_install_it() -> None:
+    names = [*catalogue.names("system"), *catalogue.names("feature"), "clip@nobody/nothing"]
+    ran = subprocess.run(
+        [sys.executable, "-c", _WITHOUT, json.dumps(names)], capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    told = json.loads(ran.stdout)
+    assert told["dscmr"] == told["variant"] == told["system dscmr"]
+    assert told["dscmr"] == "dscmr needs an optional package: pip install 'diptych[train]'"
+    assert "pip install 'diptych[hub]'" in told["clip@nobody/nothing"]
+    assert not {"builtin", "system builtin"} & told.keys()  # which needs none
+    needing = {name for name, message in told.items() if "pip install 'diptych[" in message}
+    assert {"dcmh", "acmr", "system clip"} <= needing

@@ -103,9 +103,28 @@ def test_a_part_is_a_card_and_what_it_learned(tmp_path: Path) -> None:
     (tmp_path / "half.npz").unlink()
     with pytest.raises(MissingData, match=r"has no half\.npz"):
         catalogue.restored(Half, tmp_path / "card.json")
-    (tmp_path / "card.json").write_text("[]")
-    with pytest.raises(BadData, match="is no mapping"):
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        (b"[]", "is no mapping"),
+        (b'{"parameters": 3}', "names no parameters"),
+        (b'{"name": "half"', "not JSON"),
+        (b'{"a": ' * 90 + b"1" + b"}" * 90, "names no parameters"),
+        (b'{"a": ' * 5000 + b"1" + b"}" * 5000, "too deep"),
+        (b'{"a": ' + b"1" * 5000 + b"}", "not JSON that can be read"),
+        ('{"name": "hälf"}'.encode("latin-1"), "not UTF-8"),
+        (b"\0" * 5000, "not text"),
+    ],
+)
+def test_a_damaged_card_is_one_sentence(tmp_path: Path, content: bytes, fault: str) -> None:
+    (tmp_path / "card.json").write_bytes(content)
+    with pytest.raises(BadData, match=rf"card\.json is damaged \(.*{fault}.*\); train again") as told:
         catalogue.restored(Half, tmp_path / "card.json")
+    assert len(str(told.value).splitlines()) == 1
+    with pytest.raises(BadData, match=r"card\.json is damaged"):
+        catalogue.load(str(tmp_path))
 
 
 def test_writing_that_fails_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

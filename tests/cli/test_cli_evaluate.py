@@ -154,6 +154,14 @@ def test_own_data_are_measured_by_what_was_held_out(
     shown = capsys.readouterr()
     assert "may have been learned from" in shown.err
     assert json.loads(shown.out)["results"]["image to text"]["queries"] == 39
+    card = tmp_path / "run" / "card.json"
+    whole = json.loads(card.read_text())
+    for part in ({"held_out": 4}, {"held_out": {"images": 4}}, {"data": ["own"]}):
+        card.write_text(json.dumps({**whole, **part}))
+        assert main(["evaluate", "run", "--data", "own.npz"]) == 1
+        (name,) = part
+        told = " ".join(capsys.readouterr().err.split())
+        assert f"card.json is damaged ({name} must hold" in told
 
 
 @pytest.mark.parametrize(

@@ -114,6 +114,45 @@ def test_it_names_no_files_elsewhere(downloaded: Path, name: str) -> None:
         assert len(collection.search("red")) == 3
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
+@pytest.mark.parametrize("folder", [False, True], ids=["a file", "a folder"])
+def test_its_links_show_no_files_elsewhere(downloaded: Path, paint: Paint, folder: bool) -> None:
+    name = "red.png"
+    if folder:
+        paint("../elsewhere/a.png", "red")
+        (downloaded / "below").symlink_to(downloaded.parent / "elsewhere")
+        name = "below/a.png"
+        change(
+            downloaded, "UPDATE file SET path = CAST(? AS BLOB) WHERE path = CAST('red.png' AS BLOB)", name
+        )
+    (downloaded / "red.png").unlink()
+    if not folder:
+        (downloaded / "red.png").symlink_to(downloaded.parent / "secret.png")
+    with open_collection(downloaded, model=Colours()) as collection:
+        for ask in (
+            lambda: collection.search("red"),
+            lambda: collection.get(name),
+            lambda: list(collection),
+            lambda: collection.gallery("image")[:],
+        ):
+            with pytest.raises(CollectionError, match=rf"{name} is a link out of that folder") as told:
+                ask()
+            assert told.value.argument == "trust"
+        assert names(collection.search("green", k=1)) == ["green.png"]  # which does not meet it
+    with open_collection(downloaded, model=Colours(), trust=True) as collection:
+        assert len(collection.search("red")) == 3
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
+def test_links_inside_and_a_linked_folder_are_no_way_out(downloaded: Path, tmp_path: Path) -> None:
+    (downloaded / "red.png").rename(downloaded / "kept.png")
+    (downloaded / "red.png").symlink_to("kept.png")
+    linked = tmp_path / "linked"
+    linked.symlink_to(downloaded)
+    with open_collection(linked, model=Colours()) as collection:
+        assert len(collection.search("red")) == 3
+
+
 def test_names_with_dots_are_no_way_out(downloaded: Path, paint: Paint) -> None:
     paint("a../b..png", "yellow")
     paint("c/d...png", "black")

@@ -12,11 +12,11 @@ holds, `loading` finds any of them by its name, and `extractors` by a text that 
 from __future__ import annotations
 
 from diptych.catalogue.chains import extractors_of, name_of, save, write_extractors
-from diptych.catalogue.listing import Card, Kind, card, cards, named_by, names
+from diptych.catalogue.listing import Card, Kind, card, cards, module_of, named_by, names
 from diptych.catalogue.loading import System, load, variant
 from diptych.catalogue.naming import Name, parse
 from diptych.catalogue.parameters import checked
-from diptych.catalogue.saving import restored, write
+from diptych.catalogue.saving import read_card, restored, write
 
 __all__ = [
     "Card",
@@ -28,10 +28,12 @@ __all__ = [
     "checked",
     "extractors_of",
     "load",
+    "module_of",
     "name_of",
     "named_by",
     "names",
     "parse",
+    "read_card",
     "restored",
     "save",
     "variant",

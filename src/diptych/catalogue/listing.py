@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import importlib
 import importlib.metadata
 import importlib.util
@@ -15,8 +16,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from diptych.errors import UnknownName
+from diptych.optional import lacking
 
-__all__ = ["Card", "Kind", "card", "cards", "named_by", "names"]
+__all__ = ["Card", "Kind", "card", "cards", "module_of", "named_by", "names", "needing"]
 
 Kind = Literal["system", "feature", "dataset"]
 
@@ -81,10 +83,40 @@ def cards(kind: Kind) -> dict[str, Card]:
     return {found.name: found for found in _find(kind)}
 
 
+def module_of(card: Card) -> Any:
+    """A card's module, imported.
+
+    Raises:
+        MissingExtra: it needs a package that is not installed.
+    """
+    with needing(card.name):
+        return importlib.import_module(card.module)
+
+
 def named_by(card: Card) -> Any:
-    """What a card's module is about, imported: the class that stands first in its ``__all__``."""
-    module = importlib.import_module(card.module)
+    """What a card's module is about, imported: the class that stands first in its ``__all__``.
+
+    Raises:
+        MissingExtra: the module needs a package that is not installed.
+    """
+    module = module_of(card)
     return getattr(module, module.__all__[0])
+
+
+@contextlib.contextmanager
+def needing(name: str) -> Iterator[None]:
+    """A block that imports what a name needs; where an extra would bring what is missed, it says so.
+
+    Raises:
+        MissingExtra: names the extra.
+    """
+    try:
+        yield
+    except ImportError as error:
+        extra = lacking(error, name)
+        if extra is None:
+            raise
+        raise extra from error
 
 
 def _find(kind: Kind) -> Iterator[Card]:

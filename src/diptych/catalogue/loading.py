@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import inspect
 import sys
 from collections.abc import Iterator, Mapping
@@ -11,13 +10,13 @@ from pathlib import Path
 from typing import Any, Protocol, Self
 
 from diptych.catalogue.chains import extractors_of, name_in
-from diptych.catalogue.listing import card, cards, named_by
+from diptych.catalogue.listing import card, cards, module_of, named_by, needing
 from diptych.catalogue.naming import Name, parse
 from diptych.catalogue.parameters import checked
 from diptych.catalogue.saving import read_card
 from diptych.chain import join
 from diptych.core import Capabilities, Encoder, Floats
-from diptych.errors import MissingData, UnknownName, UsageError
+from diptych.errors import MissingData, MissingExtra, UnknownName, UsageError
 
 __all__ = ["System", "load", "variant"]
 
@@ -65,24 +64,27 @@ def load(name: str, *, seed: int = 0, **parameters: Any) -> System:
         UnknownName: no such system, extractor or variant.
         BadParameter: a hyper-parameter that the system does not have.
         MissingData: the weights are not there.
+        MissingExtra: it needs a package that is not installed; says which extra brings it.
         BadData: a run folder that is not whole.
         WrongModel: the weights of an extractor of a run are no longer those that it was trained with.
     """
-    loaded: System
+    with needing(name):
+        loaded: System = _loaded(name, seed, parameters)
+    return loaded
+
+
+def _loaded(name: str, seed: int, parameters: Mapping[str, Any]) -> Any:
     if _is_path(name):
-        loaded = _run(Path(name).expanduser(), parameters)
-        return loaded
+        return _run(Path(name).expanduser(), parameters)
     parts = parse(name)
     systems, extractors = cards("system"), cards("feature")
     if parts.weights and (Path(parts.weights).expanduser() / "card.json").is_file():
-        loaded = _run(Path(parts.weights).expanduser(), parameters, expected=parts.system)
-    elif parts.system in systems:
-        loaded = _system(parts, seed, parameters)
-    elif parts.system in extractors:
-        loaded = _extractor(parts, parameters)
-    else:
-        raise UnknownName("system or feature extractor", parts.system, [*systems, *extractors])
-    return loaded
+        return _run(Path(parts.weights).expanduser(), parameters, expected=parts.system)
+    if parts.system in systems:
+        return _system(parts, seed, parameters)
+    if parts.system in extractors:
+        return _extractor(parts, parameters)
+    raise UnknownName("system or feature extractor", parts.system, [*systems, *extractors])
 
 
 def variant(name: str) -> Mapping[str, Any]:
@@ -90,18 +92,23 @@ def variant(name: str) -> Mapping[str, Any]:
 
     Raises:
         UnknownName: no such system or variant.
+        MissingExtra: the system needs a package that is not installed.
     """
     parts = parse(name)
-    variants: Mapping[str, Mapping[str, Any]] = importlib.import_module(
-        card("system", parts.system).module
-    ).VARIANTS
+    variants: Mapping[str, Mapping[str, Any]] = module_of(card("system", parts.system)).VARIANTS
     if parts.variant is not None and parts.variant not in variants:
         raise UnknownName(f"variant of {parts.system}", parts.variant, variants)
     return variants[parts.variant or next(iter(variants))]
 
 
 def _system(parts: Name, seed: int, parameters: Mapping[str, Any]) -> Any:
-    kind = named_by(card("system", parts.system))
+    try:
+        kind = named_by(card("system", parts.system))
+    except MissingExtra as error:
+        if parts.weights is None:
+            raise
+        # Towers of a hub need all that its extra brings, and torch is only the first that is missed.
+        raise MissingExtra(str(parts), "hub") from error
     chosen = {**variant(str(parts)), **parameters}
     with _seeded(seed):
         if parts.weights is None:

@@ -20,7 +20,7 @@ _CALLED: Mapping[type, str] = {
 
 
 def checked(kind: type, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters, after a check against the constructor: known names, and the types of the defaults.
+    """The parameters, after a check against the constructor: known names, types, nothing missing.
 
     A list given for a tuple becomes one, because JSON knows only lists.
 
@@ -43,4 +43,7 @@ def checked(kind: type, parameters: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(value, bool) != isinstance(default, bool) or not isinstance(found[key], allowed):
             wanted = _CALLED.get(type(default), f"of the type {type(default).__name__}")
             raise BadParameter(f"{key} of {kind.__name__} must be {wanted} like {default!r}, not {value!r}")
+    needed = [key for key, p in signature.parameters.items() if p.default is p.empty and key not in found]
+    if needed:
+        raise BadParameter(f"{kind.__name__} needs {' and '.join(needed)}, so give it as a parameter")
     return found

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from diptych import files
 from diptych.catalogue.parameters import checked
 from diptych.errors import BadData, MissingData
+from diptych.media.textfiles import content, decoded, parsed
 from diptych.optional import optional
 
 __all__ = ["Part", "file_name", "read_card", "restored", "write"]
@@ -111,8 +112,8 @@ def read_card(card: Path) -> dict[str, Any]:
     if not card.is_file():
         raise MissingData(f"{card.parent} has no {card.name}; {_WHERE}")
     try:
-        record = json.loads(card.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        record = parsed(decoded(content(card)))
+    except (OSError, BadData) as error:
         raise BadData(f"{card} is damaged ({error}); train again or restore it") from error
     if not isinstance(record, dict):
         raise BadData(f"{card} is damaged (it is no mapping); train again or restore it")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -259,20 +258,29 @@ def _evaluated(
     card = Path(system.partition("@")[2] or system) / "card.json"
     facts: dict[str, Any] = {"seed": 0}  # what `catalogue.load` draws first weights with
     if card.is_file():
-        saved = json.loads(card.read_text(encoding="utf-8"))
+        saved = catalogue.read_card(card)
         facts = {key: saved.get(key) for key in ("seed", "parameters")}
         if protocol is None:
-            dataset = _not_learned(dataset, saved)
+            dataset = _not_learned(dataset, saved, card)
     found = evaluate(loaded, dataset, protocol, name=system, depth=depth, strict=strict, facts=facts)
     say_left_out(found.facts.get("read", {}), before)
     return dataset, found
 
 
-def _not_learned(dataset: Dataset, card: Mapping[str, Any]) -> Dataset:
-    """Of data without splits of their own that were learned from, the images that were held out."""
-    from diptych.data.views import HeldOut
+def _not_learned(dataset: Dataset, saved: Mapping[str, Any], card: Path) -> Dataset:
+    """Of data without splits of their own that were learned from, the images that were held out.
 
-    held = card.get("held_out")
+    Raises:
+        BadData: the card of the run says of them what it cannot mean.
+    """
+    from diptych.data.views import HeldOut
+    from diptych.errors import BadData
+
+    held, data = saved.get("held_out") or {}, saved.get("data") or {}
+    for name, found, needed in (("held_out", held, {"sha256", "images"}), ("data", data, {"name"})):
+        if not isinstance(found, dict) or (found and not needed <= found.keys()):
+            what = f"{name} must hold {' and '.join(sorted(needed))}"
+            raise BadData(f"{card} is damaged ({what}); train again or restore it")
     if not held or not HeldOut.needed(dataset):
         return dataset
     parted = HeldOut(dataset)
@@ -282,7 +290,7 @@ def _not_learned(dataset: Dataset, card: Mapping[str, Any]) -> Dataset:
             err=True,
         )
         return parted
-    if dataset.name == card.get("data", {}).get("name"):
+    if dataset.name == data.get("name"):
         say(
             f"{dataset.name} is not what it was when the system learned from it: some of what is measured "
             "here may have been learned from",

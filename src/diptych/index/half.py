@@ -26,7 +26,8 @@ _CHUNK = 1024  # vectors that are scored at a time
 def one_thread() -> Iterator[None]:
     """One thread for what faiss does in the block: two on a busy machine turned 3 ms into 264 ms.
 
-    The number is OpenMP's own of the calling thread, and is put back.
+    OpenMP keeps the number for each thread of the system by itself, so nothing that others do meanwhile is
+    changed (`tests/index/test_half.py` shows it); faiss takes none with a search. It is put back.
     """
     import faiss
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import importlib
 import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -89,7 +88,7 @@ def module_of(name: str) -> Any:
     Raises:
         UnknownName: there is no such system.
     """
-    return importlib.import_module(catalogue.card("system", catalogue.parse(name).system).module)
+    return catalogue.module_of(catalogue.card("system", catalogue.parse(name).system))
 
 
 def takes(kind: type, parameter: str) -> bool:
