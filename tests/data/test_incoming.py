@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from diptych.data import open_data
-from diptych.data.incoming import class_labels, features, labels_of, pairs_of
+from diptych.data.incoming import class_labels, labels_of, pairs_of
+from diptych.data.split import Split, features, multi_hot
 from diptych.errors import BadData
 
 HOT = np.array([[1, 0, 1], [0, 1, 0], [0, 0, 0]], np.uint8)
@@ -223,3 +224,41 @@ def test_queries_are_asked_of_the_database(tmp_path: Path) -> None:
     file = saved(tmp_path, **given, query_label=np.array([0, 1]), database_label=np.arange(6) % 2)
     query, gallery = next(iter(open_data(file).cases()))
     assert (len(query), len(gallery)) == (2, 6)
+
+
+@pytest.mark.parametrize("side", ["image", "text"])
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (np.nan, "row 2 is not finite: it holds nan"),
+        (-np.inf, "row 2 is not finite: it holds -inf"),
+        (1e39, "row 2 holds 1e[+]39, which single precision cannot hold"),
+        (1e-50, "row 2 holds only numbers below 1e-38"),
+    ],
+)
+def test_a_split_refuses_features_that_it_cannot_hold(side: str, value: float, said: str) -> None:
+    sides = {"image": np.ones((4, 3)), "text": np.ones((4, 3))}
+    sides[side][2] = value
+    with pytest.raises(BadData, match=f"{side} features {said}"):
+        Split(**sides, label=None, pairs=np.zeros((0, 2), np.int64))  # type: ignore[arg-type]
+
+
+def test_items_without_a_class_among_names_and_numbers() -> None:
+    expected = [[1, 0], [0, 0], [0, 1]]
+    for given in (["cat", None, "dog"], [0, None, 1], [1.0, None, 2.0]):
+        assert class_labels(np.array(given, object), 3, "labels").tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("numbers", "said"),
+    [
+        ([0, -1], "row 1 has class -1"),
+        ([0, 0.5], "row 1 has class 0.5"),
+        ([0, np.nan], "row 1 has class nan"),
+        ([[0], [1, 2]], "row 1 has class 2"),
+        ([0, "1"], "row 1 has class 1"),
+    ],
+)
+def test_class_numbers_are_whole(numbers: list[object], said: str) -> None:
+    with pytest.raises(BadData, match=said):
+        multi_hot(numbers, 2)

@@ -106,7 +106,7 @@ def test_hash_sees_ids_labels_and_pairs_but_not_features() -> None:
         ((np.zeros(3), ["t"], None, [[0, 0]]), r"image features must be \(n, d\)"),
         ((np.zeros((1, 1)), ["t"], None, [[0, 1]]), "1 images and 1 texts"),
         ((np.zeros((1, 1)), ["t"], None, [0, 0]), r"pairs must be \(p, 2\)"),
-        ((np.zeros((1, 1)), ["t"], [[2]], [[0, 0]]), "only 0 and 1"),
+        ((np.zeros((1, 1)), ["t"], [[2]], [[0, 0]]), "label row 0 holds 2 in column 0, but only 0 and 1"),
         ((np.zeros((1, 1)), ["t"], [[1], [0]], [[0, 0]]), r"label must be \(1, classes\)"),
     ],
 )

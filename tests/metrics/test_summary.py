@@ -190,3 +190,16 @@ def test_double_precision_is_not_rounded_to_ties() -> None:
     scores = np.array([[1.0, 1.0 + 1e-12, 1.0 + 2e-12]])
     found = metrics.measure(scores, Given([[0, 0, 1]]))
     assert (found["MAP@ALL"], found["R@1"]) == (1.0, 1.0)
+
+
+def test_expected_average_precision_is_that_of_measure() -> None:
+    rng = np.random.default_rng(4)
+    labels, asked = rng.integers(0, 2, (30, 4)), rng.integers(0, 2, (7, 4))
+    codes = [np.where(rng.random((n, 6)) < 0.5, 1.0, -1.0) for n in (7, 30)]
+    cut = rng.integers(0, 3, (7, 30)).astype(float)
+    cut[:, ::4] = -np.inf
+    for scores in (Embedded(*codes, "hamming"), Embedded(*codes), metrics.Matrix(cut)):
+        found = metrics.expected_average_precision(scores, ByLabel(asked, labels))
+        measured = metrics.measure(scores, ByLabel(asked, labels))
+        assert found == pytest.approx(measured.per_query["MAP@ALL"], abs=1e-12)
+        assert measured.bounds["MAP@ALL"]["best"] > measured["MAP@ALL"]

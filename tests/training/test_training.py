@@ -43,9 +43,25 @@ def test_settings_become_values() -> None:
         "clip_norm": None,
         "a": "b=c",
     }
+    assert parse_settings(["margin=-inf"]) == {"margin": -np.inf}
     for wrong in ("lr", "=3"):
         with pytest.raises(BadParameter, match="key=value"):
             parse_settings([wrong])
+
+
+@pytest.mark.parametrize("word", ["lr=nan", "lr=inf", "lr=1e999", "lr=-Infinity"])
+def test_settings_that_are_not_finite_are_refused(word: str) -> None:
+    with pytest.raises(BadParameter, match=r"lr of DSCMR must be finite like 0\.0001, not -?(nan|inf)"):
+        catalogue.load("dscmr", **parse_settings([word]))
+
+
+def test_sequences_of_settings_are_finite() -> None:
+    class Sized:
+        def __init__(self, sizes: tuple[float, ...] = (1.0, 2.0), limit: float = np.inf) -> None: ...
+
+    assert catalogue.checked(Sized, {"limit": np.inf, "sizes": [1, 2]}) == {"limit": np.inf, "sizes": (1, 2)}
+    with pytest.raises(BadParameter, match="sizes of Sized must be finite"):
+        catalogue.checked(Sized, {"sizes": (1.0, np.nan)})
 
 
 def test_parameters_are_variant_then_recipe_then_data_then_settings() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -37,6 +38,9 @@ def checked(kind: type, parameters: Mapping[str, Any]) -> dict[str, Any]:
             raise BadParameter(near)
         default = signature.parameters[key].default
         found[key] = tuple(value) if isinstance(default, tuple) and isinstance(value, list) else value
+        if not _finite(value) and _finite(default):
+            usual = "" if default is inspect.Parameter.empty else f" like {default!r}"
+            raise BadParameter(f"{key} of {kind.__name__} must be finite{usual}, not {value!r}")
         if default is inspect.Parameter.empty or default is None or value is None:
             continue
         allowed = (int, float) if isinstance(default, float) else type(default)
@@ -47,3 +51,10 @@ def checked(kind: type, parameters: Mapping[str, Any]) -> dict[str, Any]:
     if needed:
         raise BadParameter(f"{kind.__name__} needs {' and '.join(needed)}, so give it as a parameter")
     return found
+
+
+def _finite(value: Any) -> bool:
+    """Whether a number, or every number of a sequence, is finite; anything else is not asked."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return not isinstance(value, tuple | list) or all(map(_finite, value))

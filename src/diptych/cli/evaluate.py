@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -189,27 +188,22 @@ def _refuse(kind: str, given: Mapping[str, Any]) -> None:
 
 def _again(run: Path, matches: Sequence[Path], cuts: tuple[int, ...]) -> Evaluation:
     """A saved ranking, by its own matches or by others; what of the others is not in it is said."""
-    from diptych.data.readers.positives import left_out
     from diptych.evaluation import matched, rescore
 
     saved = rescore(run, cuts=cuts)
     if not matches:
         return saved
     found = matched(saved, matches, cuts=cuts)
-    used = {direction: dict(facts) for direction, facts in found.facts["matches"].items()}
-    for facts in used.values():
-        file = next(file for file in matches if file.name == facts["file"])
-        direction = next(name for name, other in used.items() if other is facts)
-        fold = saved.folds[direction][0]
-        facts["left_out"] = lost = left_out(file, fold.query_id, fold.gallery_id)
+    for facts in found.facts["matches"].values():
+        lost = facts["left_out"]
         if any(part["here"] < part["listed"] for part in lost.values()):
             say(
-                f"{file.name}: "
+                f"{facts['file']}: "
                 + ", ".join(f"{part['here']:,} of {part['listed']:,} {name}" for name, part in lost.items())
                 + " are in this ranking; the others are left out",
                 err=True,
             )
-    return replace(found, facts={**found.facts, "matches": used})
+    return found
 
 
 def _given(

@@ -132,9 +132,7 @@ def _launched(devices: int, arguments: Sequence[str]) -> int:
 
 def _report(results: Sequence[Trained], as_json: bool) -> None:
     if as_json:
-        say_json(
-            [one.as_dict() | _expected(one) | ({"read": one.read} if one.read else {}) for one in results]
-        )
+        say_json([one.as_dict() | ({"read": one.read} if one.read else {}) for one in results])
         return
     from rich.table import Table
 
@@ -143,11 +141,11 @@ def _report(results: Sequence[Trained], as_json: bool) -> None:
     for heading in ("run", "seed", *(f"{direction} {name}" for direction in directions for name in names)):
         table.add_column(heading)
     for one in results:
-        values = [_told(one, direction, name) for direction in directions for name in names]
+        values = [one.evaluation.measured[direction][name] for direction in directions for name in names]
         table.add_row(shown(one.run), str(one.seed), *(f"{value:.4f}" for value in values))
     if len(results) > 1:
         spreads = [
-            _summary([_told(one, direction, name) for one in results])
+            _summary([one.evaluation.measured[direction][name] for one in results])
             for direction in directions
             for name in names
         ]
@@ -167,23 +165,6 @@ def _codes(one: Trained) -> bool:
 def _measures(one: Trained) -> list[str]:
     """The main measure; codes are often equally far, so beside the first hit the first ten are told."""
     return [one.measure, "R@10"] if _codes(one) and one.measure == "R@1" else [one.measure]
-
-
-def _expected(one: Trained) -> dict[str, Any]:
-    """For JSON, MAP of codes over all orders of ties beside that of the order of rows."""
-    if not _codes(one) or one.measure != "MAP@ALL":
-        return {}
-    return {
-        "expected_over_ties": {direction: _told(one, direction, one.measure) for direction in one.metrics}
-    }
-
-
-def _told(one: Trained, direction: str, name: str) -> float:
-    """A value; MAP of codes as expected over all orders of ties, as in the result tables."""
-    measured = one.evaluation.measured[direction]
-    if _codes(one) and name.startswith("MAP"):
-        return measured.bounds[name]["expected"]
-    return measured[name]
 
 
 def _summary(values: Sequence[float]) -> str:

@@ -13,58 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diptych.core import Rows
-from diptych.data.split import Labels, Split, paired_in_order
+from diptych.data.split import Labels, Split, features, paired_in_order
 from diptych.errors import BadData
 
-__all__ = ["CAPTIONS", "class_labels", "features", "labels_of", "pairs_of", "split_of"]
+__all__ = ["CAPTIONS", "class_labels", "labels_of", "pairs_of", "split_of"]
 
 CAPTIONS = 5
 """Texts an image that need not be said: the number of the caption data sets."""
 
 # More classes than these are names or numbers of the items themselves.
 _MOST_CLASSES = 100_000
-_BLOCK = 1 << 22  # entries looked at together, so that a large array is not copied as booleans
-
-
-def features(values: NDArray[Any], where: str) -> NDArray[Any]:
-    """The array, once every number of it is one that single precision can hold.
-
-    Args:
-        values: (n, ...) numbers of any type.
-        where: What it is, to begin the error with ("f.npz: train image").
-
-    Raises:
-        BadData: naming the first row that is not finite, or whose numbers leave single precision.
-    """
-    values = np.asarray(values)
-    if values.dtype.kind not in "fiub":
-        raise BadData(f"{where} must be numbers, not {_kind(values)}")
-    if values.ndim < 2:
-        raise BadData(f"{where} must have a row for each item, (n, d), not the shape {values.shape}")
-    if values.dtype.kind != "f":
-        return values
-    most = values.dtype.type(min(np.finfo(np.float32).max, np.finfo(values.dtype).max))
-    least = float(np.finfo(np.float32).tiny) if values.dtype.itemsize > 4 else 0.0
-    step = max(1, _BLOCK // max(int(np.prod(values.shape[1:])), 1))
-    for start in range(0, len(values), step):
-        block = values[start : start + step].reshape(len(values[start : start + step]), -1)
-        fit = np.abs(block) <= most  # False for NaN, too
-        if not fit.all():
-            row = int(np.flatnonzero(~fit.all(axis=1))[0])
-            value = block[row][~fit[row]][0]
-            what = "holds" if np.isfinite(value) else "is not finite: it holds"
-            more = ", which single precision cannot hold; scale the features" if np.isfinite(value) else (
-                "; leave the row out, or compute its features again"
-            )  # fmt: skip
-            raise BadData(f"{where} row {start + row} {what} {value}{more}")
-        lost = (block != 0).any(axis=1) & ~(np.abs(block) >= least).any(axis=1)
-        if lost.any():
-            row = int(lost.argmax())
-            raise BadData(
-                f"{where} row {start + row} holds only numbers below {least:.0e}, which single precision "
-                "cannot hold; scale the features"
-            )
-    return values
 
 
 def labels_of(
@@ -73,7 +31,7 @@ def labels_of(
     """Labels of several arrays over the same classes, as 0/1 columns.
 
     Each may be columns of 0/1 (or bool, or -1/1), class numbers from 0 or from 1, or names of classes; one
-    beginning serves all. A class number of -1 is an item without a class.
+    beginning serves all. A class number of -1, and None among numbers or names, is an item without a class.
 
     Args:
         given: Arrays by what they are ("f.npz: train label"), for errors.
@@ -96,7 +54,7 @@ def labels_of(
     if len(widths) > 1:
         counts = ", ".join(f"{name} {value.shape[1]}" for name, value in hot.items())
         raise BadData(f"labels must have the same columns everywhere, not of different number: {counts}")
-    single = {name: np.asarray(given[name]).reshape(-1) for name, value in wide.items() if value is None}
+    single = {name: _one_each(np.asarray(given[name])) for name, value in wide.items() if value is None}
     for name, value in single.items():
         if len(value) != rows[name]:
             raise BadData(f"{name} has {len(value)} entries for {rows[name]} items; each item needs one")
@@ -129,6 +87,20 @@ def class_labels(label: NDArray[Any], rows: int, where: str) -> Labels:
     return labels_of({where: label}, {where: rows})[0][where]
 
 
+def _one_each(label: NDArray[Any]) -> NDArray[Any]:
+    """One class an item, (n,); of numbers among which None stands, -1 for that."""
+    flat = label.reshape(-1)
+    if flat.dtype.kind != "O":
+        return flat
+    absent = np.array([value is None for value in flat.tolist()], bool)
+    said = np.array(flat[~absent].tolist())
+    if said.dtype.kind not in "fiub" or said.ndim != 1 or not absent.any():
+        return flat
+    found = np.full(len(flat), -1, np.result_type(said, np.int8))
+    found[~absent] = said
+    return found
+
+
 def _class_numbers(given: Mapping[str, NDArray[Any]]) -> tuple[dict[str, Rows], tuple[str, ...]]:
     """Class numbers from 0, -1 for none, of arrays of class numbers or of names; and those names.
 
@@ -143,8 +115,8 @@ def _class_numbers(given: Mapping[str, NDArray[Any]]) -> tuple[dict[str, Rows], 
     worded = {name: value for name, value in given.items() if value.dtype.kind in "USO"}
     if len(worded) == len(given):
         words = {name: _words(value, name) for name, value in worded.items()}
-        names = sorted({word for value in words.values() for word in value})
-        place = {word: number for number, word in enumerate(names)}
+        names = sorted({word for value in words.values() for word in value if word is not None})
+        place: dict[str | None, int] = {word: number for number, word in enumerate(names)} | {None: -1}
         return {k: np.array([place[one] for one in v], np.int64) for k, v in words.items()}, tuple(names)
     if worded:
         raise BadData(
@@ -221,7 +193,7 @@ def split_of(
         captions: See `pairs_of`.
 
     Raises:
-        BadData: see `features` and `pairs_of`.
+        BadData: see `diptych.data.split.features` and `pairs_of`.
     """
     sides = {
         side: features(given[side], f"{where} {side}") if isinstance(given[side], np.ndarray) else given[side]
@@ -317,12 +289,13 @@ def _whole(values: NDArray[Any], where: str) -> Rows:
     return values.astype(np.int64)
 
 
-def _words(values: NDArray[Any], where: str) -> Sequence[str]:
+def _words(values: NDArray[Any], where: str) -> Sequence[str | None]:
+    """Names of classes, None for none."""
     words = [one.decode("utf-8", "replace") if isinstance(one, bytes) else one for one in values.tolist()]
     for row, word in enumerate(words):
-        if not isinstance(word, str) or not word.strip():
+        if word is not None and (not isinstance(word, str) or not word.strip()):
             raise BadData(f"{where} row {row} is {word!r}, which names no class")
-    return [word.strip() for word in words]
+    return [word if word is None else word.strip() for word in words]
 
 
 def _kind(values: NDArray[Any]) -> str:

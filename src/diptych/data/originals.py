@@ -21,8 +21,8 @@ import numpy as np
 
 from diptych.core import SIDES, Rows
 from diptych.data.base import Dataset, Protocol, Split
-from diptych.data.incoming import features
 from diptych.data.readers import arrays
+from diptych.data.split import features
 from diptych.errors import BadData, MissingData, UnknownName
 from diptych.files import write
 

@@ -23,6 +23,7 @@ __all__ = [
     "Split",
     "captioned",
     "concat",
+    "features",
     "input_kind",
     "multi_hot",
     "paired_in_order",
@@ -31,6 +32,8 @@ __all__ = [
 Labels = NDArray[np.uint8]
 InputKind = Literal["features", "pixels", "tokens"]
 """What an array holds, see `input_kind`."""
+
+_BLOCK = 1 << 22  # entries looked at together, so that a large array is not copied as booleans
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +53,8 @@ class Split:
             than `pairs` where the same caption describes several images.
 
     Raises:
-        BadData: naming the part whose shape does not fit the others.
+        BadData: naming the part whose shape does not fit the others; or the side and row of a feature that is
+            not finite, and the row and value of a label that is neither 0 nor 1.
     """
 
     image: Sequence[Any] | Floats
@@ -70,7 +74,8 @@ class Split:
                 if value.ndim < 2:
                     raise BadData(f"{side} features must be (n, d), not {value.shape}")
                 if input_kind(value) == "features":
-                    put(self, side, np.ascontiguousarray(value, np.float32))
+                    checked = features(value, f"{side} features")
+                    put(self, side, np.ascontiguousarray(checked, np.float32))
         images, texts = len(self.image), len(self.text)
         put(self, "pairs", _pairs("pairs", self.pairs, images, texts))
         if self.positives is None:
@@ -175,6 +180,50 @@ class Split:
         return Column(side, values, ids, take=lambda rows: _rows(values, rows))
 
 
+def features(values: NDArray[Any], where: str) -> NDArray[Any]:
+    """The array, once every number of it is one that single precision can hold.
+
+    Args:
+        values: (n, ...) numbers of any type.
+        where: What it is, to begin the error with ("f.npz: train image").
+
+    Raises:
+        BadData: naming the first row that is not finite, or whose numbers leave single precision.
+    """
+    values = np.asarray(values)
+    if values.dtype.kind not in "fiub":
+        kind = "words" if values.dtype.kind in "USO" else str(values.dtype)
+        raise BadData(f"{where} must be numbers, not {kind}")
+    if values.ndim < 2:
+        raise BadData(f"{where} must have a row for each item, (n, d), not the shape {values.shape}")
+    if values.dtype.kind != "f":
+        return values
+    most = values.dtype.type(min(np.finfo(np.float32).max, np.finfo(values.dtype).max))
+    least = float(np.finfo(np.float32).tiny) if values.dtype.itemsize > 4 else 0.0
+    step = max(1, _BLOCK // max(int(np.prod(values.shape[1:])), 1))
+    for start in range(0, len(values), step):
+        block = values[start : start + step].reshape(len(values[start : start + step]), -1)
+        fit = np.abs(block) <= most  # False for NaN, too
+        if not fit.all():
+            row = int(np.flatnonzero(~fit.all(axis=1))[0])
+            value = block[row][~fit[row]][0]
+            what = "holds" if np.isfinite(value) else "is not finite: it holds"
+            more = ", which single precision cannot hold; scale the features" if np.isfinite(value) else (
+                "; leave the row out, or compute its features again"
+            )  # fmt: skip
+            raise BadData(f"{where} row {start + row} {what} {value}{more}")
+        if not least:
+            continue
+        lost = (block != 0).any(axis=1) & ~(np.abs(block) >= least).any(axis=1)
+        if lost.any():
+            row = int(lost.argmax())
+            raise BadData(
+                f"{where} row {start + row} holds only numbers below {least:.0e}, which single precision "
+                "cannot hold; scale the features"
+            )
+    return values
+
+
 def captioned(
     images: Sequence[Any],
     captions: Sequence[Sequence[str]],
@@ -225,14 +274,14 @@ def multi_hot(numbers: Sequence[Any] | NDArray[Any], classes: int) -> Labels:
     """(n, classes) uint8 from one class number, or a sequence of class numbers, a row.
 
     Raises:
-        BadData: if a number is not below `classes`.
+        BadData: naming the row of a number that is not whole, or not below `classes`.
     """
     hot = np.zeros((len(numbers), classes), np.uint8)
     for row, value in enumerate(numbers):
-        for number in np.atleast_1d(np.asarray(value, np.int64)):
-            if not 0 <= number < classes:
-                raise BadData(f"row {row} has class {number}, but there are {classes} classes (from 0)")
-            hot[row, number] = 1
+        for number in np.atleast_1d(np.asarray(value)).tolist():
+            if not isinstance(number, int | float) or not 0 <= number < classes or number != int(number):
+                raise BadData(f"row {row} has class {number}, but there are {classes} classes (0, 1, 2 ...)")
+            hot[row, int(number)] = 1
     return hot
 
 
@@ -322,8 +371,13 @@ def _labels(name: str, label: Labels, rows: int) -> Labels:
     label = np.asarray(label)
     if label.ndim != 2 or len(label) != rows:
         raise BadData(f"{name} must be ({rows}, classes), not {label.shape}")
-    if label.size and not ((label == 0) | (label == 1)).all():
-        raise BadData(f"{name} must hold only 0 and 1")
+    wrong = np.argwhere(~((label == 0) | (label == 1))) if label.size else []
+    if len(wrong):
+        row, column = wrong[0]
+        raise BadData(
+            f"{name} row {row} holds {label[row, column]} in column {column}, but only 0 and 1; "
+            "diptych.data.incoming.class_labels reads -1/1, class numbers and names"
+        )
     return np.ascontiguousarray(label, np.uint8)
 
 

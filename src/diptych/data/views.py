@@ -18,7 +18,7 @@ from diptych.chain import Scale
 from diptych.data.base import Dataset, Split, hold_out
 from diptych.data.extracted import extract
 from diptych.data.reading import report_of
-from diptych.errors import UsageError
+from diptych.errors import BadData, UsageError
 from diptych.media.report import Report
 
 __all__ = ["Cut", "Featured", "HeldOut", "Standardised", "View"]
@@ -139,14 +139,18 @@ class Featured(View):
 
         Raises:
             UsageError: a side that has an extractor holds features already.
-            BadData: none of the pictures can be read.
+            BadData: none of the pictures can be read, or an extractor gives features that are not finite.
             ImageError: one cannot, and that is not allowed.
         """
         for side, extractor in self.extractors.items():
             if not getattr(extractor, "fitted", True):
                 self._fit(side, extractor)
         report = None if self.strict else self.report
-        return extract(self.inner.split(name), progress=self.progress, report=report, **self.extractors)
+        split = self.inner.split(name)
+        try:
+            return extract(split, progress=self.progress, report=report, **self.extractors)
+        except BadData as error:
+            raise BadData(f"split {name!r} of {self.name}: {error}") from error
 
     def _fit(self, side: str, extractor: Any) -> None:
         training: Any = getattr(self.inner.split(self.inner.protocol().train), side)

@@ -227,7 +227,7 @@ class _Kept:
     def add(self, rows: NDArray[Any], ordered: NDArray[Any]) -> None:
         """Order and ordered scores of a block, (b, n) each."""
         self._rows.append(rows[:, : self._depth].astype(np.int32))
-        self._scores.append(ordered[:, : self._depth].astype(np.float32))
+        self._scores.append(ordered[:, : self._depth].copy())
 
     def hits(self) -> Hits:
         """What was kept."""
@@ -238,7 +238,7 @@ def definitions() -> dict[str, str]:
     """What each measure means, in the words that results carry."""
     return {
         "MAP@ALL": "mean over all queries of average precision over the whole gallery, divided by the number "
-        "of relevant entries; 0 for a query without any",
+        "of relevant entries, expected over all orders of equal scores; 0 for a query without any",
         "MAP@K": "average precision of the first K, divided by the relevant entries among them (denominator "
         "'retrieved')",
         "R@n": "share of queries with a relevant entry among the first n",
@@ -254,7 +254,7 @@ def definitions() -> dict[str, str]:
 def score(system: Any, query: Split, gallery: Split, relevance: Relevance) -> dict[str, float]:
     """MAP over the whole gallery (relevance "label") or recall at 1 ("pair"), by direction.
 
-    What a training is validated by, so it computes nothing else.
+    What a training is validated by: the same values as `evaluate`'s, and nothing else.
 
     Args:
         system: Whatever `diptych.pipeline.over` takes.
@@ -265,15 +265,11 @@ def score(system: Any, query: Split, gallery: Split, relevance: Relevance) -> di
     if relevance == "pair":
         measured = both.measured(matches, rank=False, recall_at=(1,))
         return {direction: one["R@1"] for direction, one in measured.items()}
-    found = {}
-    for direction, scores in both.scores.items():
-        values = []
-        for start, stop, block in metrics.score_blocks(scores):
-            rows, _ = metrics.order(block, whole_numbers=getattr(scores, "similarity", "") == "hamming")
-            ranked = np.take_along_axis(matches[direction].block(start, stop), rows, axis=1)
-            values.append(metrics.average_precision(ranked))
-        found[direction] = float(np.concatenate(values).mean()) if values else 0.0
-    return found
+    found = {
+        direction: metrics.expected_average_precision(scores, matches[direction])
+        for direction, scores in both.scores.items()
+    }
+    return {direction: float(values.mean()) if len(values) else 0.0 for direction, values in found.items()}
 
 
 def measure_of(relevance: Relevance) -> str:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from diptych import metrics
 from diptych.core import DIRECTIONS, Hits
-from diptych.data.readers.positives import matches
+from diptych.data.readers.positives import left_out, matches
 from diptych.errors import BadData, MissingData, UsageError
 from diptych.files import replacing, write
 
@@ -146,7 +146,8 @@ def matched(found: Evaluation, files: Sequence[Path], **options: Any) -> Evaluat
     """The same rankings measured by other matches, such as those of ECCV-Caption or CxC.
 
     Only queries that a file lists are asked, as its authors looked through no others; the main measure is
-    mAP@R, as theirs.
+    mAP@R, as theirs. The fact "matches" says of each file how many of its queries and matches are here
+    ("left_out", see `diptych.data.readers.positives.left_out`).
 
     Args:
         found: With rankings of a whole split, such as MS-COCO's protocol "5k".
@@ -183,7 +184,8 @@ def matched(found: Evaluation, files: Sequence[Path], **options: Any) -> Evaluat
         )
         folds[direction], measured[direction] = [asked], asked.measured(**options)
         digest = hashlib.sha256(file.read_bytes()).hexdigest()
-        used[direction] = {"file": file.name, "sha256": digest, "pairs": len(pairs)}
+        lost = left_out(file, fold.query_id, fold.gallery_id)
+        used[direction] = {"file": file.name, "sha256": digest, "pairs": len(pairs), "left_out": lost}
     return Evaluation(
         {**found.facts, "relevance": "pair", "measure": "mAP@R", "matches": used}, measured, folds
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from diptych.core import Rows
 from diptych.metrics.gain import ndcg, tied_ndcg
+from diptych.metrics.hamming import hamming_groups
 from diptych.metrics.precision import (
     Doubles,
     TieGroups,
@@ -34,6 +35,7 @@ __all__ = [
     "Keep",
     "Measured",
     "bootstrap",
+    "expected_average_precision",
     "measure",
     "measure_both_ways",
     "order",
@@ -213,6 +215,34 @@ def measure_both_ways(
     )
 
 
+def expected_average_precision(scores: Scores | NDArray[Any], relevance: Relevance) -> Doubles:
+    """AP@ALL of each query, (q,), expected over all orders of equal scores: "MAP@ALL" of `measure` alone.
+
+    Args:
+        scores: (q, n), or embeddings; of codes only distances are counted.
+        relevance: (q, n).
+
+    Raises:
+        UsageError: scores and relevance of different shapes.
+        BadData: scores with NaN.
+    """
+    scores = as_scores(scores)
+    check_shapes(scores, relevance)
+    if isinstance(scores, Embedded) and scores.similarity == "hamming":
+        codes = scores.query > 0, scores.gallery > 0
+        return hamming_groups(*codes, relevance).average_precision()["expected"]
+    totals, found = relevance.totals(), np.zeros(scores.shape[0])
+    for start, stop, block in score_blocks(scores):
+        rows, ordered = order(block)
+        hits, total = ranked(relevance.block(start, stop), rows), totals[start:stop]
+        found[start:stop] = average_precision(hits, denominator="total", total=total)
+        for part in _tied_lines(rows, ordered):
+            found[start + part] = _tied_precision(tie_groups(ordered[part], hits[part]), total[part])[
+                "expected"
+            ]
+    return found
+
+
 def order(block: NDArray[Any], *, whole_numbers: bool = False) -> tuple[Rows, NDArray[Any]]:
     """Rows in the order of falling scores, ties by row, and the scores in that order, (b, n) each.
 
@@ -340,10 +370,7 @@ class _Collected:
         for name, kinds in self.tied.items():
             for kept in kinds.values():
                 kept[start:stop] = values[name]
-        equal = (ordered[:, 1:] == ordered[:, :-1]) & (rows[:, 1:] >= 0)
-        lines = np.flatnonzero(equal.any(axis=1))
-        size = max(1, _TIED // max(rows.shape[1], 1))
-        for part in (lines[first : first + size] for first in range(0, len(lines), size)):
+        for part in _tied_lines(rows, ordered):
             found = self._tied(ordered[part], hits[part], totals[part])
             if grades is not None and ideal is not None:
                 own = (ordered[part], grades[part])
@@ -357,12 +384,10 @@ class _Collected:
     def _tied(self, ordered: NDArray[Any], hits: Bools, totals: Rows) -> dict[str, dict[str, Doubles]]:
         """Best, worst and expected values of ranked queries; `totals` count what was not ranked, too."""
         groups = tie_groups(ordered, hits)
-        # Relevant entries that were not ranked add nothing to a sum and count in the denominator.
         first = np.maximum(totals, 1)
-        scale = groups.hits.sum(axis=1) / first
         found = {
-            "MAP@ALL": _times(groups.average_precision(), scale),
-            "mAP@R": _times(groups.average_precision(k=first, denominator="total"), scale),
+            "MAP@ALL": _tied_precision(groups, totals),
+            "mAP@R": _tied_precision(groups, totals, k=first, denominator="total"),
             "R-P": _times(groups.hits_within(first), 1 / first),
         }
         found |= {f"MAP@{k}": groups.average_precision(k=k) for k in self.cuts}
@@ -386,6 +411,20 @@ class _Collected:
 
     def curve(self) -> tuple[Doubles, Doubles]:
         return self.levels, self.precision / max(len(self.totals), 1)
+
+
+def _tied_lines(rows: Rows, ordered: NDArray[Any]) -> Iterator[Rows]:
+    """The queries of a block that have ties, some at a time."""
+    equal = (ordered[:, 1:] == ordered[:, :-1]) & (rows[:, 1:] >= 0)
+    lines = np.flatnonzero(equal.any(axis=1))
+    size = max(1, _TIED // max(rows.shape[1], 1))
+    yield from (lines[first : first + size] for first in range(0, len(lines), size))
+
+
+def _tied_precision(groups: TieGroups, totals: Rows, **options: Any) -> dict[str, Doubles]:
+    """Best, worst and expected AP of ranked queries; `totals` count what was not ranked, too."""
+    # Relevant entries that were not ranked add nothing to a sum and count in the denominator.
+    return _times(groups.average_precision(**options), groups.hits.sum(axis=1) / np.maximum(totals, 1))
 
 
 def _times(values: Mapping[str, Doubles], factor: Doubles | float) -> dict[str, Doubles]:

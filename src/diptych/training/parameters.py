@@ -21,6 +21,8 @@ _NAMED = {"features": ("_dim", 1), "pixels": ("_size", 3), "tokens": ("_length",
 def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
     """Values by name from words like ``lr=1e-4``: numbers, true, false, none, tuples, else text.
 
+    "nan" and "inf" are numbers, which `diptych.catalogue.checked` refuses where they mean nothing.
+
     Raises:
         BadParameter: a word without "=".
     """
@@ -116,6 +118,8 @@ def _value(text: str) -> Any:
     words = {"true": True, "false": False, "none": None}
     if text.lower() in words:
         return words[text.lower()]
+    if text.lower().lstrip("+-") in ("nan", "inf", "infinity"):
+        return float(text)
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):

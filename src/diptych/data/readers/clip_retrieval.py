@@ -14,7 +14,7 @@ import numpy as np
 
 from diptych.core import Floats
 from diptych.data.base import Absent, Dataset, Loaded, Split, paired_in_order
-from diptych.data.incoming import features
+from diptych.data.split import features
 from diptych.errors import BadData
 from diptych.optional import optional
 

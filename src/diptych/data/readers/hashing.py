@@ -7,9 +7,10 @@ from collections.abc import Mapping
 import numpy as np
 
 from diptych.data.base import Pictures, Protocol, Split, paired_in_order
-from diptych.data.incoming import class_labels, features
+from diptych.data.incoming import class_labels
 from diptych.data.originals import Files, Layout, permuted
 from diptych.data.readers import arrays
+from diptych.data.split import features
 from diptych.errors import BadData
 
 __all__ = ["hashing_protocol", "matlab_layout"]
