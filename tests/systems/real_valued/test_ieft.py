@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from typing import Any
 
 import numpy as np
 import pytest
@@ -51,9 +53,147 @@ def test_symmetric_sees_what_is_added_to_all_scores_of_an_image() -> None:
     assert system.objective(batch)["rank"].item() == pytest.approx(math.log(20))
 
 
-def test_the_rate_rises_for_a_tenth_and_falls_to_nothing() -> None:
-    assert [ieft.rate(done, 20) for done in (0, 1, 2, 11, 19)] == pytest.approx([0.5, 1, 1, 0.5, 1 / 18])
+def released_rate(step: int, steps: int) -> float:
+    """get_polynomial_decay_schedule_with_warmup of power 1 down to 0, with int(.1 steps) to warm up."""
+    warm = int(steps * 0.1)
+    if step < warm:
+        return step / max(1, warm)
+    return 0.0 if step > steps else 1 - (step - warm) / (steps - warm)
+
+
+def test_the_rate_rises_from_nothing_for_a_tenth_and_falls_to_nothing() -> None:
+    assert [ieft.rate(done, 20) for done in (0, 1, 2, 11, 19)] == pytest.approx([0, 0.5, 1, 0.5, 1 / 18])
     assert ieft.rate(0, 5) == 1  # too few steps to warm up
+    for steps in (5, 20, 137):
+        found = [ieft.rate(done, steps) for done in range(steps)]
+        assert found == pytest.approx([released_rate(done, steps) for done in range(steps)])
+
+
+def test_steps_are_made_at_these_rates() -> None:
+    split = Planted(train=40).split("train")
+    system, seen = catalogue.load("ieft:tiny", epochs=10, batch_size=20), list[float]()
+
+    class Watching(Trainer):
+        def step(self, optimizer: torch.optim.Optimizer, *rest: Any, **named: Any) -> None:
+            seen.extend({group["lr"] for group in optimizer.param_groups})
+            super().step(optimizer, *rest, **named)
+
+    system.fit(split, Watching(quiet=True, device="cpu"))
+    assert seen == pytest.approx([2e-3 * released_rate(step, 20) for step in range(20)])
+
+
+def test_what_is_decayed_as_the_released_names_have_it() -> None:
+    """There a parameter is free if one of its list of names is a part of its own."""
+    system = catalogue.load("ieft:raw-tiny")
+    optimizer = system.optimizer()
+    assert [(group["eps"], group["betas"]) for group in optimizer.param_groups] == [(1e-8, (0.9, 0.98))] * 2
+    decayed, plain = ({id(p) for p in group["params"]} for group in optimizer.param_groups)
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [0.01, 0]
+    free = ("bias", "LayerNorm.weight", "norm.weight", "norm1.weight", "norm2.weight")
+    for net in system.networks.values():
+        for name, parameter in net.named_parameters():
+            theirs = re.sub(r"enhance\.(\d)\.norm\.", r"local_net.\1.norm2.body.", name)
+            mine = id(parameter) in plain
+            assert mine == any(part in theirs for part in free), name
+            assert mine != (id(parameter) in decayed)
+
+
+def layer_norm(x: Any, norm: Any, eps: float) -> Any:
+    found = np.empty_like(x)
+    for row, values in enumerate(x):
+        mean = sum(values) / len(values)
+        variance = sum((value - mean) ** 2 for value in values) / len(values)
+        found[row] = (values - mean) / np.sqrt(variance + eps) * norm.weight.numpy() + norm.bias.numpy()
+    return found
+
+
+def affine(x: Any, weight: Any, bias: Any) -> Any:
+    return np.array([[float(r @ row) for r in weight.numpy()] for row in x]) + bias.numpy()
+
+
+def gelu(x: Any) -> Any:
+    return np.vectorize(lambda value: 0.5 * value * (1 + math.erf(value / math.sqrt(2))))(x)
+
+
+def vit_block(layer: Any, x: Any, there: list[bool]) -> Any:
+    """One block on the tokens (n, width) of one pair: head by head, token by token."""
+    width, heads = x.shape[1], layer.self_attn.num_heads
+    size = width // heads
+    y = layer_norm(x, layer.norm1, 1e-6)
+    q, k, v = np.split(affine(y, layer.self_attn.in_proj_weight, layer.self_attn.in_proj_bias), 3, axis=1)
+    mixed = np.zeros_like(x)
+    for head in range(heads):
+        part = slice(head * size, (head + 1) * size)
+        for token in range(len(x)):
+            scores = [
+                math.exp(q[token, part] @ k[o, part] / math.sqrt(size)) * there[o] for o in range(len(x))
+            ]
+            mixed[token, part] = sum(s * v[o, part] for o, s in enumerate(scores)) / sum(scores)
+    x = x + affine(mixed, layer.self_attn.out_proj.weight, layer.self_attn.out_proj.bias)
+    y = gelu(affine(layer_norm(x, layer.norm2, 1e-6), layer.linear1.weight, layer.linear1.bias))
+    return x + affine(y, layer.linear2.weight, layer.linear2.bias)
+
+
+def gdfn(gate: Any, x: Any) -> Any:
+    """The gated convolution of channels (width, h, w), output by output."""
+    expand, deep, project = (
+        getattr(gate, name).weight.numpy() for name in ("expand", "depthwise", "project")
+    )
+    _, height, wide = x.shape
+    grown = np.einsum("oc,chw->ohw", expand[:, :, 0, 0], x)
+    spread = np.zeros_like(grown)
+    for channel in range(len(grown)):
+        for row in range(height):
+            for column in range(wide):
+                for a in range(3):
+                    for b in range(3):
+                        r, c = row + a - 1, column + b - 1
+                        if 0 <= r < height and 0 <= c < wide:
+                            spread[channel, row, column] += deep[channel, 0, a, b] * grown[channel, r, c]
+    half = len(spread) // 2
+    return np.einsum("oc,chw->ohw", project[:, :, 0, 0], gelu(spread[:half]) * spread[half:])
+
+
+def test_the_joint_pass_equals_the_released_code_in_loops() -> None:
+    """Small inputs, of whose variance the layer norms' epsilons are a part, and texts of two lengths."""
+    system = catalogue.load("ieft:raw-tiny", seed=0, expansion=1.3)
+    joint = system.joint.double().eval().requires_grad_(False)
+    for norm in joint.modules():
+        if isinstance(norm, torch.nn.LayerNorm):
+            torch.nn.init.normal_(norm.weight)
+            torch.nn.init.normal_(norm.bias)
+    torch.manual_seed(1)
+    image, words = 2e-3 * torch.randn(2, 10, 48).double(), 2e-3 * torch.randn(2, 24, 48).double()
+    joint.kind.mul_(0.1)
+    padding = torch.zeros(2, 24, dtype=torch.bool)
+    padding[1, 5:] = True
+    found = joint(image, words, padding)
+    for pair in range(2):
+        kind = joint.kind.numpy()
+        x = np.concatenate([words[pair].numpy() + kind[0], image[pair].numpy() + kind[1]])
+        there = [not empty for empty in padding[pair].tolist()] + 10 * [True]
+        for number, layer in enumerate(joint.blocks):
+            if number in (1, 2):
+                enhance, patches = joint.enhance[number - 1], x[25:]
+                patches = vit_block(enhance.channels, patches.T.copy(), 48 * [True]).T
+                square = layer_norm(patches, enhance.norm, 1e-5).T.reshape(48, 3, 3)
+                patches = patches + gdfn(enhance.gate, square).reshape(48, 9).T
+                x = np.concatenate([x[:25], patches])
+            x = vit_block(layer, x, there)
+        pooled = np.tanh(affine(layer_norm(x[:1], joint.norm, 1e-6), joint.pool.weight, joint.pool.bias))
+        score = affine(pooled, joint.rank.weight, joint.rank.bias)[0, 0]
+        assert found[pair].item() == pytest.approx(score, rel=1e-9)
+
+
+def test_attention_weights_are_not_dropped() -> None:
+    """Without its other dropouts a block that learns is the block that is asked."""
+    layer, x = ieft.block(48, 3, 0.5), torch.randn(2, 7, 48)
+    dropped = [module for module in layer.modules() if isinstance(module, torch.nn.Dropout)]
+    assert [module.p for module in dropped] == [0.5, 0.5, 0.5]
+    assert not torch.allclose(layer.train()(x), layer.eval()(x), atol=1e-3)
+    for module in dropped:
+        module.p = 0.0
+    assert torch.allclose(layer.train()(x), layer.eval()(x), atol=1e-5)
 
 
 def test_sizes_of_the_paper() -> None:

@@ -80,6 +80,51 @@ def test_the_score_depends_on_words_and_image_only() -> None:
     assert torch.allclose(blocks(text, image.flip(0), padding), blind)
 
 
+def literal_attention(net: Any, query: Any, key: Any, value: Any, padding: Any) -> torch.Tensor:
+    """One text's attention (l, width), head by head and word by word, with no dropout."""
+    width, size = query.shape[1], query.shape[1] // net.num_heads
+    weights, biases = net.in_proj_weight.split(width), net.in_proj_bias.split(width)
+    q, k, v = (x @ w.T + b for x, w, b in zip((query, key, value), weights, biases, strict=True))
+    mixed = torch.zeros_like(query)
+    for head in range(net.num_heads):
+        part = slice(head * size, (head + 1) * size)
+        for word in range(len(query)):
+            scores = torch.stack([q[word, part] @ one[part] / size**0.5 for one in k])
+            if padding is not None:
+                scores[padding] = -torch.inf
+            for share, one in zip(scores.softmax(dim=0), v, strict=True):
+                mixed[word, part] += share * one[part]
+    return mixed @ net.out_proj.weight.T + net.out_proj.bias
+
+
+def test_a_block_that_learns_equals_the_released_one_in_loops(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Five dropouts, in this order, and none within the attentions: each here is a factor of its own."""
+    torch.manual_seed(0)
+    block = team._Block(128, 0.3).train().requires_grad_(False)
+    state, text, image = torch.randn(3, 4, 128), torch.randn(3, 4, 128), torch.randn(3, 6, 128)
+    padding = torch.tensor([[False] * 4, [False, False, True, True], [False] * 3 + [True]])
+    factors = iter((0.5, 0.7, 1.3, 0.9, 1.2))
+
+    def drop(x: torch.Tensor, p: float, *_: Any) -> torch.Tensor:
+        assert p == 0.3
+        return x * next(factors)
+
+    monkeypatch.setattr(torch.nn.functional, "dropout", drop)
+    found = block(state, text, image, padding)
+    assert next(factors, None) is None
+    res = block.norms[0](state)
+    query = text + res
+    own = [literal_attention(block.own, query[b], query[b], res[b], padding[b]) for b in range(3)]
+    state = state + 0.5 * torch.stack(own)
+    query = text + block.norms[1](state)
+    seen = [literal_attention(block.across, query[b], image[b], image[b], None) for b in range(3)]
+    state = state + 0.7 * torch.stack(seen)
+    first, second = block.forward_net[0], block.forward_net[3]
+    hidden = torch.nn.functional.gelu(block.norms[2](state) @ first.weight.T + first.bias)
+    state = state + 1.2 * 0.9 * (1.3 * hidden @ second.weight.T + second.bias)
+    assert torch.allclose(found, state, atol=1e-4)
+
+
 def test_no_negatives_in_a_batch_of_one_image() -> None:
     system = catalogue.load("team:tiny")
     assert system._negatives(torch.zeros(2, 2), torch.ones(2, 2, dtype=torch.bool)) is None

@@ -93,6 +93,7 @@ FEATURES: Mapping[str, str] = {
 RECIPES: Mapping[str, Mapping[str, Any]] = {}
 
 _PAIRS = 1024  # scored at a time
+_EPS = 1e-6  # of ViT's layer norms; the one before a gate is Restormer's, with torch's own 1e-5
 
 
 @dataclass(kw_only=True, eq=False)
@@ -180,14 +181,19 @@ class IEFT(Learner):
             fit_scaling(self.text_net, self.checked_inputs(split.text, "text"))
 
     def optimizer(self) -> torch.optim.Optimizer:
-        """AdamW, without decay of biases and normalisation."""
-        decayed = [p for p in self.trainable() if p.ndim > 1]
-        plain = [p for p in self.trainable() if p.ndim <= 1]
+        """AdamW, without decay of biases and normalisation, but for the scale of the one before each gate.
+
+        The released code chooses by the names of its parameters, and that one has a name of its own.
+        """
+        gates = {id(enhance.norm.weight) for enhance in self.joint.enhance}
+        decayed = [p for p in self.trainable() if p.ndim > 1 or id(p) in gates]
+        chosen = {id(p) for p in decayed}
+        plain = [p for p in self.trainable() if id(p) not in chosen]
         groups: list[dict[str, Any]] = [{"params": decayed}, {"params": plain, "weight_decay": 0.0}]
-        return torch.optim.AdamW(groups, lr=self.lr, betas=(0.9, 0.98), eps=1e-6, weight_decay=0.01)
+        return torch.optim.AdamW(groups, lr=self.lr, betas=(0.9, 0.98), eps=1e-8, weight_decay=0.01)
 
     def fit(self, split: Split, trainer: Trainer | None = None) -> Self:
-        """Minimise the objective at a `rate` that rises in a tenth of the steps and then falls to 0."""
+        """Minimise the objective at a `rate` that rises from 0 in a tenth of the steps, then falls to 0."""
         trainer = self.begin(split, trainer)
         self.study(split)
         optimizer = self.optimizer()
@@ -262,7 +268,7 @@ class _Joint(nn.Module):
         self.first = nn.Parameter(_drawn(1, 1, width)) if features else None
         self.blocks = nn.ModuleList(block(width, system.heads, system.dropout) for _ in range(system.blocks))
         self.enhance = nn.ModuleList(Enhance(system) for _ in range(system.enhanced))
-        self.norm = nn.LayerNorm(width)
+        self.norm = nn.LayerNorm(width, eps=_EPS)
         self.pool = nn.Linear(width, width)
         self.rank = nn.Linear(width, 1)
 
@@ -327,16 +333,28 @@ class GatedConvolution(nn.Module):
 
 
 def block(width: int, heads: int, dropout: float) -> nn.Module:
-    """A transformer block of a vision transformer: normalisation first, GELU, four times as wide inside."""
-    return nn.TransformerEncoderLayer(
-        width, heads, 4 * width, dropout, activation="gelu", batch_first=True, norm_first=True
+    """A block of a vision transformer: normalisation first, GELU, four times as wide inside.
+
+    Dropout follows attention and both layers of the perceptron; attention weights are not dropped.
+    """
+    made = nn.TransformerEncoderLayer(
+        width,
+        heads,
+        4 * width,
+        dropout,
+        activation="gelu",
+        layer_norm_eps=_EPS,
+        batch_first=True,
+        norm_first=True,
     )
+    made.self_attn.dropout = 0.0
+    return made
 
 
 def rate(done: int, steps: int) -> float:
-    """Factor of the learning rate after `done` of all steps: up in a tenth of them, then straight down."""
+    """Factor of the learning rate after `done` of all steps: from 0 up in a tenth, then straight down."""
     rising = steps // 10
-    return (done + 1) / rising if done < rising else (steps - done) / (steps - rising)
+    return done / rising if done < rising else (steps - done) / (steps - rising)
 
 
 def rank_loss(scores: Tensor) -> Tensor:

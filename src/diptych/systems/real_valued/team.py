@@ -351,16 +351,23 @@ class _Alignment(nn.Module):
 
 
 class _Block(nn.Module):
-    """Rebuilds the words R a little further: from each other, from the image, by themselves."""
+    """Rebuilds the words R a little further: from each other, from the image, by themselves.
+
+    As in the released code attention weights are not dropped, and what the perceptron says is dropped twice.
+    """
 
     def __init__(self, width: int, dropout: float) -> None:
         super().__init__()
         heads = max(width // 64, 1)
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(3))
-        self.own = nn.MultiheadAttention(width, heads, dropout, batch_first=True)
-        self.across = nn.MultiheadAttention(width, heads, dropout, batch_first=True)
+        self.own = nn.MultiheadAttention(width, heads, batch_first=True)
+        self.across = nn.MultiheadAttention(width, heads, batch_first=True)
         self.forward_net = nn.Sequential(
-            nn.Linear(width, 2 * width), nn.GELU(), nn.Dropout(dropout), nn.Linear(2 * width, width)
+            nn.Linear(width, 2 * width),
+            nn.GELU(),
+            nn.Dropout(dropout),
+            nn.Linear(2 * width, width),
+            nn.Dropout(dropout),
         )
         self.drop = nn.Dropout(dropout)
 
