@@ -18,7 +18,7 @@ from diptych.nets.optimizers import WarmedAdamW
 from diptych.systems.real_valued import agree
 from diptych.testing.materials import Spy, Stopped, chance, drawn, mean_average_precision
 from diptych.towers.preprocess import CLIP_NORMAL
-from diptych.training.trainer import Trainer
+from diptych.training.trainer import Batch, Trainer
 
 
 def test_the_mask_ranking_loss() -> None:
@@ -33,6 +33,33 @@ def test_masks_reach_the_encoders_unless_released() -> None:
         agree.mask_loss(whole, torch.tensor([3.0, 1.0]), scale, released).backward()
         assert (whole.grad is None) == released
         assert scale.grad is not None
+
+
+@pytest.mark.parametrize("released", [False, True])
+def test_other_captions_are_negatives_only_of_the_released_code(released: bool) -> None:
+    """In loops, on a batch in which two images have more than one caption."""
+    split = Planted(train=4, captions=3).split("train")
+    rows = torch.tensor([0, 1, 4, 2, 9, 11, 10])
+    (whole,) = Trainer(quiet=True).batches(split, 12, shuffle=False)
+    batch = Batch(*(getattr(whole, name)[rows] for name in ("index", "image_row", "text_row", "image")),
+                  whole.text[rows], whole.label[rows])  # fmt: skip
+    images = [0, 0, 1, 0, 3, 3, 3]
+    assert batch.image_row.tolist() == images
+    system = catalogue.load("agree:tiny", seed=0, released=released)
+    found = system.objective(batch)["clip"].item()
+    with torch.no_grad():
+        v = [one / one.norm() for one in system.image_net(batch.image)]
+        t = [one / one.norm() for one in system.text_net(batch.text)]
+        scale = system.scale.log.exp()
+    total = 0.0
+    for own in range(7):
+        for ask, answers in ((v[own], t), (t[own], v)):
+            below = 0.0
+            for other in range(7):
+                if released or other == own or images[other] != images[own]:
+                    below += float((scale * ask @ answers[other]).exp())
+            total += log(below) - float(scale * ask @ answers[own])
+    assert found == pytest.approx(0.9 * total / 7 / 2, rel=1e-5)
 
 
 def test_two_way_lists_of_the_specification() -> None:
@@ -120,6 +147,8 @@ def test_the_scale_of_a_trained_clip_is_held_at_100_and_can_fall() -> None:
     assert value.item() == pytest.approx(100)
     assert scale.log.item() == pytest.approx(log(100))
     assert scale.log.grad.item() == pytest.approx(100)
+    low = agree._HeldScale(-0.5)
+    assert low().item() == pytest.approx(1)
 
 
 def test_clip_is_trained_by_the_papers_recipe(tiny_clip: Path) -> None:

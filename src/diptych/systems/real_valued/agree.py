@@ -23,8 +23,9 @@ Differs from the paper:
 - With features the towers are frozen, each side learns a head of two layers, and the optimiser is Adam.
 - The 10,000 steps of warm-up are at most a tenth of the training, for small data sets. The epoch is chosen by
   validation; the authors take the second.
-- The masking terms send gradients into the encoders; `released=True` detaches them as the code does, by
-  accident.
+- Other captions of an image are no negatives of L_clip, and the masking terms send gradients into the
+  encoders. `released=True` takes the former as negatives, and detaches the latter, as the code does. On
+  planted data with five captions an image that changes R@1 by up to .03 either way.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ class AGREE(FromClip, Learner):
         image_mask_weight: Of masking a piece of the image (L_vg_mask).
         agree_depth: How many hits of both directions are made to agree; 0 leaves the lists alone.
         scaling: "none", "global" or "standard", see `diptych.nets.scaling`.
-        released: Detach the masking terms, as the released code does.
+        released: Detach the masking terms and take an image's other captions as negatives, as the code does.
         warmup: Steps in which the rate of `clip` rises, at most a tenth of all.
         weight_decay: Of the weights of `clip`; biases, layer norms and the logit scale have none.
         clip: Folder or hub repository of a CLIP checkpoint whose towers are trained, on pixels and word
@@ -154,6 +155,8 @@ class AGREE(FromClip, Learner):
         scale = self.scale()
         image, text = self._encoded(batch.image, batch.text)
         same = batch.image_row[:, None] == batch.image_row[None]
+        if self.released:
+            same = torch.eye(len(batch), dtype=torch.bool, device=same.device)
         whole = scale * (image * text).sum(dim=1)
         masked_image, masked_text = self._encoded(*self._without(batch))
         without_text = scale * (image * masked_text).sum(dim=1)
@@ -201,12 +204,13 @@ class _Scale(nn.Module):
 class _HeldScale(_Scale):
     """The same for the scale of a trained CLIP, which starts at the limit.
 
-    As in the released code the parameter is put back to ln 100, so that it still has a gradient there.
+    As in the released code the parameter is put back to between 0 and ln 100, so that it still has a gradient
+    there.
     """
 
     def forward(self) -> Tensor:
         with torch.no_grad():
-            self.log.clamp_(max=log(100))
+            self.log.clamp_(0, log(100))
         return self.log.exp()
 
 
