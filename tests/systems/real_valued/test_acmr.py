@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from torch.nn import functional
 from diptych.data.sets.planted import Planted
 from diptych.errors import BadParameter
 from diptych.nets.reversal import reverse, schedule
-from diptych.systems.real_valued.acmr import ACMR, demo_triplet, hardest, triplet_loss
+from diptych.systems.real_valued.acmr import ACMR, VARIANTS, demo_triplet, hardest, triplet_loss
 from diptych.training.trainer import Batch, Trainer
 
 U = torch.tensor([[0.0, 0], [1, 0], [0, 3]])
@@ -60,6 +62,91 @@ def test_the_hardest_negative_is_the_nearest_input_of_another_class() -> None:
     inputs = torch.tensor([[1.0, 0], [1, 0.1], [1, 0.2], [0, 1]])
     label = torch.tensor([[1.0, 0], [1, 0], [0, 1], [0, 1]])
     assert hardest(inputs, label).tolist() == [2, 2, 1, 1]
+
+
+def test_where_no_other_cosine_is_positive_the_released_code_takes_its_own_class() -> None:
+    inputs = torch.tensor([[1.0, 0], [1, 1], [-1, -0.5], [-1, 0]])
+    label = torch.tensor([[1.0, 0], [1, 0], [0, 1], [0, 1]])
+    assert hardest(inputs, label).tolist() == [0, 0, 2, 2]
+
+
+def test_the_demo_starts_from_xaviers_weights() -> None:
+    torch.manual_seed(0)
+    system = ACMR(**{**VARIANTS["demo"], "image_dim": 200, "text_dim": 100})
+    layers = [layer for net in system.networks.values() for layer in net.modules() if hasattr(layer, "bias")]
+    shapes = [tuple(layer.weight.shape[::-1]) for layer in layers]
+    assert shapes == [(200, 512), (512, 100), (100, 40), (100, 40), (40, 100), (100, 40), (40, 10), (40, 20),
+                      (20, 10), (10, 2)]  # fmt: skip
+    for layer, (inputs, outputs) in zip(layers, shapes, strict=True):
+        limit = np.sqrt(6 / (inputs + outputs))
+        assert layer.weight.abs().max() <= limit + 1e-6
+        if inputs * outputs > 100:
+            assert layer.weight.std().item() == pytest.approx(limit / np.sqrt(3), rel=0.1)
+        assert not layer.bias.any()
+
+
+def test_the_demo_trains_as_the_released_code_in_loops() -> None:
+    """Three epochs of file order without the last four pairs; both steps of a batch from one forward pass."""
+    split = Planted(train=20, multi_label=True).split("train")
+    assert split.label is not None
+    demo = {key: value for key, value in VARIANTS["demo"].items() if not key.endswith("sizes")}
+    system = small(**{**demo, "batch_size": 8, "epochs": 3, "lr": 0.01})
+    nets = {name: copy.deepcopy(net).double() for name, net in system.networks.items()}
+    system.fit(split, Trainer(quiet=True, device="cpu"))
+
+    moments: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+
+    def adam(
+        loss: torch.Tensor, names: tuple[str, ...], step: int
+    ) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        parameters = [p for name in names for p in nets[name].parameters()]
+        changes = []
+        for p, g in zip(parameters, torch.autograd.grad(loss, parameters, retain_graph=True), strict=True):
+            mean, square = moments.get(id(p), (torch.zeros_like(p), torch.zeros_like(p)))
+            mean, square = 0.5 * mean + 0.5 * g, 0.999 * square + 0.001 * g * g
+            moments[id(p)] = mean, square
+            upward = (mean / (1 - 0.5**step)) / ((square / (1 - 0.999**step)).sqrt() + 1e-8)
+            changes.append((p, 0.01 * upward))
+        return changes
+
+    step = 0
+    for _ in range(3):
+        for rows in (range(8), range(8, 16)):
+            step += 1
+            x, z = (torch.from_numpy(side[list(rows)]).double() for side in (split.image, split.text))
+            v, t = nets["image_net"](x), nets["text_net"](z)
+            labels = split.label[list(rows)]
+            total = torch.zeros(())
+            for one in (v, t):
+                for row, logs in enumerate(nets["label_net"](one).log_softmax(dim=1)):
+                    for c in np.flatnonzero(labels[row]):
+                        total = total - 100 * logs[c] / labels[row].sum() / 8
+            for anchor, other, inputs in ((v, t, x), (t, v, z)):
+                near, far = torch.zeros(()), torch.zeros(())
+                for a in range(8):
+                    best, chosen = -2.0, 0
+                    for b in range(8):
+                        cosine = float(inputs[a] @ inputs[b] / inputs[a].norm() / inputs[b].norm())
+                        masked = 0.0 if (labels[a] * labels[b]).any() else cosine
+                        if masked > best:
+                            best, chosen = masked, b
+                    near = near + 0.5 * ((anchor[a] - other[a]) ** 2).sum()
+                    far = far + 0.5 * ((anchor[a] - other[chosen]) ** 2).sum()
+                total = total + torch.relu(0.1 + 5 * near - far)
+            told = torch.zeros(())
+            for side, vectors in ((0, v), (1, t)):
+                for row in vectors.detach():
+                    hidden = row
+                    for layer in nets["modality_net"]:  # type: ignore[attr-defined]
+                        hidden = layer.weight @ hidden + layer.bias
+                    told = told - hidden.log_softmax(dim=0)[side] / 8
+            changes = adam(total, ("image_net", "text_net"), step) + adam(told, ("modality_net",), step)
+            with torch.no_grad():
+                for parameter, change in changes:
+                    parameter -= change
+    for name, net in system.networks.items():
+        for found, literal in zip(net.parameters(), nets[name].parameters(), strict=True):
+            assert torch.allclose(found.double(), literal, atol=1e-5), name
 
 
 def test_the_schedule_of_the_reversal() -> None:
@@ -125,3 +212,5 @@ def test_bad_parameters_are_refused() -> None:
         small(triplet="hard")
     with pytest.raises(BadParameter, match="must be equal: the common space"):
         small(text_sizes=(6, 5))
+    with pytest.raises(BadParameter, match="common space of 4 or more, not 3"):
+        small(released=True, image_sizes=(8, 3), text_sizes=(6, 3))

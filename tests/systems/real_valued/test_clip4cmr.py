@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import numpy as np
@@ -53,6 +54,78 @@ def test_contrastive_worked_out_by_hand() -> None:
     # [.8 - 2 + .2]_+ + [0 - .4 + .2]_+ = 0; with margin 1.5: .3 + 1.1, over two pairs of one class
     assert float(clip4cmr.triplet(distance, SAME, 0.2)) == 0
     assert float(clip4cmr.triplet(distance, SAME, 1.5)) == pytest.approx(0.7, abs=1e-6)
+
+
+def test_the_released_contrastive_loss_counts_the_margin_of_each_pair_of_one_class() -> None:
+    distance = clip4cmr.squared_distances(IMAGES, TEXTS)
+    assert float(clip4cmr.contrastive(distance, SAME, 0.2, released=True)) == pytest.approx(0.6, abs=1e-6)
+
+
+def test_the_released_prototype_loss_worked_out_by_hand() -> None:
+    label = torch.tensor([[1.0, 0], [1, 0]])
+    found = clip4cmr.prototype_contrastive(F, label, torch.eye(2), 1.0, released=True)
+    assert float(found) == pytest.approx(0.2600, abs=1e-4)
+
+
+@pytest.mark.parametrize("loss", ["pcl", "lrl", "cel", "cl"])
+def test_the_released_variant_trains_as_the_code_in_loops(loss: str) -> None:
+    """Batches of different sizes; the label head's rows are scaled between the steps, out of the gradient."""
+    split = Planted(train=16).split("train")
+    system = small(loss=loss, released=True, dropout=0.0, lr=0.01)
+    nets = {name: copy.deepcopy(net).double() for name, net in system.networks.items()}
+    optimizer = system.optimizer()
+    batches = list(Trainer(quiet=True).batches(split, 11, shuffle=False)) * 2
+    assert [len(batch) for batch in batches] == [11, 5, 11, 5]
+    moments: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+    for step, batch in enumerate(batches, start=1):
+        found = torch.stack(list(system.objective(batch).values())).sum()
+        optimizer.zero_grad()
+        found.backward()
+        optimizer.step()
+
+        if "label_net" in nets:
+            weight = nets["label_net"].weight
+            weight.data = torch.stack([row / ((row**2).sum().sqrt() + 1e-8) for row in weight.data])
+        y = [int(row.argmax()) for row in batch.label]
+        sides = []
+        for name, x in (("image_net", batch.image), ("text_net", batch.text)):
+            _, first, _, second, *_ = nets[name]  # type: ignore[misc]
+            hidden = x.double() @ first.weight.T + first.bias
+            hidden = hidden * 0.5 * (1 + torch.erf(hidden / math.sqrt(2)))
+            out = hidden @ second.weight.T + second.bias
+            sides.append([row / ((row**2).sum().sqrt() + 1e-8) for row in out])
+        total = torch.zeros((), dtype=torch.float64)
+        if loss == "cl":
+            for i, one in enumerate(sides[0]):
+                for j, other in enumerate(sides[1]):
+                    squared, match = ((one - other) ** 2).sum(), float(y[i] == y[j])
+                    total = total + match * squared + torch.relu(0.2 - (1 - match) * squared)
+            total = total / len(y)
+        else:
+            for vectors in sides:
+                for c, f in zip(y, vectors, strict=True):
+                    if loss == "pcl":
+                        logits = -torch.stack([((f - p) ** 2).sum() for p in nets["prototypes"].weight])
+                        total = total - logits.log_softmax(dim=0)[c] / len(y) / len(y)
+                        continue
+                    logits = nets["label_net"].weight @ f + nets["label_net"].bias
+                    if loss == "cel":
+                        total = total - logits.log_softmax(dim=0)[c] / len(y)
+                    else:
+                        wanted = [float(k == c) for k in range(5)]
+                        squares = [(value - w) ** 2 for value, w in zip(logits, wanted, strict=True)]
+                        total = total + torch.stack(squares).sum().sqrt() / len(y)
+        assert found.item() == pytest.approx(total.item(), rel=1e-4)
+        parameters = [p for net in nets.values() for p in net.parameters() if p.requires_grad]
+        for p, g in zip(parameters, torch.autograd.grad(total, parameters), strict=True):
+            mean, square = moments.get(id(p), (torch.zeros_like(p), torch.zeros_like(p)))
+            mean, square = 0.5 * mean + 0.5 * g, 0.999 * square + 0.001 * g * g
+            moments[id(p)] = mean, square
+            upward = (mean / (1 - 0.5**step)) / ((square / (1 - 0.999**step)).sqrt() + 1e-8)
+            p.data -= 0.01 * upward
+    for name, net in system.networks.items():
+        for one, literal in zip(net.parameters(), nets[name].parameters(), strict=True):
+            assert torch.allclose(one.double(), literal, atol=2e-4), name
 
 
 def test_triplet_equals_the_literal_sum() -> None:

@@ -14,9 +14,13 @@ Differs from the paper:
 - L_imi is the mean over the triplets of the batch, not their sum, so that its weight does not depend on the
   batch size; the weights are ours (the paper found its own by search and does not print them).
 - The epoch is chosen on validation data; similarity is the cosine (the demo measures Euclidean distance).
-- Variant `demo` is what the released code does: its adversarial gradient never reaches the projectors, its
-  label head is never trained, and its triplet term is one hinge on the sum over the batch. In it the hardest
-  negative is the item of another class that is nearest to the anchor by the cosine of the anchor's own input.
+- Variant `demo` is the released code: its adversarial gradient never reaches the projectors, its label head
+  is never trained, and its triplet term is one hinge on the sum over the batch, whose hardest negative is
+  the item of another class that is nearest to the anchor by the cosine of the anchor's own input (one of
+  its own class if no other has a positive cosine). Weights start from Xavier's uniform distribution and
+  biases from 0, which the label head keeps; the modality classifier is linear; and pairs come in the order
+  of the file without an incomplete last batch.
+  With torch's start, whose weights are less than half as large, it reached .05 to .08 more MAP on Wikipedia.
 """
 
 from __future__ import annotations
@@ -52,6 +56,7 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
         "triplet_weight": 1.0,
         "norm_weight": 0.0,
         "margin": 0.1,
+        "released": True,
     },
     "tiny": {
         "image_dim": 32,
@@ -92,6 +97,7 @@ class ACMR(Learner):
         margin: mu of L_imi.
         norm_weight: Weight of L_reg.
         projector_steps: k, projector steps for each step of the classifier.
+        released: First weights, modality classifier and order of pairs as in the released code, see the card.
         image_scaling, text_scaling: "none", "global" or "standard", see `diptych.nets.scaling`.
     """
 
@@ -111,6 +117,7 @@ class ACMR(Learner):
     margin: float = 1.0
     norm_weight: float = 1e-4
     projector_steps: int = 1
+    released: bool = False
     image_scaling: str = "none"
     text_scaling: str = "none"
     epochs: int = 50
@@ -120,15 +127,27 @@ class ACMR(Learner):
     def __post_init__(self) -> None:
         if self.triplet not in ("paper", "demo"):
             raise BadParameter(f"triplet of ACMR must be paper or demo, not {self.triplet!r}")
-        if self.image_sizes[-1] != self.text_sizes[-1]:
-            raise BadParameter("the last of image_sizes and of text_sizes must be equal: the common space")
         dim = self.image_sizes[-1]
+        if dim != self.text_sizes[-1]:
+            raise BadParameter("the last of image_sizes and of text_sizes must be equal: the common space")
+        if self.released and dim < 4:
+            raise BadParameter(
+                f"the released modality classifier needs a common space of 4 or more, not {dim}"
+            )
         self.image_net = _projector(self.image_dim, self.image_sizes, self.image_scaling)
         self.text_net = _projector(self.text_dim, self.text_sizes, self.text_scaling)
         self.label_net = nn.Linear(dim, self.classes).requires_grad_(self.trained_labels)
-        self.modality_net = nn.Sequential(
-            nn.Linear(dim, self.classifier_size), nn.ReLU(), nn.Linear(self.classifier_size, 2)
-        )
+        if self.released:
+            half, quarter = dim // 2, dim // 4
+            self.modality_net = nn.Sequential(
+                nn.Linear(dim, half), nn.Linear(half, quarter), nn.Linear(quarter, 2)
+            )
+            for net in self.networks.values():
+                net.apply(_xavier)
+        else:
+            self.modality_net = nn.Sequential(
+                nn.Linear(dim, self.classifier_size), nn.ReLU(), nn.Linear(self.classifier_size, 2)
+            )
 
     def study(self, split: Split) -> None:
         """Take the statistics of the training features."""
@@ -144,10 +163,14 @@ class ACMR(Learner):
         keep = (*self.networks.values(), projectors, classifier)
         for epoch in trainer.epochs(self.epochs, keep=keep):
             strength = schedule(epoch / self.epochs)
-            for batch in trainer.batches(split, self.batch_size):
+            for batch in trainer.batches(
+                split, self.batch_size, shuffle=not self.released, drop_last=self.released
+            ):
+                # One run of the released graph makes both steps, from the same vectors.
+                before = self.classifier_objective(batch) if self.released else None
                 for _ in range(self.projector_steps):
                     trainer.step(projectors, self.objective(batch, strength=strength))
-                trainer.step(classifier, self.classifier_objective(batch))
+                trainer.step(classifier, before or self.classifier_objective(batch))
         return self
 
     def objective(self, batch: Batch, *, strength: float = 1.0) -> dict[str, Tensor]:
@@ -166,7 +189,10 @@ class ACMR(Learner):
         else:
             parts = [
                 demo_triplet(a, b, hardest(inputs, batch.label), margin=self.margin)
-                for a, b, inputs in ((v, t, batch.image), (t, v, batch.text))
+                for a, b, inputs in (
+                    (v, t, self.image_net[0](batch.image)),  # type: ignore[index]
+                    (t, v, self.text_net[0](batch.text)),  # type: ignore[index]
+                )
             ]
         terms = {
             "imi": self.triplet_weight * (parts[0] + parts[1]),
@@ -234,10 +260,14 @@ def demo_triplet(
 
 
 def hardest(inputs: Tensor, label: Tensor) -> Tensor:
-    """Row (n,) of the item of another class whose input (n, d) has the largest cosine with each item's."""
+    """Row (n,) of the item of another class whose input (n, d) has the largest cosine with each item's.
+
+    As in the released code items of the same class count as orthogonal, so that the first of them is taken
+    where no other has a positive cosine.
+    """
     unit = functional.normalize(inputs)
-    same = share_a_label(label, label)
-    return (unit @ unit.T - 2 * same).argmax(dim=1)
+    different = 1 - share_a_label(label, label)
+    return (different * (unit @ unit.T)).argmax(dim=1)
 
 
 def _projector(dim: int, sizes: tuple[int, ...], scaling: str) -> nn.Sequential:
@@ -246,6 +276,12 @@ def _projector(dim: int, sizes: tuple[int, ...], scaling: str) -> nn.Sequential:
         layers += [nn.Linear(dim, size), nn.Tanh()]
         dim = size
     return nn.Sequential(*layers)
+
+
+def _xavier(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear):
+        nn.init.xavier_uniform_(module.weight)
+        nn.init.zeros_(module.bias)
 
 
 def _norms(net: nn.Module) -> Tensor:

@@ -13,8 +13,11 @@ imports, proxy NCA (pnca) and proxy anchor (pa).
 
 Differs from the paper:
 - The epoch is chosen on validation data; the code chooses it on the test set.
-- Losses are plain means; the code divides the prototype loss by the batch size a second time, which Adam does
-  not notice. The contrastive loss leaves out a constant of .2 for each pair of one class.
+- Losses are plain means. Variant `released` is the code: it divides the prototype loss by the batch size a
+  second time, whose gradients are then so small that Adam's epsilon slows it down; it rescales the rows of the
+  label head in place before each pass and descends the plain gradient, where here the gradient goes through
+  the scaling; and its contrastive loss counts a constant of .2 for each pair of one class.
+  On the Wikipedia set it costs pcl .03 to .04 of MAP after 30 epochs, and the other losses less than .005.
 - Prototypes are fixed random unit vectors, as in the code; `learn_prototypes` trains them, as the name suggests.
 - With several labels the target is their mean; `pnca` and `pa` do not run in the code and follow their own
   papers (Movshovitz-Attias et al., ICCV 2017; Kim et al., CVPR 2020).
@@ -42,6 +45,7 @@ __all__ = ["CLIP4CMR"]
 
 VARIANTS: Mapping[str, Mapping[str, Any]] = {
     "paper": {},
+    "released": {"released": True},
     "tiny": {
         "image_dim": 32,
         "text_dim": 24,
@@ -76,6 +80,7 @@ class CLIP4CMR(Learner):
         margin: Of cl and tl, in squared distance.
         learn_prototypes: Train the prototypes of pcl, pnca and pa.
         text_share: Share of each batch's texts that are used (the study of modality imbalance uses .3).
+        released: Losses and label head as in the released code, see the card.
         image_scaling, text_scaling: "none", "global" or "standard", see `diptych.nets.scaling`.
     """
 
@@ -90,6 +95,7 @@ class CLIP4CMR(Learner):
     margin: float = 0.2
     learn_prototypes: bool = False
     text_share: float = 1.0
+    released: bool = False
     image_scaling: str = "none"
     text_scaling: str = "none"
     epochs: int = 500
@@ -106,7 +112,7 @@ class CLIP4CMR(Learner):
         if self.loss in ("pcl", "pnca", "pa"):
             self.prototypes = Prototypes(self.classes, self.dim).requires_grad_(self.learn_prototypes)
         if self.loss in ("lrl", "cel"):
-            self.label_net = UnitRows(self.dim, self.classes)
+            self.label_net = UnitRows(self.dim, self.classes, in_place=self.released)
 
     def study(self, split: Split) -> None:
         """Take the statistics of the training features."""
@@ -119,6 +125,8 @@ class CLIP4CMR(Learner):
 
     def objective(self, batch: Batch) -> dict[str, Tensor]:
         """The chosen loss; class-wise ones have a term for each side."""
+        if self.released and self.loss in ("lrl", "cel"):
+            self.label_net.rescale()
         image = self.image_net(batch.image)
         used = max(1, round(self.text_share * len(batch)))
         text, text_label = self.text_net(batch.text[:used]), batch.label[:used]
@@ -144,11 +152,29 @@ class Unit(nn.Module):
 
 
 class UnitRows(nn.Linear):
-    """A linear layer whose rows of weights are scaled to length one in every pass."""
+    """A linear layer whose rows of weights are scaled to length one.
+
+    Args:
+        dim, classes: Of its inputs and outputs.
+        in_place: Start as the released code and scale only where `rescale` is called, which no gradient sees;
+            else in every pass.
+    """
+
+    def __init__(self, dim: int, classes: int, *, in_place: bool = False) -> None:
+        super().__init__(dim, classes)
+        self.in_place = in_place
+        if in_place:
+            nn.init.kaiming_normal_(self.weight, mode="fan_out")
+
+    @torch.no_grad()
+    def rescale(self) -> None:
+        """Scale the weights themselves."""
+        self.weight.copy_(functional.normalize(self.weight))
 
     def forward(self, x: Tensor) -> Tensor:
         """(b, dim) to (b, classes)."""
-        return functional.linear(x, functional.normalize(self.weight), self.bias)
+        weight = self.weight if self.in_place else functional.normalize(self.weight)
+        return functional.linear(x, weight, self.bias)
 
 
 class Prototypes(nn.Module):
@@ -169,9 +195,12 @@ def squared_distances(first: Tensor, second: Tensor) -> Tensor:
     return 2 - 2 * first @ second.T
 
 
-def prototype_contrastive(vectors: Tensor, label: Tensor, prototypes: Tensor, temperature: float) -> Tensor:
-    """pcl: cross-entropy of softmax over classes of -||f - p_c||^2 / T."""
-    return class_loss(-squared_distances(vectors, prototypes) / temperature, label)
+def prototype_contrastive(
+    vectors: Tensor, label: Tensor, prototypes: Tensor, temperature: float, *, released: bool = False
+) -> Tensor:
+    """pcl: cross-entropy of softmax over classes of -||f - p_c||^2 / T, as released over the items again."""
+    loss = class_loss(-squared_distances(vectors, prototypes) / temperature, label)
+    return loss / len(vectors) if released else loss
 
 
 def proxy_nca(vectors: Tensor, label: Tensor, prototypes: Tensor, temperature: float) -> Tensor:
@@ -192,9 +221,13 @@ def proxy_anchor(
     return pull.sum() / present + push.mean()
 
 
-def contrastive(distance: Tensor, same: Tensor, margin: float) -> Tensor:
-    """cl: (sum of D over pairs of one class + sum of [margin - D]_+ over the others) / images."""
-    return (same * distance + (1 - same) * (margin - distance).clamp(min=0)).sum() / len(distance)
+def contrastive(distance: Tensor, same: Tensor, margin: float, *, released: bool = False) -> Tensor:
+    """cl: (sum of D over pairs of one class + sum of [margin - D]_+ over the others) / images.
+
+    The released code has D = 0 for the pairs of one class in the second sum, and so a constant.
+    """
+    apart = (margin - (1 - same) * distance).clamp(min=0)
+    return (same * distance + (apart if released else (1 - same) * apart)).sum() / len(distance)
 
 
 def triplet(distance: Tensor, same: Tensor, margin: float) -> Tensor:
@@ -229,8 +262,10 @@ _Terms = dict[str, Tensor]
 _Loss = Callable[["CLIP4CMR", Tensor, Tensor, Tensor, Tensor], _Terms]
 
 LOSSES: Mapping[str, _Loss] = {
-    "pcl": _class_wise(lambda s, f, y: prototype_contrastive(f, y, s.prototypes(), s.temperature)),
-    "cl": _pair_wise(lambda s, d, same: contrastive(d, same, s.margin)),
+    "pcl": _class_wise(
+        lambda s, f, y: prototype_contrastive(f, y, s.prototypes(), s.temperature, released=s.released)
+    ),
+    "cl": _pair_wise(lambda s, d, same: contrastive(d, same, s.margin, released=s.released)),
     "tl": _pair_wise(lambda s, d, same: triplet(d, same, s.margin) + triplet(d.T, same.T, s.margin)),
     "ml": _pair_wise(lambda s, d, same: modality_invariant(d, same)),
     "lrl": _class_wise(lambda s, f, y: torch.linalg.vector_norm(s.label_net(f) - y, dim=1).mean()),
