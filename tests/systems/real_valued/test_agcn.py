@@ -12,7 +12,7 @@ from torch.nn import functional
 from diptych.data.sets.planted import Planted
 from diptych.errors import BadParameter, TrainingError, UsageError
 from diptych.systems.real_valued.agcn import AGCN, GraphGenerator, distance_loss, star
-from diptych.training.trainer import Trainer
+from diptych.training.trainer import Batch, Trainer
 
 
 def small(**parameters: Any) -> AGCN:
@@ -93,6 +93,81 @@ def test_generators_and_judge_want_opposites() -> None:
     (of_judge,) = torch.autograd.grad(judged, weight, retain_graph=True)  # type: ignore[arg-type]
     (of_generator,) = torch.autograd.grad(system.objective(batch)["G"], weight)  # type: ignore[arg-type]
     assert float((of_judge * of_generator).sum()) < 0
+
+
+def test_every_term_equals_the_cards_equations_in_loops() -> None:
+    """There is no released code, so this second version of all of them stands for it.
+
+    Several labels an item, a batch that is not the training set, images with two texts, and scaled inputs.
+    """
+    split = Planted(train=9, multi_label=True, captions=2).split("train")
+    rows = np.array([0, 1, 5, 6, 11, 12, 16])
+    system = small(neighbours=2, image_scaling="standard", text_scaling="global", distance_weight=0.3)
+    system.study(split)
+    (whole,) = Trainer(quiet=True).batches(split, 18, shuffle=False)
+    batch = Batch(*(getattr(whole, name)[rows] for name in ("index", "image_row", "text_row", "image")),
+                  whole.text[rows], whole.label[rows])  # fmt: skip
+    found = system.objective(batch) | system.judge_objective(batch)
+
+    def affine(layer: Any, x: Any) -> Any:
+        weight, bias = layer.weight.detach().double().numpy(), layer.bias.detach().double().numpy()
+        return np.array([sum(w * v for w, v in zip(r, x, strict=True)) for r in weight]) + bias
+
+    z = []
+    for net, features, of, scaling in (
+        (system.image_net, np.asarray(split.image, np.float64), batch.image_row, "standard"),
+        (system.text_net, np.asarray(split.text, np.float64), batch.text_row, "global"),
+    ):
+        if scaling == "standard":
+            scaled = (features - features.mean(axis=0)) / features.std(axis=0)
+        else:
+            scaled = features / features.std()
+        made = []
+        for own in of.tolist():
+            others = [row for row in range(len(scaled)) if row != own]
+            lengths = [np.sqrt((row**2).sum()) for row in scaled]
+            cosine = {row: scaled[own] @ scaled[row] / lengths[own] / lengths[row] for row in others}
+            near = sorted(others, key=lambda row: -cosine[row])[:2]
+            nodes = [scaled[own]] + [scaled[row] for row in near]
+            # Item 0 has itself and two neighbours, each of those itself and item 0.
+            degree, edges = [3, 2, 2], {(0, 0), (1, 1), (2, 2), (0, 1), (1, 0), (0, 2), (2, 0)}
+            for layer in (net.first, net.second):
+                mapped, mixed = [affine(layer, node) for node in nodes], []
+                for a in range(3):
+                    total = np.zeros(len(mapped[0]))
+                    for b in range(3):
+                        if (a, b) in edges:
+                            total = total + mapped[b] / np.sqrt(degree[a] * degree[b])
+                    mixed.append(np.maximum(total, 0))
+                nodes = mixed
+            made.append(np.tanh(affine(net.last, nodes[0])))
+        z.append(np.array(made))
+
+    def judged(x: Any) -> float:
+        hidden = np.maximum(affine(system.judge[0], x), 0)  # type: ignore[index]
+        return float(1 / (1 + np.exp(-affine(system.judge[2], hidden)[0])))  # type: ignore[index]
+
+    literal = {"class": 0.0, "distance": 0.0, "G": 0.0, "D": 0.0}
+    label = batch.label.numpy()
+    for side, vectors in enumerate(z):
+        for row, y in zip(vectors, label, strict=True):
+            logits = affine(system.label_net, row)
+            chances = np.exp(logits) / np.exp(logits).sum()
+            literal["class"] -= sum(np.log(chances[c]) for c in np.flatnonzero(y)) / y.sum() / 7
+            real = judged(row)
+            literal["D"] -= np.log(real if side == 0 else 1 - real) / 7
+            literal["G"] -= 0.1 * np.log(1 - real if side == 0 else real) / 7
+    near, apart = [], []
+    for a, first in enumerate(z[0]):
+        for b, second in enumerate(z[1]):
+            distance = np.sqrt(((first - second) ** 2).sum())
+            if any(label[a, c] and label[b, c] for c in range(5)):
+                near.append(distance)
+            else:
+                apart.append(max(0.0, 1 - distance))
+    assert any(value > 0 for value in apart)
+    literal["distance"] = 0.3 * (sum(near) / len(near) + sum(apart) / len(apart))
+    assert {name: term.item() for name, term in found.items()} == pytest.approx(literal, rel=1e-4)
 
 
 def test_errors_say_what_to_do() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
 from diptych import catalogue
 from diptych.data.base import Split
@@ -111,6 +112,131 @@ def test_task_level_waits_for_full_queues_and_keys_get_no_gradient() -> None:
     sum(terms.values()).backward()  # type: ignore[union-attr]
     assert all(p.grad is None for p in system.image_key.parameters())
     assert all(p.grad is not None for p in system.image_net.parameters())
+
+
+def unit(x: Any) -> Any:
+    return x / np.sqrt((x**2).sum())
+
+
+def shares(logits: Any) -> Any:
+    return np.exp(logits) / np.exp(logits).sum()
+
+
+def test_every_term_equals_the_cards_equations_in_loops() -> None:
+    """There is no released code, so this second version of all of them stands for it.
+
+    Full queues that are longer than the batch, three texts of one image, and weights of the levels.
+    """
+    torch.manual_seed(0)
+    system = COTS(**TINY, codes=7, queue=11, temperature=0.2, token_weight=0.7, task_weight=0.4,
+                  image_masked=0.4, text_masked=0.2)  # fmt: skip
+    system.queues.add(*(functional.normalize(torch.randn(11, 8)) for _ in range(2)))
+    image, text = torch.randn(4, 32), torch.randn(4, 24)
+    image[2] = image[1] = image[0]
+    keys = [functional.normalize(torch.randn(4, 8)) for _ in range(2)]
+    torch.manual_seed(5)
+    found = system.terms(image, text, *keys)
+    torch.manual_seed(5)
+    hidden = [
+        net.hide(x, share) for net, x, share in ((system.image_net, image, 0.4), (system.text_net, text, 0.2))
+    ]
+    assert [part.sum(dim=1).tolist() for part in hidden] == [[2] * 4, [1] * 4]
+
+    sides = ((system.image_net, system.image_guess, image), (system.text_net, system.text_guess, text))
+    with torch.no_grad():
+        plain = [net(x).double().numpy() for net, _, x in sides]
+        states = [net.hidden(x, at).double().numpy() for (net, _, x), at in zip(sides, hidden, strict=True)]
+    f, g = ([unit(row) for row in side] for side in plain)
+    rows = [
+        [row.double().numpy() for row in part] for part in (*keys, system.queues.image, system.queues.text)
+    ]
+    instance, task = 0.0, 0.0
+    for pair in range(4):
+        p = shares(np.array([f[pair] @ key for key in (rows[1][pair], *rows[3])]) / 0.2)
+        q = shares(np.array([g[pair] @ key for key in (rows[0][pair], *rows[2])]) / 0.2)
+        instance -= (np.log(p[0]) + np.log(q[0])) / 4
+        task += sum(a * np.log(a / b) + b * np.log(b / a) for a, b in zip(p, q, strict=True)) / 2 / 4
+
+    token = 0.0
+    for (net, guess, x), at, outputs, other in zip(sides, hidden, states, (g, f), strict=True):
+        pieces, losses = net.reader.pieces(x).numpy(), []
+        for item, place in at.nonzero().tolist():
+            distances = [
+                ((pieces[item, place] - code) ** 2).sum() for code in net.codes.codebook[place].numpy()
+            ]
+            state = outputs[item, 1 + place] + guess.partner.weight.detach().double().numpy() @ other[item]
+            with torch.no_grad():
+                logits = guess.head(torch.from_numpy(state).float()).double().numpy()
+            losses.append(-np.log(shares(logits)[int(np.argmin(distances))]))
+        token += sum(losses) / len(losses)
+    literal = {"instance": instance, "token": 0.7 * token, "task": 0.4 * task}
+    assert {name: term.item() for name, term in found.items()} == pytest.approx(literal, rel=1e-4)
+
+
+def test_the_algorithm_in_loops(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Filter, losses, step, slow copies, queues, in this order: what a second version of `fit` ends with."""
+    # Adam makes whole steps of what is rounding in the gradient of an attention's biases.
+    monkeypatch.setattr(COTS, "optimizer", lambda self: torch.optim.SGD(self.trainable(), lr=0.05))
+    split = Planted(train=14, captions=2).split("train")
+    settings = {**TINY, "queue": 9, "momentum": 0.6, "kappa": 0.5, "epochs": 3, "batch_size": 10}
+    torch.manual_seed(0)
+    system = COTS(**settings)
+    torch.manual_seed(0)
+    other = COTS(**settings)
+    batches = list[tuple[int, Any]]()
+
+    class Watching(Trainer):
+        def batches(self, *rest: Any, **named: Any) -> Any:
+            for batch in super().batches(*rest, **named):
+                # The state of the draws, which hide tokens, is that of the training at this point.
+                batches.append((self._epoch, (batch, torch.get_rng_state())))
+                yield batch
+
+    system.fit(split, Watching(quiet=True, device="cpu"))
+    other.study(split)
+    optimizer = other.optimizer()
+    image_ring, text_ring = other.queues.image.clone(), other.queues.text.clone()
+    positives, added, left_out = list[float](), 0, 0
+    for epoch, (batch, drawn_from) in batches:
+        with torch.no_grad():
+            f, g = (functional.normalize(net(x)) for net, x in
+                    ((other.image_net, batch.image), (other.text_net, batch.text)))  # fmt: skip
+            values = [float(a @ b) for a, b in zip(f, g, strict=True)]
+            recent = positives[-9:]
+            kept = list(range(len(values)))
+            if epoch > 0:
+                mean = sum(recent) / len(recent)
+                deviation = (sum((value - mean) ** 2 for value in recent) / len(recent)) ** 0.5
+                kept = [row for row, value in enumerate(values) if value >= mean - 0.5 * deviation]
+            positives += values
+            left_out += len(values) - len(kept)
+            image, text = batch.image[kept], batch.text[kept]
+            keys = [functional.normalize(net(x)) for net, x in
+                    ((other.image_key, image), (other.text_key, text))]  # fmt: skip
+        other.queues.image.copy_(image_ring)
+        other.queues.text.copy_(text_ring)
+        other.queues.added.fill_(added)
+        torch.set_rng_state(drawn_from)
+        loss = torch.stack(list(other.terms(image, text, *keys).values())).sum()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        with torch.no_grad():
+            for slow, fast in ((other.image_key, other.image_net), (other.text_key, other.text_net)):
+                for one, new in zip(slow.parameters(), fast.parameters(), strict=True):
+                    one.copy_(0.6 * one + 0.4 * new)
+            for row in range(len(kept)):
+                image_ring[added % 9], text_ring[added % 9] = keys[0][row], keys[1][row]
+                added += 1
+    assert left_out > 0
+    assert added > 2 * 9
+    assert torch.allclose(system.queues.image, image_ring, atol=1e-4)
+    assert torch.allclose(system.queues.text, text_ring, atol=1e-4)
+    for name in ("image_net", "text_net", "image_key", "text_key", "image_guess", "text_guess"):
+        for one, two in zip(
+            system.networks[name].parameters(), other.networks[name].parameters(), strict=True
+        ):
+            assert torch.allclose(one, two, atol=1e-4), name
 
 
 def test_impossible_parameters_are_refused() -> None:
