@@ -28,7 +28,8 @@ def run(cell: Cell, dataset: Dataset, folder: Path, *, quiet: bool = True) -> di
         quiet: Show no progress.
 
     Returns:
-        The cell, its key and what it depends on, values, tie bounds and curves by direction, times, versions.
+        The cell, its key and what it depends on, values, tie bounds and curves by direction, settings that
+        were chosen on validation data, times, versions.
 
     Raises:
         DiptychError: the training failed.
@@ -70,6 +71,7 @@ def run(cell: Cell, dataset: Dataset, folder: Path, *, quiet: bool = True) -> di
         "depends": cell.depends(dataset),
         "measure": found.facts["measure"],
         "results": {direction: _rounded(one) for direction, one in found.measured.items()},
+        "chosen": dict(done.chosen),
         "epochs": done.epochs,
         "cpu_seconds": round(time.process_time() - started, 1),
         **{name: found.facts[name] for name in ("splits_sha256", "versions", "commit")},

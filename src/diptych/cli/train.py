@@ -15,7 +15,7 @@ import typer
 from diptych.cli._terminal import say, say_json, say_table, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from diptych.training.run import Trained
 
@@ -153,9 +153,19 @@ def _report(results: Sequence[Trained], as_json: bool) -> None:
     say_table(table)
     if _codes(results[0]) and results[0].measure == "MAP@ALL":
         say("MAP@ALL of codes: expected over all orders of equal distances")
+    for one in results:
+        if one.chosen:
+            say(_choice(one.chosen))
     held = results[0].held_out
     if held:
         say(f"measured on {held['images']} images held out of {held['of']!r}, not learned from")
+
+
+def _choice(chosen: Mapping[str, Any]) -> str:
+    """Which settings were chosen, from what and by what."""
+    settings = ", ".join(f"{key}={value}" for key, value in chosen["settings"].items())
+    grid = ", ".join(f"{key} {{{', '.join(map(str, values))}}}" for key, values in chosen["grid"].items())
+    return f"chosen: {settings}, from {grid}, by {chosen['measure']} {chosen['value']:.4f} on {chosen['by']}"
 
 
 def _codes(one: Trained) -> bool:

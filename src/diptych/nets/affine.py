@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from weakref import WeakKeyDictionary
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from diptych.data.base import Split
 
-__all__ = ["Affine", "correlated", "paired"]
+__all__ = ["Affine", "correlated", "directions", "paired"]
+
+# Numbers of directions are tried one after the other on the same data, and share what is dear.
+_SOLVED: WeakKeyDictionary[Split, dict[float, tuple[Tensor, Tensor]]] = WeakKeyDictionary()
 
 
 class Affine(nn.Module):
@@ -55,8 +60,16 @@ def paired(split: Split) -> tuple[Tensor, Tensor]:
     return image, text
 
 
+def directions(split: Split) -> int:
+    """How many directions relate the two sides of the split's pairs: no more than either side has dimensions,
+    and one fewer than it has different items, as they are centred.
+    """
+    items = (len(np.unique(rows)) - 1 for rows in split.pairs.T)
+    return max(min(*items, *(np.shape(side)[1] for side in (split.image, split.text))), 1)
+
+
 def correlated(
-    image_net: Affine, text_net: Affine, split: Split, *, ridge: float, dim: int | None = None
+    image_net: Affine, text_net: Affine, split: Split, *, ridge: float, dim: int
 ) -> tuple[Tensor, Tensor]:
     """Projections (d_image, k) and (d_text, k) of canonical correlation analysis, in float64.
 
@@ -67,13 +80,17 @@ def correlated(
         image_net, text_net: Get the statistics, not the projections.
         split: Its pairs.
         ridge: Added to the diagonal of both covariances, in units of the mean variance.
-        dim: Directions, the most correlated first; all, if None.
+        dim: k, the most correlated first; never more than `directions` of the split.
     """
     image, text = paired(split)
     x, y = image_net.standardise(image), text_net.standardise(text)
-    first, second = (_root_inverse(_covariance(rows, ridge)) for rows in (x, y))
-    left, _, right = torch.linalg.svd(first @ (x.T @ y / len(x)) @ second, full_matrices=False)
-    return first @ left[:, :dim], second @ right.T[:, :dim]
+    known = _SOLVED.setdefault(split, {})
+    if ridge not in known:
+        first, second = (_root_inverse(_covariance(rows, ridge)) for rows in (x, y))
+        left, _, right = torch.linalg.svd(first @ (x.T @ y / len(x)) @ second, full_matrices=False)
+        known[ridge] = first @ left, second @ right.T
+    k = min(dim, directions(split))
+    return known[ridge][0][:, :k], known[ridge][1][:, :k]
 
 
 def _covariance(rows: Tensor, ridge: float) -> Tensor:

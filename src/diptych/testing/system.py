@@ -95,11 +95,11 @@ def system_checks(
             checks.saved_and_loaded,
             partial(checks.learns, margin=margin, seconds=seconds),
             partial(checks.gradients, reaches=reaches or {}),
-            checks.goes_through_the_trainer,
             checks.input_unchanged,
             checks.repeats,
-            checks.resumes,
         ]
+        if not kind.solved:
+            chosen += [checks.goes_through_the_trainer, checks.resumes]
         if kind.fit is Learner.fit:
             chosen.append(checks.loss_falls)
         if not subject.learns_from_labels:

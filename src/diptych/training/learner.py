@@ -25,6 +25,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -67,6 +68,14 @@ class Learner:
 
     start_files: ClassVar[tuple[str, ...]] = ()
     """Hyper-parameters that name files with first weights; a saved learner needs them no more."""
+
+    choices: ClassVar[Mapping[str, Sequence[Any]]] = MappingProxyType({})
+    """Hyper-parameters that `diptych.training.run.train` chooses on validation data, each from these values,
+    unless variant, recipe or user set them: what papers call "selected on validation from {...}"."""
+
+    solved: ClassVar[bool] = False
+    """Whether `fit` solves its problem at once instead of training epoch by epoch. No epoch is to be chosen
+    then, so that all training data are learned from once the grid is settled."""
 
     epochs: int = 100
     batch_size: int = 100

@@ -8,12 +8,15 @@ what is measured on:
 2. Extractors turn pictures and texts into features; those that learn (a vocabulary) learn from what is left
    of the training split (`Featured`).
 3. The features are standardised over the same items (`Standardised`).
-4. A tenth of the training split is kept to choose the epoch by, unless the data have a split for that.
+4. A tenth of the training split is kept to choose the epoch by, and the settings that a system wants chosen
+   (`Learner.choices`), unless the data have a split for that. What is solved at once has no epochs: it then
+   learns from the whole training split, with the settings chosen.
 5. Where a system learns from classes and there are none, each image becomes a class of its own.
 """
 
 from __future__ import annotations
 
+import inspect
 import json
 import shutil
 from collections.abc import Mapping
@@ -30,6 +33,7 @@ from diptych.data.base import Dataset, Split, hold_out, input_kind
 from diptych.data.views import Featured, HeldOut, Standardised
 from diptych.errors import UsageError
 from diptych.evaluation import Evaluation, evaluate, measure_of, score
+from diptych.training.choosing import Choice, choose, open_grid
 from diptych.training.parameters import choose_parameters, module_of, takes, trained_kind
 
 if TYPE_CHECKING:
@@ -40,6 +44,10 @@ __all__ = ["Trained", "labelled", "learning_parts", "train"]
 
 # A matrix of images by classes has a byte for each: 400 MB.
 _MOST_CLASSES = 20_000
+
+# Trainings that settings are chosen by, within the run folder.
+_CANDIDATES = "candidates"
+_QUIETLY = {"quiet": True, "tensorboard": False}
 
 
 @dataclass(frozen=True)
@@ -58,6 +66,8 @@ class Trained:
         evaluation: All that was measured.
         held_out: What is known of the images that were kept to measure by; empty if the data have a split
             for that.
+        chosen: Which settings were chosen on validation data, from what and by what, see `Choice.as_dict`;
+            empty if none were.
     """
 
     run: Path
@@ -70,6 +80,7 @@ class Trained:
     seconds: float
     evaluation: Evaluation
     held_out: Mapping[str, Any] = field(default_factory=dict)
+    chosen: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def read(self) -> Mapping[str, Any]:
@@ -86,6 +97,7 @@ class Trained:
             **self.metrics,
             "epochs": self.epochs,
             "seconds": round(self.seconds, 1),
+            **({"chosen": dict(self.chosen)} if self.chosen else {}),
         }
 
 
@@ -136,32 +148,55 @@ def train(
         )
     chosen = dict(settings or {})
     # The catalogue checks all parameters; what the user says is checked before pictures are read for hours.
-    catalogue.checked(trained_kind(name), chosen)
+    kind = trained_kind(name)
+    catalogue.checked(kind, chosen)
     catalogue.variant(name)
     seen = _seen(name, dataset, chosen, features, standardise, protocol, validation, strict)
-    lesson = _lesson(name, seen, validation)
-    learner = _built(name, seen, lesson, chosen, seed)
     relevance = seen.dataset.protocol(seen.protocol).relevance
-    trainer = Trainer(
-        run,
-        seed=seed,
-        identity=_identity(name, learner, seen, lesson),
-        validate=lambda: _mean(score(learner, lesson.check, lesson.check, relevance)),
-        **options,
-    )
-    learner.fit(lesson.learn, trainer)
+
+    def fitted(lesson: _Lesson, some: Mapping[str, Any], folder: Path, **more: Any) -> tuple[Any, Trainer]:
+        learner, check = _built(name, seen, lesson, some, seed), lesson.check
+        trainer = Trainer(
+            folder,
+            seed=seed,
+            identity=_identity(name, learner, seen, lesson),
+            validate=None if check is None else lambda: _mean(score(learner, check, check, relevance)),
+            **{**options, **more},
+        )
+        learner.fit(lesson.learn, trainer)
+        return learner, trainer
+
+    lesson = _lesson(name, seen, validation)
+    grid = open_grid(name, _parameters(name, seen, lesson, chosen))
+    choice: Choice | None = None
+    if grid:
+        lesson = _lesson(name, seen, validation, unasked=True)
+
+        def validated(number: int, some: Mapping[str, Any]) -> float:
+            found = fitted(lesson, {**chosen, **some}, run / _CANDIDATES / str(number), **_QUIETLY)
+            best, trial = found[1].best, found[0]
+            return _mean(score(trial, lesson.check, lesson.check, relevance)) if best is None else best
+
+        choice = choose(grid, _defaults(kind), validated)
+        chosen |= choice.settings
+    by = lesson.checkpoint
+    if getattr(kind, "solved", False):
+        lesson = _whole(name, seen)
+    learner, trainer = fitted(lesson, chosen, run)
     found = evaluate(learner, seen.dataset, seen.protocol, rank=False, strict=strict, facts={"seed": seed})
+    measure = measure_of(relevance)
     done = Trained(
         run,
         learner,
         seen.dataset,
         seed,
         found.main(),
-        measure_of(relevance),
+        measure,
         len(trainer.history),
         sum(entry["seconds"] for entry in trainer.history),
         found,
         seen.held_out,
+        choice.as_dict(measure, by.removeprefix("chosen by ")) if choice else {},
     )
     if trainer.main:
         _write(done, trainer, name, seen, lesson, command)
@@ -169,7 +204,7 @@ def train(
 
 
 def learning_parts(
-    dataset: Dataset, protocol: str | None, validation: str | None
+    dataset: Dataset, protocol: str | None, validation: str | None, *, unasked: bool = False
 ) -> tuple[Split, Split, str]:
     """What to learn from, what to choose the epoch by, and a sentence about the latter.
 
@@ -178,9 +213,11 @@ def learning_parts(
         protocol: Its default, if None.
         validation: A split to choose by; None takes the protocol's, or else one image in ten of the training
             data, which are then not learned from.
+        unasked: Do not take the protocol's, if that is what its queries are from.
     """
     chosen = dataset.protocol(protocol)
-    train, name = dataset.split(chosen.train), validation or chosen.validation
+    usual = None if unasked and chosen.validation == chosen.query else chosen.validation
+    train, name = dataset.split(chosen.train), validation or usual
     if name:
         return train, dataset.split(name), f"chosen by split {name!r}"
     learned, held = hold_out(train)
@@ -218,10 +255,10 @@ class _Seen:
 
 @dataclass(frozen=True)
 class _Lesson:
-    """What is learned from, what the epoch is chosen by, and a sentence about each."""
+    """What is learned from, what is chosen by (None where nothing is), and a sentence about each."""
 
     learn: Split
-    check: Split
+    check: Split | None
     checkpoint: str
     labels: str
 
@@ -293,25 +330,41 @@ def _of_features(split: Split) -> list[str]:
     ]
 
 
-def _lesson(name: str, seen: _Seen, validation: str | None) -> _Lesson:
+def _lesson(name: str, seen: _Seen, validation: str | None, *, unasked: bool = False) -> _Lesson:
     """Steps 4 and 5."""
-    learn, check, checkpoint = learning_parts(seen.dataset, seen.protocol, validation)
+    learn, check, checkpoint = learning_parts(seen.dataset, seen.protocol, validation, unasked=unasked)
     learn, labels = labelled(name, learn)
     return _Lesson(learn, check, checkpoint, labels)
 
 
+def _whole(name: str, seen: _Seen) -> _Lesson:
+    """All training data to learn from, and nothing to choose by."""
+    train = seen.dataset.protocol(seen.protocol).train
+    learn, labels = labelled(name, seen.dataset.split(train))
+    return _Lesson(learn, None, f"solved at once from all of {train!r}", labels)
+
+
 def _built(name: str, seen: _Seen, lesson: _Lesson, settings: Mapping[str, Any], seed: int) -> Any:
     """The system, with networks of the data's dimensions."""
+    return catalogue.load(name, seed=seed, **_parameters(name, seen, lesson, settings))
+
+
+def _parameters(name: str, seen: _Seen, lesson: _Lesson, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What recipe, data and settings say."""
     words: Any = seen.extractors.get("text")
     facts = {"vocabulary": words.vocabulary_size} if hasattr(words, "vocabulary_size") else {}
-    parameters = choose_parameters(name, seen.dataset.name, lesson.learn, settings, facts=facts)
-    return catalogue.load(name, seed=seed, **parameters)
+    return choose_parameters(name, seen.dataset.name, lesson.learn, settings, facts=facts)
+
+
+def _defaults(kind: type) -> dict[str, Any]:
+    """The constructor's own values."""
+    return {name: one.default for name, one in inspect.signature(kind).parameters.items()}
 
 
 def _identity(name: str, learner: Any, seen: _Seen, lesson: _Lesson) -> str:
     """What two trainings must share so that one can go on where the other stopped."""
     read = {side: catalogue.name_of(one) for side, one in seen.extractors.items()}
-    content = lesson.learn.fingerprint, lesson.check.fingerprint
+    content = lesson.learn.fingerprint, lesson.check.fingerprint if lesson.check else ""
     return json.dumps([name, learner.hyperparameters, seen.dataset.name, read, *content], default=str)
 
 
@@ -333,9 +386,11 @@ def _write(done: Trained, trainer: Trainer, name: str, seen: _Seen, lesson: _Les
         command=command,
         **({"held_out": seen.held_out} if seen.held_out else {}),
         **({"read": done.read} if done.read else {}),
+        **({"chosen": done.chosen} if done.chosen else {}),
     )
     # They only serve to go on, and the card says that nothing is left to do.
     shutil.rmtree(done.run / "checkpoints")
+    shutil.rmtree(done.run / _CANDIDATES, ignore_errors=True)
 
 
 def _mean(metrics: Mapping[str, float]) -> float:

@@ -11,23 +11,24 @@ With C the covariances of z-scored features, U S V^T = Cxx^(-1/2) Cxy Cyy^(-1/2)
 Cxx^(-1/2) U and Cyy^(-1/2) V, compared by cosine.
 
 Differs from the paper: a ridge on both covariances, without which many features and few pairs correlate
-perfectly.
+perfectly. It and the number of directions are chosen on validation data.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from diptych.data.base import Split
-from diptych.nets.affine import Affine, correlated
+from diptych.nets.affine import Affine, correlated, directions
 from diptych.training.learner import Learner
 from diptych.training.trainer import Trainer
 
 __all__ = ["CCA"]
 
 VARIANTS: dict[str, dict[str, Any]] = {"paper": {}, "tiny": {"dim": 8}}
-RECIPES: dict[str, dict[str, Any]] = {"wikipedia": {"dim": 5}}
+RECIPES: dict[str, dict[str, Any]] = {}
 
 
 @dataclass(kw_only=True, eq=False)
@@ -37,14 +38,20 @@ class CCA(Learner):
     Args:
         image_dim: Dimensions of the image features.
         text_dim: Dimensions of the text features.
-        dim: Pairs of directions; never more than the smaller side has dimensions.
+        dim: Pairs of directions; never more than there are, see `diptych.nets.affine.directions`.
         ridge: Added to the diagonal of both covariances, in units of the mean variance.
     """
 
+    solved = True
+    choices: ClassVar[Mapping[str, Sequence[Any]]] = {
+        "ridge": (0.01, 0.1, 1.0, 10.0),
+        "dim": (4, 8, 16, 32, 64, 128),
+    }
+
     image_dim: int = 128
     text_dim: int = 10
-    dim: int = 64
-    ridge: float = 1e-2
+    dim: int = 16
+    ridge: float = 1.0
 
     image_net: Affine = field(init=False, repr=False)
     text_net: Affine = field(init=False, repr=False)
@@ -56,6 +63,9 @@ class CCA(Learner):
     def fit(self, split: Split, trainer: Trainer | None = None) -> Self:
         """Two eigenvalue problems and one singular value decomposition."""
         trainer = self.begin(split, trainer)
+        if self.dim > directions(split):
+            self.dim = directions(split)
+            self.__post_init__()
         for _ in trainer.epochs(1, keep=(self.image_net, self.text_net)):
             outputs = self.image_net.weight.shape[1]
             first, second = correlated(self.image_net, self.text_net, split, ridge=self.ridge, dim=outputs)

@@ -9,14 +9,17 @@ Learns from: pairs
 Both sides are projected by CCA and rotated by one orthogonal matrix R, found by alternating B = sign(V R) and
 the orthogonal Procrustes solution for R, so that the signs lose as little as possible.
 
-Differs from the paper: the second view of its CCA is the other modality instead of the labels. Where fewer
-canonical directions than bits exist, the rotation is a random tight frame and is not learned.
+Differs from the paper: the second view of its CCA is the other modality instead of the labels. There may be
+more bits than directions: the most correlated few, chosen with the ridge on validation data, are better than
+as many as bits. R then has orthonormal rows instead of columns, V R keeps its length, and the same two steps
+minimise the same error.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -40,16 +43,24 @@ class CCAITQ(Learner):
         image_dim: Dimensions of the image features.
         text_dim: Dimensions of the text features.
         bits: Code length.
+        dim: Directions of CCA that are kept; never more than bits or than there are, see
+            `diptych.nets.affine.directions`.
         ridge: See `diptych.nets.affine.correlated`.
         iterations: Alternations; 50 in the paper.
     """
 
     similarity = "hamming"
+    solved = True
+    choices: ClassVar[Mapping[str, Sequence[Any]]] = {
+        "ridge": (0.01, 0.1, 1.0, 10.0),
+        "dim": (4, 8, 16, 32, 64, 128),
+    }
 
     image_dim: int = 128
     text_dim: int = 10
     bits: int = 32
-    ridge: float = 1e-2
+    dim: int = 16
+    ridge: float = 1.0
     iterations: int = 50
 
     image_net: Affine = field(init=False, repr=False)
@@ -63,7 +74,7 @@ class CCAITQ(Learner):
         trainer = self.begin(split, trainer)
         for _ in trainer.epochs(1, keep=(self.image_net, self.text_net)):
             nets = (self.image_net, self.text_net)
-            first, second = correlated(*nets, split, ridge=self.ridge, dim=self.bits)
+            first, second = correlated(*nets, split, ridge=self.ridge, dim=min(self.dim, self.bits))
             rows = [
                 net.standardise(side) @ weight
                 for net, side, weight in zip(nets, paired(split), (first, second), strict=True)
@@ -75,11 +86,9 @@ class CCAITQ(Learner):
 
     def _rotation(self, rows: Tensor, trainer: Trainer) -> Tensor:
         """Eq. 2 and 3, from a random start."""
-        start = torch.randn(max(rows.shape[1], self.bits), self.bits, generator=trainer.generator).double()
+        start = torch.randn(self.bits, self.bits, generator=trainer.generator).double()
         rotation: Tensor = torch.linalg.qr(start)[0][: rows.shape[1]]
-        if rows.shape[1] < self.bits:
-            return rotation
         for _ in range(self.iterations):
-            left, _, right = torch.linalg.svd(rows.T @ torch.sign(rows @ rotation))
+            left, _, right = torch.linalg.svd(rows.T @ torch.sign(rows @ rotation), full_matrices=False)
             rotation = left @ right
         return rotation

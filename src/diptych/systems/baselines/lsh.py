@@ -10,13 +10,15 @@ Random hyperplanes. As image and text features have no space in common, both sid
 by CCA; the bits are the sides of random hyperplanes through the mean of each modality on which a projection
 lies.
 
-Differs from the paper: the projection in front, without which no two modalities can be compared.
+Differs from the paper: the projection in front, without which no two modalities can be compared. Its ridge
+and directions are chosen on validation data.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 
@@ -39,17 +41,23 @@ class LSH(Learner):
         image_dim: Dimensions of the image features.
         text_dim: Dimensions of the text features.
         bits: Code length.
-        dim: Directions of CCA that are kept, the most correlated first, as many as the baseline CCA keeps.
+        dim: Directions of CCA that are kept, the most correlated first; never more than there are,
+            see `diptych.nets.affine.directions`.
         ridge: See `diptych.nets.affine.correlated`.
     """
 
     similarity = "hamming"
+    solved = True
+    choices: ClassVar[Mapping[str, Sequence[Any]]] = {
+        "ridge": (0.01, 0.1, 1.0, 10.0),
+        "dim": (4, 8, 16, 32, 64, 128),
+    }
 
     image_dim: int = 128
     text_dim: int = 10
     bits: int = 32
-    dim: int = 64
-    ridge: float = 1e-2
+    dim: int = 16
+    ridge: float = 1.0
 
     image_net: Affine = field(init=False, repr=False)
     text_net: Affine = field(init=False, repr=False)

@@ -11,25 +11,26 @@ directions of much variance. U S V^T = Cxy of z-scored features; the projections
 cosine.
 
 Differs from the paper: all directions at once from one singular value decomposition (PLS-SVD), without the
-deflation of the iterative form.
+deflation of the iterative form. Their number is chosen on validation data.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 
 from diptych.data.base import Split
-from diptych.nets.affine import Affine, paired
+from diptych.nets.affine import Affine, directions, paired
 from diptych.training.learner import Learner
 from diptych.training.trainer import Trainer
 
 __all__ = ["PLS"]
 
 VARIANTS: dict[str, dict[str, Any]] = {"paper": {}, "tiny": {"dim": 8}}
-RECIPES: dict[str, dict[str, Any]] = {"wikipedia": {"dim": 5}}
+RECIPES: dict[str, dict[str, Any]] = {}
 
 
 @dataclass(kw_only=True, eq=False)
@@ -39,8 +40,11 @@ class PLS(Learner):
     Args:
         image_dim: Dimensions of the image features.
         text_dim: Dimensions of the text features.
-        dim: Pairs of directions; never more than the smaller side has dimensions.
+        dim: Pairs of directions; never more than there are, see `diptych.nets.affine.directions`.
     """
+
+    solved = True
+    choices: ClassVar[Mapping[str, Sequence[Any]]] = {"dim": (4, 8, 16, 32, 64, 128, 256)}
 
     image_dim: int = 128
     text_dim: int = 10
@@ -56,6 +60,9 @@ class PLS(Learner):
     def fit(self, split: Split, trainer: Trainer | None = None) -> Self:
         """One singular value decomposition."""
         trainer = self.begin(split, trainer)
+        if self.dim > directions(split):
+            self.dim = directions(split)
+            self.__post_init__()
         for _ in trainer.epochs(1, keep=(self.image_net, self.text_net)):
             image, text = paired(split)
             x, y = self.image_net.standardise(image), self.text_net.standardise(text)

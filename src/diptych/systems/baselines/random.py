@@ -38,6 +38,8 @@ class Random(Learner):
         dim: Dimensions of the common space.
     """
 
+    solved = True
+
     image_dim: int = 128
     text_dim: int = 10
     dim: int = 64

@@ -11,12 +11,14 @@ z-scored features, and items are compared by the cosine of their scores. It take
 on small data.
 
 Differs from the paper: nothing; its use as a common space is semantic matching with another classifier.
+Lambda is chosen on validation data.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 
@@ -42,6 +44,9 @@ class Ridge(Learner):
         classes: Label columns, which are the dimensions of the common space.
         penalty: lambda.
     """
+
+    solved = True
+    choices: ClassVar[Mapping[str, Sequence[Any]]] = {"penalty": (0.01, 0.1, 1.0, 10.0)}
 
     image_dim: int = 128
     text_dim: int = 10
