@@ -57,7 +57,7 @@ def test_nothing_is_lost(collection: Collection, photos: Path, paint: Paint, tmp
         os.symlink(photos / "below" / "deep", photos / "aa_link")
     bad: set[Path] = set()
     whole = (photos / "plain.jpg").read_bytes()
-    for length in truncations(whole):
+    for length in truncations(whole[: whole.index(b"\xff\xda")]):
         path = photos / f"cut{length:06}.jpg"
         path.write_bytes(whole[:length])
         bad.add(path)

@@ -31,9 +31,9 @@ def say_left_out(read: Mapping[str, Any], before: Mapping[str, Any]) -> None:
         read: All that was read and left out, see `diptych.media.report.Report.as_dict`.
         before: What of it was said.
     """
-    from diptych.media.report import Left
+    from diptych.media.report import IN_PART, Left
 
-    said = before.get("not_used", [])
-    for one in read.get("not_used", []):
-        if one not in said:
-            say(Left(**one), err=True)
+    for part, how in {"not_used": "not used", "used_in_part": IN_PART}.items():
+        for one in read.get(part, []):
+            if one not in before.get(part, []):
+                say(Left(**one).told(how), err=True)

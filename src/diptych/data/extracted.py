@@ -23,17 +23,16 @@ import numpy as np
 from diptych.core import Floats, Side
 from diptych.data.base import Absent, Pictures, Split
 from diptych.data.contents import contents_sha256
-from diptych.data.readable import left_out
+from diptych.data.readable import left_out, name_of
 from diptych.errors import ImageError, UsageError
 from diptych.files import replacing, write
-from diptych.media.ahead import ahead
+from diptych.media.ahead import Trouble, ahead
 from diptych.media.pictures import DECODING, Unread
 from diptych.media.report import Report
 
 __all__ = ["extract", "folder"]
 
 Progress = Callable[[int, int], None]
-_Lost = dict[int, ImageError]
 
 
 def folder() -> Path:
@@ -70,50 +69,50 @@ def extract(
     """
     new: dict[str, Any] = {}
     if image is not None:
-        lost: dict[int, ImageError] = {}
-        new["image"] = _features(split.image, "image", image, progress, None if report is None else lost)
+        new["image"], trouble = _features(split.image, "image", image, progress, strict=report is None)
         if report is not None:
-            split = left_out(split, lost, report)
+            split = left_out(split, trouble, report)
     if text is not None:
-        new["text"] = _features(split.text, "text", text, progress, None)
+        new["text"], _ = _features(split.text, "text", text, progress, strict=True)
     return replace(split, **new)
 
 
 def _features(
-    content: Sequence[Any] | Floats, side: Side, extractor: Any, progress: Progress | None, lost: _Lost | None
-) -> Floats | None:
-    """Features of all items but those that cannot be read, which are told; None if there is no other.
+    content: Sequence[Any] | Floats, side: Side, extractor: Any, progress: Progress | None, *, strict: bool
+) -> tuple[Floats | None, Trouble]:
+    """Features of all items that can be read, None if there are none; and what is wrong with others.
 
     Args:
         content, side, extractor, progress: As for `extract`.
-        lost: Gets why items cannot be read, by row; None refuses them.
+        strict: Refuse an item that cannot be read.
     """
     if isinstance(content, np.ndarray):
         raise UsageError(f"these {side}s are features {content.shape} already; give no extractor for them")
     if isinstance(content, Absent):
         content[0]  # says what is absent
-    key = _key(content, side, extractor, lost)
-    if not lost:
+    trouble = Trouble()
+    key = _key(content, side, extractor, None if strict else trouble.lost)
+    if not trouble.lost:
         path = folder() / f"{key}.npy"
-        damaged = {} if path.is_file() else _marked(key, content)
-        if damaged is None:
-            damaged = _write(key, content, side, extractor, progress, strict=lost is None)
-        if not damaged:
-            found: Floats = np.load(path, mmap_mode="c")  # torch takes nothing that it could not write to
-            return found
-        if lost is None:
-            raise next(iter(damaged.values()))
-        lost |= damaged
-    rows = [row for row in range(len(content)) if row not in lost]
+        known = _marked(key, content) or (Trouble() if path.is_file() else None)
+        if known is None or not (known.lost or path.is_file()):
+            known = _write(key, content, side, extractor, progress, strict=strict)
+        if strict and known.lost:
+            raise next(iter(known.lost.values()))
+        if not known.lost:
+            # Torch takes nothing that it could not write to.
+            return np.load(path, mmap_mode="c"), known
+        trouble = known
+    rows = [row for row in range(len(content)) if row not in trouble.lost]
     if not rows:
-        return None
-    fewer: _Lost = {}
-    features = _features(_taken(content, rows), side, extractor, progress, fewer)
-    lost |= {rows[at]: error for at, error in fewer.items()}
-    return features
+        return None, trouble
+    found, more = _features(_taken(content, rows), side, extractor, progress, strict=False)
+    return found, trouble | more.at(rows)
 
 
-def _key(content: Sequence[Any], side: Side, extractor: Any, lost: _Lost | None = None) -> str:
+def _key(
+    content: Sequence[Any], side: Side, extractor: Any, lost: dict[int, ImageError] | None = None
+) -> str:
     read = f"image:{DECODING}" if side == "image" else side
     said = f"{read}|{extractor.fingerprint}|{contents_sha256(content, side, lost)}"
     return hashlib.sha256(said.encode()).hexdigest()
@@ -121,23 +120,22 @@ def _key(content: Sequence[Any], side: Side, extractor: Any, lost: _Lost | None 
 
 def _write(
     key: str, content: Sequence[Any], side: Side, extractor: Any, progress: Progress | None, *, strict: bool
-) -> _Lost:
-    """Extract into a file that is there only when it is whole; gives what could not be read.
+) -> Trouble:
+    """Extract into a file that is there only when it is whole; gives what was wrong.
 
-    The features of the others are then in the file of those others, and which they are is kept. Nothing is
-    kept if it is not the pictures' fault.
+    If some items cannot be read, the features of the others are in the file of those others.
     """
-    lost: _Lost = {}
+    trouble = Trouble()
     row, file = 0, None
     folder().mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder()) as scratch:
         part = Path(scratch) / "features.npy"
-        for batch in ahead(content, extractor if side == "image" else None):
-            lost |= batch.lost
-            if lost and strict:
-                return lost
-            if batch.items:
-                vectors = np.asarray(getattr(extractor, f"encode_{side}")(batch.items))
+        for items, more in ahead(content, extractor if side == "image" else None):
+            trouble |= more
+            if trouble.lost and strict:
+                return trouble
+            if items:
+                vectors = np.asarray(getattr(extractor, f"encode_{side}")(items))
                 if file is None:
                     kind = vectors.dtype if np.issubdtype(vectors.dtype, np.integer) else np.float32
                     shape = (len(content), *vectors.shape[1:])
@@ -145,40 +143,44 @@ def _write(
                 file[row : row + len(vectors)] = vectors
                 row += len(vectors)
             if progress is not None:
-                progress(row + len(lost), len(content))
+                progress(row + len(trouble.lost), len(content))
         if file is None:
-            if lost:
-                return lost
+            if trouble.lost:
+                return trouble
             raise UsageError(f"there are no {side}s to extract features of")
         file.flush()
-        rest = {at: one.reason for at, one in lost.items() if not isinstance(one, Unread)}
-        if len(rest) == len(lost) > 0:
-            write(folder() / f"{key}.json", json.dumps(rest))
-        if lost:
-            key = _key(_taken(content, [at for at in range(len(content)) if at not in lost]), side, extractor)
+        _mark(key, trouble)
+        if trouble.lost:
+            rest = [at for at in range(len(content)) if at not in trouble.lost]
+            key = _key(_taken(content, rest), side, extractor)
+            _mark(key, Trouble({}, {rest.index(at): reason for at, reason in trouble.partly.items()}))
         with replacing(folder() / f"{key}.npy") as new:
-            if lost:
+            if trouble.lost:
                 with new.open("wb") as to:
                     np.save(to, file[:row])
             del file  # lets go of the mapping before the file gets another name
-            if not lost:
+            if not trouble.lost:
                 os.replace(part, new)
-    return lost
+    return trouble
 
 
-def _marked(key: str, content: Sequence[Any]) -> _Lost | None:
-    """Which items were found damaged before; None if nobody has looked."""
+def _mark(key: str, trouble: Trouble) -> None:
+    """Keep what was wrong with items; nothing, if some of it may not be their fault."""
+    damaged = {row: error.reason for row, error in trouble.lost.items() if not isinstance(error, Unread)}
+    if len(damaged) == len(trouble.lost) and (damaged or trouble.partly):
+        write(folder() / f"{key}.json", json.dumps({"lost": damaged, "partly": trouble.partly}))
+
+
+def _marked(key: str, content: Sequence[Any]) -> Trouble | None:
+    """What was found wrong with items before; None if nothing was kept."""
     try:
         known = json.loads((folder() / f"{key}.json").read_text(encoding="utf-8"))
-        return {int(row): ImageError(_name(content, int(row)), str(known[row])) for row in known}
-    except (OSError, ValueError, TypeError, AttributeError, IndexError):  # not there, or not whole
+        lost = {
+            int(row): ImageError(name_of(content, int(row)), str(why)) for row, why in known["lost"].items()
+        }
+        return Trouble(lost, {int(row): str(why) for row, why in known["partly"].items()})
+    except (OSError, ValueError, TypeError, AttributeError, LookupError):  # not there, or not whole
         return None
-
-
-def _name(content: Sequence[Any], row: int) -> str:
-    if isinstance(content, Pictures):
-        return content.place(row)
-    return os.fspath(content[row]) if isinstance(content[row], str | os.PathLike) else f"picture {row}"
 
 
 def _taken(content: Sequence[Any], rows: Sequence[int]) -> Sequence[Any]:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from diptych.data.pictures import Absent
+from diptych.data.pictures import Absent, Pictures
 from diptych.data.split import Split
-from diptych.errors import BadData, ImageError
+from diptych.errors import BadData
+from diptych.media.ahead import Trouble
 from diptych.media.report import Report
 
-__all__ = ["ORPHANED", "left_out"]
+__all__ = ["ORPHANED", "left_out", "name_of"]
 
 ORPHANED = "describes only pictures that cannot be read"
 """Why a caption is left out."""
@@ -19,17 +22,21 @@ ORPHANED = "describes only pictures that cannot be read"
 _NAMED, _SHOWN = 5, 60  # captions that are named, and letters of each
 
 
-def left_out(split: Split, lost: Mapping[int, ImageError], report: Report) -> Split:
-    """The split without some pictures, and without the texts that are paired with none but those.
+def left_out(split: Split, trouble: Trouble, report: Report) -> Split:
+    """The split without pictures that cannot be read, and without the texts that are theirs alone.
 
     Args:
         split: Of pictures.
-        lost: Why they cannot be read, by row.
-        report: They and their texts are counted and named there, and no longer as used.
+        trouble: What is wrong with some.
+        report: They and their texts are counted and named there, and no longer as used; likewise those that
+            are used in part.
 
     Raises:
         BadData: no picture is left.
     """
+    lost = trouble.lost
+    for row, reason in sorted(trouble.partly.items()):
+        report.note("pictures", reason, name_of(split.image, row))
     if not lost:
         return split
     if len(lost) == len(split.image):
@@ -48,3 +55,11 @@ def left_out(split: Split, lost: Mapping[int, ImageError], report: Report) -> Sp
     names = [str(split.text[row])[:_SHOWN] for row in shown.tolist()]
     report.lose("captions", ORPHANED, *names, count=len(orphans))
     return split.select(np.flatnonzero(images), np.flatnonzero(texts))
+
+
+def name_of(pictures: Sequence[Any], row: int) -> str:
+    """What to call a picture: its path, or its row."""
+    if isinstance(pictures, Pictures):
+        return pictures.place(row)
+    one = pictures[row]
+    return os.fspath(one) if isinstance(one, str | os.PathLike) else f"picture {row}"

@@ -202,10 +202,10 @@ def _readable(system: Any, split: Split, report: Report | None) -> tuple[Split, 
     ):
         return split, None
     if encoder:
-        vectors, lost = encode_readable(system, images)
+        vectors, trouble = encode_readable(system, images)
     else:
-        lost = unreadable(images)
-    return left_out(split, lost, report), vectors
+        trouble = unreadable(images)
+    return left_out(split, trouble, report), vectors
 
 
 class _Kept:

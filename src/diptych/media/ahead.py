@@ -15,27 +15,49 @@ from diptych.core import offered
 from diptych.errors import ImageError
 from diptych.media.pictures import open_picture, sized
 
-__all__ = ["BATCH", "Batch", "ahead", "unreadable"]
+__all__ = ["BATCH", "Trouble", "ahead", "unreadable"]
 
 BATCH = 64
 """Items that are read at a time."""
 
 
 @dataclass(slots=True)
-class Batch:
-    """Some items, as what encodes them takes them.
+class Trouble:
+    """What was wrong with pictures, by their rows.
 
     Args:
-        items: Those that could be read.
-        lost: Why the others could not, by their rows among all.
+        lost: Why those could not be read that could not.
+        partly: What is missing of others.
     """
 
-    items: list[Any] = field(default_factory=list)
     lost: dict[int, ImageError] = field(default_factory=dict)
+    partly: dict[int, str] = field(default_factory=dict)
+
+    def __or__(self, other: Trouble) -> Trouble:
+        return Trouble(self.lost | other.lost, self.partly | other.partly)
+
+    def at(self, rows: Sequence[int]) -> Trouble:
+        """The same by the rows of a longer sequence.
+
+        Args:
+            rows: Where each of these pictures stands there.
+        """
+        return Trouble(
+            {rows[row]: error for row, error in self.lost.items()},
+            {rows[row]: reason for row, reason in self.partly.items()},
+        )
+
+    def see(self, row: int, picture: Any) -> None:
+        """Take note of a picture that was read."""
+        reason = getattr(picture, "info", {}).get("truncated")
+        if isinstance(reason, str):
+            self.partly[row] = reason
 
 
-def ahead(items: Sequence[Any], encoder: Any, *, size: int = BATCH) -> Iterator[Batch]:
-    """Batches of items; while one is encoded, the next is read and prepared in another thread.
+def ahead(items: Sequence[Any], encoder: Any, *, size: int = BATCH) -> Iterator[tuple[list[Any], Trouble]]:
+    """Batches of the items that can be read, and what was wrong with others, by their rows among all.
+
+    While one batch is encoded, the next is read and prepared in another thread.
 
     Args:
         items: Pictures, or what else an encoder takes. Looking at one may read it, and fail.
@@ -45,14 +67,17 @@ def ahead(items: Sequence[Any], encoder: Any, *, size: int = BATCH) -> Iterator[
     prepare = offered(encoder, "prepare_image")
     items = sized(items, offered(encoder, "image_size"))
 
-    def batch(start: int) -> Batch:
-        found = Batch()
+    def batch(start: int) -> tuple[list[Any], Trouble]:
+        found: list[Any] = []
+        trouble = Trouble()
         for row in range(start, min(start + size, len(items))):
             try:
-                found.items.append(items[row] if prepare is None else prepare(items[row]))
+                one = items[row]
+                trouble.see(row, one)
+                found.append(one if prepare is None else prepare(one))
             except ImageError as error:
-                found.lost[row] = error
-        return found
+                trouble.lost[row] = error
+        return found, trouble
 
     starts = range(0, len(items), size)
     with ThreadPoolExecutor(1, thread_name_prefix="ahead") as pool:
@@ -64,16 +89,16 @@ def ahead(items: Sequence[Any], encoder: Any, *, size: int = BATCH) -> Iterator[
             yield ready
 
 
-def unreadable(pictures: Sequence[Any]) -> dict[int, ImageError]:
-    """Which pictures cannot be read, by row, and why; each is decoded to see that.
+def unreadable(pictures: Sequence[Any]) -> Trouble:
+    """What is wrong with pictures; each is decoded to see that.
 
     Args:
         pictures: Files that are opened when they are looked at, or any that `open_picture` takes.
     """
-    lost: dict[int, ImageError] = {}
+    trouble = Trouble()
     for row in range(len(pictures)):
         try:
-            open_picture(pictures[row])
+            trouble.see(row, open_picture(pictures[row]))
         except ImageError as error:
-            lost[row] = error
-    return lost
+            trouble.lost[row] = error
+    return trouble

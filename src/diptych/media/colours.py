@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from PIL.Image import Image, Transpose
 
-__all__ = ["DAMAGE", "on_white", "upright"]
+__all__ = ["DAMAGE", "is_deep", "on_white", "upright"]
 
 # What Pillow's decoders raise for damaged content; they share no base class.
 DAMAGE = (
@@ -18,27 +18,40 @@ DAMAGE = (
 )  # fmt: skip
 
 
-def upright(picture: Image) -> Image:
+def upright(picture: Image, reduce: int = 1) -> Image:
     """The picture as RGB, turned as its EXIF field says, transparent parts on white.
 
     Doing it twice changes nothing: what comes out holds no field that could turn it again.
+
+    Args:
+        picture: Any, decoded or not.
+        reduce: Make it so many times smaller; first, where that spares a copy of the whole.
     """
     from PIL.ImageFile import ImageFile
 
     turn = _turn(picture)
     plain = picture.mode == "RGB" and not picture.has_transparency_data
-    if plain and turn is None and not isinstance(picture, ImageFile):
+    if plain and turn is None and reduce == 1 and not isinstance(picture, ImageFile):
         return picture
+    if reduce > 1 and (plain or picture.mode == "L"):
+        picture, reduce = picture.reduce(reduce), 1
     found = _rgb(picture)
+    if reduce > 1:
+        found = found.reduce(reduce)
     if turn is not None:
         found = found.transpose(turn)
     found.info = {}
     return found
 
 
+def is_deep(mode: str) -> bool:
+    """Whether a picture of that mode has more than eight bits a pixel and colour."""
+    return mode in {"I", "F"} or mode.startswith("I;16")
+
+
 def _rgb(picture: Image) -> Image:
     """A new picture in RGB."""
-    if picture.mode in {"I", "F"} or picture.mode.startswith("I;16"):
+    if is_deep(picture.mode):
         return _scaled_grey(picture).convert("RGB")
     if picture.has_transparency_data:
         return on_white(picture)

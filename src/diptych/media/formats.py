@@ -6,11 +6,15 @@ ever tested against hostile files.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import IO, TYPE_CHECKING
 
 from diptych.media.drawings import is_drawing
 
-__all__ = ["FORMATS", "HEAD", "may_be_picture"]
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+__all__ = ["FORMATS", "HEAD", "may_be_picture", "readers"]
 
 FORMATS: Mapping[str, tuple[str, ...]] = {
     "JPEG": ("JPEG", "MPO"),
@@ -31,20 +35,32 @@ HEAD = 4096
 """Bytes that are enough to tell."""
 
 
+def readers(head: bytes) -> Iterator[Callable[[IO[bytes], str], Image]]:
+    """What reads a file that begins so, likeliest first; each takes the open file and a name.
+
+    Args:
+        head: The first `HEAD` bytes of a file, or all that it has.
+    """
+    from PIL import Image
+
+    start = head[:16].ljust(16, b"\0")
+    tried: set[str] = set()
+    for load in (Image.preinit, Image.init):  # first the few that are common, as Pillow does
+        load()
+        for name in (name for names in FORMATS.values() for name in names if name in Image.OPEN):
+            read, accepts = Image.OPEN[name]
+            if name in tried or accepts is None:
+                continue
+            accepted = accepts(start)
+            if accepted and not isinstance(accepted, str):  # a sentence says what this build of Pillow lacks
+                tried.add(name)
+                yield read
+
+
 def may_be_picture(head: bytes) -> bool:
     """Whether a file may hold a picture of one of the `FORMATS`, whatever its name.
 
     Args:
         head: Its first `HEAD` bytes, or all that it has.
     """
-    from PIL import Image
-
-    if head[4:8] == b"ftyp" or is_drawing(head):
-        return True
-    start = head[:16].ljust(16, b"\0")
-    for load in (Image.preinit, Image.init):  # first the few that are common, as Pillow does
-        load()
-        kinds = (Image.OPEN[name] for names in FORMATS.values() for name in names if name in Image.OPEN)
-        if any(accepts is not None and accepts(start) for _, accepts in kinds):
-            return True
-    return False
+    return head[4:8] == b"ftyp" or is_drawing(head) or next(readers(head), None) is not None

@@ -7,11 +7,9 @@ wherever it comes from. Damaged and oversized files are refused before memory is
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import stat
-import threading
-import warnings
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeAlias, Union
@@ -21,9 +19,9 @@ from numpy.typing import NDArray
 
 from diptych.errors import ImageError, MissingExtra, UsageError
 from diptych.media.colours import DAMAGE, upright
-from diptych.media.drawings import draw, is_drawing
 from diptych.media.fields import embedded
-from diptych.optional import optional
+from diptych.media.memory import MAX_DECODED, decoding, decoding_bytes
+from diptych.media.opening import opened
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -33,6 +31,7 @@ __all__ = [
     "MAX_BYTES",
     "MAX_PIXELS",
     "SUFFIXES",
+    "TRUNCATED",
     "NeedsExtra",
     "Source",
     "Unread",
@@ -45,7 +44,7 @@ __all__ = [
 ]
 
 MAX_PIXELS = 178_956_970
-"""Largest picture that is decoded, in pixels; Pillow refuses beyond it as well."""
+"""Largest picture that is decoded unasked, in pixels."""
 
 DECODING = "2"
 """Another number, whenever pixels of some picture come out otherwise than before; what is kept of pictures
@@ -61,9 +60,11 @@ SUFFIXES = frozenset(
 """Endings (lower case) that make a file a picture, in a folder and in an archive; what it really is, its
 content decides."""
 
-# Pictures beyond this many pixels are decoded one at a time, or every thread would hold half a gigabyte.
-_LARGE_PIXELS = 24_000_000
-_large = threading.Lock()
+TRUNCATED = "the file ends before its picture does; what is there is used"
+"""What `info["truncated"]` says of a picture whose file is cut off."""
+
+_LARGE_PIXELS = 24_000_000  # beyond them no more detail is kept than is enough
+_MOST_MISSING = 0.75  # share of the rows of a JPEG that may be cut off
 
 
 Source: TypeAlias = Union[str, os.PathLike[str], bytes, "Image", NDArray[np.uint8]]
@@ -82,14 +83,15 @@ class NeedsExtra(Unread):
 
 
 def open_picture(
-    picture: Source, *, size: int | None = None, max_pixels: int = MAX_PIXELS, name: str = ""
+    picture: Source, *, size: int | None = None, max_pixels: int | None = None, name: str = ""
 ) -> Image:
     """A picture as 8-bit RGB, upright, its first frame, transparent parts on white.
 
     The same picture comes out the same from a path, from the bytes of the file, from an archive and from
     Pillow's `Image.open`. Only where the file is gone (a picture that Pillow has decoded already, an array)
     is there nothing to leave out with `size`; then a JPEG of more than twice the size differs by the rounding
-    of its decoder.
+    of its decoder. A JPEG that is cut off comes out as far as it is there, grey below, and its
+    ``info["truncated"]`` says so.
 
     Args:
         picture: A path, the bytes of a file, a PIL picture, or an array (h, w, 3), (h, w, 4) or (h, w) of
@@ -97,7 +99,9 @@ def open_picture(
         size: Pixels of the shorter side that are enough: an encoder's `image_size`. Lets decoding skip
             detail beyond it; the result is never smaller, but for drawings and for pictures that are. None
             keeps everything.
-        max_pixels: Refuse anything larger.
+        max_pixels: Refuse anything larger. None refuses what has more than `MAX_PIXELS`, and what would take
+            more than `diptych.media.memory.MAX_DECODED` bytes to decode; whoever gives a number has the
+            memory for it, up to twenty bytes a pixel.
         name: What errors call it; by default its path.
 
     Raises:
@@ -127,7 +131,7 @@ def read_captioned(
     file: str | os.PathLike[str] | bytes,
     *,
     size: int | None = None,
-    max_pixels: int = MAX_PIXELS,
+    max_pixels: int | None = None,
     name: str = "",
 ) -> tuple[Image, list[str]]:
     """The picture of a file as `open_picture` gives it, and the captions in its own fields.
@@ -141,11 +145,29 @@ def read_captioned(
     """
     data = file if isinstance(file, bytes) else read_file(file)
     name = name or (f"picture of {len(file)} bytes" if isinstance(file, bytes) else os.fspath(file))
-    with _refusing(name, max_pixels), _opened(data, name, 2 * (size or 512)) as picture:
+    with _refusing(name):
+        try:
+            return _read(data, name, size, max_pixels)
+        except OSError as error:
+            if not data.startswith(_JPEG) or "image file is truncated" not in str(error):
+                raise
+        # With an end of its own, the decoder gives what there is before it.
+        return _read(data + _JPEG_END, name, size, max_pixels, cut=True)
+
+
+_JPEG, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
+
+
+def _read(
+    data: bytes, name: str, size: int | None, max_pixels: int | None, *, cut: bool = False
+) -> tuple[Image, list[str]]:
+    """The picture of a file and its captions; `cut` if its end is not its own."""
+    with opened(data, name, 2 * (size or 512)) as picture:
+        whole = picture.size
+        _check_pixels(whole, name, max_pixels)
         if size is not None:
-            _check_pixels(picture, name, max_pixels)
             picture.draft("RGB", (size, size))
-        return _decoded(picture, name, size, max_pixels), embedded(picture)
+        return _decoded(picture, name, size, max_pixels, whole, cut), embedded(picture)
 
 
 def read_file(path: str | os.PathLike[str]) -> bytes:
@@ -231,64 +253,71 @@ def _of_array(array: NDArray[Any]) -> Image:
     return Image.fromarray(np.ascontiguousarray(array))
 
 
-def _of_picture(picture: Image, size: int | None, max_pixels: int, name: str) -> Image:
+def _of_picture(picture: Image, size: int | None, max_pixels: int | None, name: str) -> Image:
     from PIL.JpegImagePlugin import JpegImageFile
 
     name = name or str(getattr(picture, "filename", "")) or "picture"
-    with _refusing(name, max_pixels):
-        _check_pixels(picture, name, max_pixels)
+    with _refusing(name):
+        _check_pixels(picture.size, name, max_pixels)
         # Opened and not decoded yet: read from its file, as any other road would, and leave it as it is.
-        if size is not None and isinstance(picture, JpegImageFile) and picture.tile and picture.fp:
+        if isinstance(picture, JpegImageFile) and picture.tile and picture.fp:
             place = picture.fp.tell()
             picture.fp.seek(0)
             data = picture.fp.read()
             picture.fp.seek(place)
             return read_captioned(data, size=size, max_pixels=max_pixels, name=name)[0]
-        return _decoded(picture, name, size, max_pixels)
+        return _decoded(picture, name, size, max_pixels, picture.size)
 
 
-def _decoded(picture: Image, name: str, size: int | None, max_pixels: int) -> Image:
-    """Decode and convert; large pictures one at a time, and no larger than they must be afterwards."""
-    _check_pixels(picture, name, max_pixels)
-    large = picture.width * picture.height > _LARGE_PIXELS
-    with _large if large else contextlib.nullcontext():
-        found = upright(picture)
-        if large and size is not None:
-            found = found.reduce(max(1, min(found.size) // (2 * size)))
-        return found
+def _decoded(
+    picture: Image,
+    name: str,
+    size: int | None,
+    max_pixels: int | None,
+    whole: tuple[int, int],
+    cut: bool = False,
+) -> Image:
+    """Decode and convert within the memory that there is; a large picture is then no larger than it must be.
 
-
-@contextlib.contextmanager
-def _opened(data: bytes, name: str, drawn: int) -> Iterator[Image]:
-    """The picture that a file holds, not decoded yet; a drawing within `drawn` x `drawn` pixels.
-
-    Raises:
-        ImageError: it holds none.
+    Args:
+        picture: One that is opened.
+        name, size, max_pixels: As for `open_picture`.
+        whole: Its size in the file.
+        cut: Whether its file is cut off.
     """
-    from PIL import Image, UnidentifiedImageError
+    large = size is not None and picture.width * picture.height > _LARGE_PIXELS
+    reduce = max(1, min(picture.size) // (2 * size)) if large and size is not None else 1
+    cost = decoding_bytes(picture, whole, reduced=reduce > 1)
+    if max_pixels is None and cost > MAX_DECODED:
+        kind = f" of {picture.format}" if picture.format else ""
+        raise ImageError(
+            name,
+            f"too large ({whole[0]} x {whole[1]} pixels{kind} need {cost / 2**30:.1f} GiB of memory, at most "
+            f"{MAX_DECODED / 2**30:.0f} GiB is used)",
+        )
+    with decoding(cost):
+        missing = _missing(picture) if cut else 0.0
+        if missing > _MOST_MISSING:
+            raise ImageError(name, "damaged: its file ends before most of the picture")
+        found = upright(picture, reduce)
+    if cut:
+        found.info["truncated"] = TRUNCATED
+    return found
 
-    _hush()
-    brand = data[8:12] if data[4:8] == b"ftyp" else b""
-    if brand in _HEIF_BRANDS and not {data[at : at + 4] for at in range(16, 64, 4)} & {b"avif", b"avis"}:
-        # Opened by itself, and not registered with Pillow for the whole process.
-        with optional("pillow_heif", "HEIC", "heic").HeifImageFile(io.BytesIO(data)) as picture:
-            yield picture
-        return
-    opened: Image.Image
-    try:
-        opened = Image.open(io.BytesIO(data))
-    except UnidentifiedImageError:
-        if not data:
-            raise ImageError(name, "empty file") from None
-        if not is_drawing(data[:4096]):
-            raise ImageError(name, "not a picture, whatever its name says") from None
-        opened = draw(data, name, drawn)
-    with opened:
-        yield opened
+
+def _missing(picture: Image) -> float:
+    """Share of the rows of a JPEG, from below, that are what its decoder fills in: even grey."""
+    picture.load()
+
+    def is_filled(row: int) -> bool:
+        spans = picture.crop((0, row, picture.width, row + 1)).getextrema()
+        return all(span == (128, 128) for span in (spans if isinstance(spans[0], tuple) else (spans,)))
+
+    return 1 - bisect_left(range(picture.height), True, key=is_filled) / picture.height
 
 
 @contextlib.contextmanager
-def _refusing(name: str, max_pixels: int) -> Iterator[None]:
+def _refusing(name: str) -> Iterator[None]:
     """Turns whatever Pillow raises into an `ImageError` with the picture's name."""
     from PIL.Image import DecompressionBombError
 
@@ -297,33 +326,15 @@ def _refusing(name: str, max_pixels: int) -> Iterator[None]:
     except MissingExtra as error:
         raise NeedsExtra(name, error.purpose, error.extra) from None
     except DecompressionBombError as error:
-        raise ImageError(name, _too_large(max_pixels)) from error
+        raise ImageError(
+            name, f"too large (at most {MAX_PIXELS // 1_000_000} million pixels are read of its kind)"
+        ) from error
     except DAMAGE as error:
         raise ImageError(name, f"damaged or of a kind that is not supported ({error})") from error
 
 
-def _check_pixels(picture: Image, name: str, max_pixels: int) -> None:
-    if picture.width * picture.height > max_pixels:
-        raise ImageError(name, _too_large(max_pixels, f"{picture.width} x {picture.height} pixels, "))
-
-
-def _too_large(max_pixels: int, given: str = "") -> str:
-    return f"too large ({given}at most {max_pixels // 1_000_000} million are read)"
-
-
-_HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
-
-
-_quiet: Any = None
-
-
-def _hush() -> None:
-    """Keep Pillow from warning of oddities that it decodes nevertheless.
-
-    Filters of warnings belong to the whole process, so this one is set once, is never taken away (which
-    another thread would notice), and speaks of Pillow's own modules only.
-    """
-    global _quiet
-    if _quiet is None or _quiet not in warnings.filters:
-        warnings.filterwarnings("ignore", module=r"PIL\.")
-        _quiet = warnings.filters[0]
+def _check_pixels(size: tuple[int, int], name: str, max_pixels: int | None) -> None:
+    most = MAX_PIXELS if max_pixels is None else max_pixels
+    if size[0] * size[1] > most:
+        at_most = f"{most // 1_000_000} million" if most >= 1_000_000 else f"{most:,}"
+        raise ImageError(name, f"too large ({size[0]} x {size[1]} pixels, at most {at_most} are read)")

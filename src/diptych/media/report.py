@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-__all__ = ["Left", "Report"]
+__all__ = ["IN_PART", "Left", "Report"]
+
+IN_PART = "used in part"
+"""How a line begins that tells of those, after what they are."""
 
 _FIRST = 5  # of what was left out that are named
 
@@ -39,9 +43,18 @@ class Left:
 
     def __str__(self) -> str:
         """One line: ``2 rows not used: has no caption (captions.csv, line 3; ...)``."""
+        return self.told("not used")
+
+    def told(self, how: str) -> str:
+        """One line that says how they were used."""
         what = _SINGULAR.get(self.what, self.what) if self.count == 1 else self.what
         more = "; ..." if self.count > len(self.first) else ""
-        return f"{self.count:,} {what} not used: {self.reason} ({'; '.join(self.first)}{more})"
+        return f"{self.count:,} {what} {how}: {self.reason} ({'; '.join(self.first)}{more})"
+
+    def count_in(self, names: Sequence[str], count: int) -> None:
+        """Count more of them, the first of which are named."""
+        self.count += count
+        self.first += names[: max(0, _FIRST - len(self.first))]
 
 
 @dataclass(slots=True)
@@ -56,12 +69,18 @@ class Report:
 
     used: dict[str, int] = field(default_factory=dict)
     _left: dict[tuple[str, str], Left] = field(default_factory=dict)
+    _partly: dict[tuple[str, str], Left] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
 
     @property
     def left(self) -> list[Left]:
         """What was left out, in the order in which it was met."""
         return list(self._left.values())
+
+    @property
+    def partly(self) -> list[Left]:
+        """What was used only in part, in the order in which it was met."""
+        return list(self._partly.values())
 
     def use(self, **counts: int) -> None:
         """Count what was used."""
@@ -80,9 +99,17 @@ class Report:
         count = len(names) if count is None else count
         if not count:
             return
-        left = self._left.setdefault((what, reason), Left(what, reason))
-        left.count += count
-        left.first += names[: max(0, _FIRST - len(left.first))]
+        self._left.setdefault((what, reason), Left(what, reason)).count_in(names, count)
+
+    def note(self, what: str, reason: str, *names: str, count: int | None = None) -> None:
+        """Count what was used, but only in part; it counts as used, too.
+
+        Args:
+            what, names, count: As for `leave`.
+            reason: What is missing, in a few words.
+        """
+        count = len(names) if count is None else count
+        self._partly.setdefault((what, reason), Left(what, reason)).count_in(names, count)
 
     def lose(self, what: str, reason: str, *names: str, count: int | None = None) -> None:
         """Count what had been counted as used until it turned out that it cannot be.
@@ -101,6 +128,8 @@ class Report:
         self.use(**other.used)
         for left in other.left:
             self.leave(left.what, left.reason, *left.first, count=left.count)
+        for part in other.partly:
+            self.note(part.what, part.reason, *part.first, count=part.count)
         self.remarks += [one for one in other.remarks if one not in self.remarks]
         return self
 
@@ -111,15 +140,14 @@ class Report:
             for what, count in sorted(self.used.items(), key=_order)
             if count
         ]
-        return ([f"read: {', '.join(counts)}"] if counts else []) + [*map(str, self.left), *self.remarks]
+        read = [f"read: {', '.join(counts)}"] if counts else []
+        return [*read, *map(str, self.left), *(one.told(IN_PART) for one in self.partly), *self.remarks]
 
     def as_dict(self) -> dict[str, Any]:
         """All of it as JSON has it."""
-        left = [
-            {"what": one.what, "reason": one.reason, "count": one.count, "first": list(one.first)}
-            for one in self.left
-        ]
-        return {"used": dict(self.used), "not_used": left, "remarks": list(self.remarks)}
+        partly = {"used_in_part": [asdict(one) for one in self.partly]} if self._partly else {}
+        left = [asdict(one) for one in self.left]
+        return {"used": dict(self.used), "not_used": left, **partly, "remarks": list(self.remarks)}
 
 
 def _order(used: tuple[str, int]) -> int:

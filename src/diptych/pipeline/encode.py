@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from diptych import similarity
 from diptych.core import SIDES, Column, Floats, Item, Rows, Side, encodes, offered
-from diptych.errors import ImageError, UsageError
-from diptych.media.ahead import BATCH, ahead
+from diptych.errors import UsageError
+from diptych.media.ahead import BATCH, Trouble, ahead
 from diptych.media.pictures import sized
 
 __all__ = ["Remembered", "contents", "encode", "encode_readable", "holding"]
@@ -133,8 +133,8 @@ def encode(encoder: Any, items: Sequence[Item], *, side: Side | None = None) -> 
     return _weighted_sums(encoder.similarity, parts, np.asarray(weights, np.float32), owners, len(items))
 
 
-def encode_readable(encoder: Any, pictures: Sequence[Any]) -> tuple[Floats, dict[int, ImageError]]:
-    """Vectors (m, d) of the pictures that can be read, and why the others cannot, by row.
+def encode_readable(encoder: Any, pictures: Sequence[Any]) -> tuple[Floats, Trouble]:
+    """Vectors (m, d) of the pictures that can be read, and what is wrong with others.
 
     Args:
         encoder: Of pictures.
@@ -143,12 +143,12 @@ def encode_readable(encoder: Any, pictures: Sequence[Any]) -> tuple[Floats, dict
     size = max(int(offered(encoder, "batch_size", BATCH)), 1)
     size *= max(BATCH // size, 1)  # so that the encoder's own batches are what they would be without
     parts: list[Floats] = []
-    lost: dict[int, ImageError] = {}
-    for batch in ahead(pictures, encoder, size=size):
-        lost |= batch.lost
-        if batch.items:
-            parts.append(_encoded(encoder, "image", batch.items))
-    return np.concatenate(parts) if parts else np.zeros((0, 0), np.float32), lost
+    trouble = Trouble()
+    for items, more in ahead(pictures, encoder, size=size):
+        trouble |= more
+        if items:
+            parts.append(_encoded(encoder, "image", items))
+    return np.concatenate(parts) if parts else np.zeros((0, 0), np.float32), trouble
 
 
 def _encoded(encoder: Any, side: Side, values: Sequence[Any]) -> Floats:

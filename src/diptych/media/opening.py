@@ -1,0 +1,120 @@
+"""Opens the picture that a file holds, not decoded yet: of the named kinds only."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from diptych.errors import ImageError
+from diptych.media.drawings import draw, is_drawing
+from diptych.media.formats import HEAD, readers
+from diptych.optional import optional
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+__all__ = ["opened"]
+
+_HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
+
+_MOST_TEXT = 1 << 20  # bytes of one text in a PNG, beyond which Pillow refuses the picture
+_MOST_TEXTS = 16 << 20  # and of all of them
+
+
+@contextlib.contextmanager
+def opened(data: bytes, name: str, drawn: int) -> Iterator[Image]:
+    """The picture that a file holds, not decoded yet.
+
+    Pillow's `Image.open` refuses twice its `MAX_IMAGE_PIXELS`, which belongs to the whole process. So its
+    readers are asked directly, and how large is too large is the caller's matter.
+
+    Args:
+        data: The file.
+        name: What errors call it.
+        drawn: A drawing is drawn within so many pixels a side.
+
+    Raises:
+        ImageError: it holds none of a kind that is read.
+    """
+    _hush()
+    brand = data[8:12] if data[4:8] == b"ftyp" else b""
+    if brand in _HEIF_BRANDS and not {data[at : at + 4] for at in range(16, 64, 4)} & {b"avif", b"avis"}:
+        # Opened by itself, and not registered with Pillow for the whole process.
+        with optional("pillow_heif", "HEIC", "heic").HeifImageFile(io.BytesIO(data)) as picture:
+            yield picture
+        return
+    if not data:
+        raise ImageError(name, "empty file")
+    for read in readers(data[:HEAD]):
+        try:
+            found: Image = read(io.BytesIO(_without_ballast(data)), "")
+        except (SyntaxError, IndexError, TypeError, struct.error):
+            continue  # as Pillow does: perhaps it is of another kind
+        with found:
+            yield found
+        return
+    if not is_drawing(data[:HEAD]):
+        raise ImageError(name, "not a picture, whatever its name says")
+    with draw(data, name, drawn) as found:
+        yield found
+
+
+def _without_ballast(data: bytes) -> bytes:
+    """A PNG without colour profile, which nothing here reads, and without texts that are too large."""
+    if not data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return data
+    kept, at, start, texts = [], 8, 0, 0
+    while at + 12 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, at)
+        end = at + 12 + length
+        drop = kind == b"iCCP"
+        if kind in _TEXT_CHUNKS:
+            size = _text_size(kind, data[at + 8 : end - 4])
+            drop = size > _MOST_TEXT or texts + size > _MOST_TEXTS
+            texts += 0 if drop else size
+        if drop:
+            kept.append(data[start:at])
+            start = end
+        at = end
+    return b"".join([*kept, data[start:]]) if kept else data
+
+
+_TEXT_CHUNKS = frozenset({b"tEXt", b"zTXt", b"iTXt"})
+
+
+def _text_size(kind: bytes, chunk: bytes) -> int:
+    """Bytes of a text chunk, unpacked; of a packed one no more are counted than tell that it is too large."""
+    packed = b""
+    if kind == b"zTXt":
+        packed = chunk.partition(b"\0")[2][1:]
+    elif kind == b"iTXt":
+        _, _, rest = chunk.partition(b"\0")
+        packed = rest[2:].split(b"\0", 2)[-1] if rest[:1] == b"\1" else b""
+    if not packed:
+        return len(chunk)
+    unpacking = zlib.decompressobj()
+    try:
+        size = len(unpacking.decompress(packed, _MOST_TEXT))
+    except zlib.error:
+        return len(chunk)  # no text then, and no reason to refuse the picture
+    return size + bool(unpacking.unconsumed_tail) * _MOST_TEXT
+
+
+_quiet: Any = None
+
+
+def _hush() -> None:
+    """Keep Pillow from warning of oddities that it decodes nevertheless.
+
+    Filters of warnings belong to the whole process, so this one is set once, is never taken away (which
+    another thread would notice), and speaks of Pillow's own modules only.
+    """
+    global _quiet
+    if _quiet is None or _quiet not in warnings.filters:
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        _quiet = warnings.filters[0]
