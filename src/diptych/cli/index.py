@@ -75,6 +75,15 @@ def command(
     follow_links: Annotated[
         bool, typer.Option("--follow-links", help="Also follow links that lead out of the folders given.")
     ] = False,
+    max_pixels: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Largest picture that is decoded, for panoramas; up to 20 bytes of memory a pixel. Those "
+            "that were too large before are tried again.",
+            show_default="what takes a gigabyte",
+        ),
+    ] = None,
     check: Annotated[
         bool,
         typer.Option(
@@ -128,7 +137,8 @@ def command(
         coded.check(int(codes) if codes.isdecimal() else codes)
     hushed = quiet or as_json
     how: dict[str, Any] = {
-        "recursive": recursive, "texts": texts, "follow_links": follow_links, "batch_size": batch_size
+        "recursive": recursive, "texts": texts, "follow_links": follow_links, "batch_size": batch_size,
+        "max_pixels": max_pixels,
     }  # fmt: skip
     once = {**how, "check": check, "forget_missing": forget_missing}
     try:
@@ -220,8 +230,12 @@ def _report(opened: Collection, summary: Summary, as_json: bool, quiet: bool, ve
     if quiet:
         return
     from diptych.engine.plan import LOOSE
+    from diptych.media.pictures import TOO_LARGE
 
-    lines = _skipped(summary.skipped, opened.folder, verbose)
+    lines = _told("skipped", summary.skipped, opened.folder, verbose)
+    if any(not one.known and one.reason.startswith(TOO_LARGE) for one in summary.skipped):
+        lines.append("to read larger pictures: --max-pixels")
+    lines += _told("used in part", summary.in_part, opened.folder, verbose)
     lines += [f"captions: {line}" for line in summary.captions.lines()]
     if any(left.reason == LOOSE for left in summary.captions.left):
         lines.append("to search these texts too: --texts, or give the files by name")
@@ -251,16 +265,16 @@ def _report(opened: Collection, summary: Summary, as_json: bool, quiet: bool, ve
     say(*lines, err=True)
 
 
-def _skipped(skipped: Sequence[Skipped], folder: Path, verbose: bool) -> list[str]:
+def _told(how: str, skipped: Sequence[Skipped], folder: Path, verbose: bool) -> list[str]:
     """A line for each reason that is new; for each file, if all are wanted."""
     if verbose:
-        return [f"skipped {one.path}: {one.reason}" for one in skipped]
+        return [f"{how} {one.path}: {one.reason}" for one in skipped]
     reasons: dict[str, list[str]] = {}
     for one in skipped:
         if not one.known:
             name = one.path.relative_to(folder) if one.path.is_relative_to(folder) else one.path
             reasons.setdefault(one.reason, []).append(str(name))
-    return [f"skipped {_some(names)}: {reason}" for reason, names in reasons.items()]
+    return [f"{how} {_some(names)}: {reason}" for reason, names in reasons.items()]
 
 
 def _some(names: list[str]) -> str:

@@ -139,6 +139,7 @@ class Collection(Opened):
         follow_links: bool = False,
         check: bool = False,
         forget_missing: bool = False,
+        max_pixels: int | None = None,
         batch_size: int | None = None,
         on_progress: Callable[[Progress], None] | None = None,
     ) -> Summary:
@@ -157,6 +158,8 @@ class Collection(Opened):
             follow_links: Also links that lead out of the folders given, and out of the collection's own.
             check: Read every file, to find those that changed though their size and time are the same.
             forget_missing: Also forget the files whose folder is away.
+            max_pixels: Largest picture that is decoded, such as a panorama; those that were too large before
+                are tried again. None takes what is safe, see `diptych.media.pictures.open_picture`.
             batch_size: Pictures encoded and stored at a time; the encoder's own choice if None.
             on_progress: Called after every batch.
 
@@ -166,7 +169,9 @@ class Collection(Opened):
         """
         from diptych.engine.update import How, update
 
-        how = How(recursive, texts, follow_links, check, forget_missing)
+        if max_pixels is not None and max_pixels < 1:
+            raise UsageError(f"a picture has at least 1 pixel, so max_pixels cannot be {max_pixels}")
+        how = How(recursive, texts, follow_links, check, forget_missing, max_pixels)
         return update(self, paths, how, batch_size=batch_size, on_progress=on_progress)
 
     def remove(self, *paths: str | Path) -> int:
@@ -186,13 +191,14 @@ class Collection(Opened):
         recursive: bool = True,
         texts: bool = False,
         follow_links: bool = False,
+        max_pixels: int | None = None,
         batch_size: int | None = None,
         on_progress: Callable[[Progress], None] | None = None,
     ) -> Iterator[Summary]:
         """Keep current for ever: yields the summary of the first run, and of each run after a change.
 
         Args:
-            paths, recursive, texts, follow_links, batch_size, on_progress: As for `add`.
+            paths, recursive, texts, follow_links, max_pixels, batch_size, on_progress: As for `add`.
 
         Raises:
             MissingExtra: the package that watches is not installed.
@@ -206,6 +212,7 @@ class Collection(Opened):
                 recursive=recursive,
                 texts=texts,
                 follow_links=follow_links,
+                max_pixels=max_pixels,
                 batch_size=batch_size,
                 on_progress=on_progress,
             )

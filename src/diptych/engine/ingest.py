@@ -43,12 +43,14 @@ class _Picture:
         digest: Hash of its content.
         prepared: What the encoder takes.
         texts: Captions in its own fields.
+        partly: What is missing of it, in a sentence; empty if nothing is.
     """
 
     work: Work
     digest: bytes
     prepared: Any
     texts: list[str]
+    partly: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,13 +104,14 @@ class Ingest:
         home: Where to store; the caller may write to it.
         model: Encodes pictures, and texts if it can.
         summary: Counts what is done.
+        max_pixels: As for `diptych.media.pictures.open_picture`.
 
     Attributes:
         told: Names of the caption files of which the summary has said that they could not be used.
     """
 
-    def __init__(self, home: Home, model: Model, summary: Summary) -> None:
-        self.home, self.model, self.summary = home, model, summary
+    def __init__(self, home: Home, model: Model, summary: Summary, *, max_pixels: int | None = None) -> None:
+        self.home, self.model, self.summary, self.max_pixels = home, model, summary, max_pixels
         self.told: set[bytes] = set()
         self._lists: set[Path] = set()  # of which it has been counted what was used
         self._overwritten: dict[bytes, _Content] = {}
@@ -168,9 +171,12 @@ class Ingest:
                 return _Copy(work, digest)
             encoder = self.model.encoder
             size = offered(encoder, "image_size")
-            picture, captions = read_captioned(content, size=size, name=str(found.path))
+            picture, captions = read_captioned(
+                content, size=size, max_pixels=self.max_pixels, name=str(found.path)
+            )
             prepare = offered(encoder, "prepare_image")
-            return _Picture(work, digest, picture if prepare is None else prepare(picture), captions)
+            prepared = picture if prepare is None else prepare(picture)
+            return _Picture(work, digest, prepared, captions, picture.info.get("truncated", ""))
         except ImageError as error:
             return _Failed(work, error.reason, isinstance(error, Unread))
         except BadData as error:
@@ -193,7 +199,8 @@ class Ingest:
         if not may_be_picture(head):
             raise ImageError(str(found.path), "not a picture, whatever its name says")
         if work.key in self._reading.suspects:
-            why = self._reading.trial(found.path, offered(self.model.encoder, "image_size"))
+            size = offered(self.model.encoder, "image_size")
+            why = self._reading.trial(found.path, size, self.max_pixels)
             if why:
                 raise ImageError(str(found.path), why)
         return read_file(found.path)
@@ -256,6 +263,7 @@ class Ingest:
         pictures = [read for read in batch if isinstance(read, _Picture)]
         vectors = self.model.stored("image", [read.prepared for read in pictures])
         self.summary.encoded += len(pictures)
+        self.summary.in_part += [Skipped(one.work.found.path, one.partly) for one in pictures if one.partly]
         contents = {
             read.work.key: _Content(vector, read.texts)
             for read, vector in zip(pictures, vectors, strict=True)

@@ -17,6 +17,7 @@ from diptych.engine.homes.base import Home, Known
 from diptych.engine.results import Skipped, Summary
 from diptych.engine.scan import Found
 from diptych.media.captions import Sidecars
+from diptych.media.pictures import TOO_LARGE
 from diptych.media.tables import is_list
 
 __all__ = ["LOOSE", "Plan", "Work"]
@@ -62,6 +63,7 @@ class Plan:
             name, and those known already.
         given: Folders and files that were named: these are taken even if they were removed before.
         check: Whether to look into files whose size and time are the same, too.
+        larger: Whether to try pictures again that were too large before.
 
     Attributes:
         unseen: Numbers of known files, below the folders walked, that were not met on the walk.
@@ -76,8 +78,10 @@ class Plan:
         texts: bool = False,
         given: Iterable[Path] = (),
         check: bool = False,
+        larger: bool = False,
     ) -> None:
         self.home, self.summary, self.texts, self.check = home, summary, texts, check
+        self.larger = larger
         self._given, self._removed = frozenset(given), home.removed()
         self.unseen = array("q")
         self.problems: dict[bytes, str] = {}
@@ -129,7 +133,8 @@ class Plan:
             self.summary.unchanged += 1
             return None
         failed = self.home.skipped_file(key)
-        if failed is not None and not self.check and failed[1:] == (found.size, found.mtime_ns):
+        again = self.check or (self.larger and failed is not None and failed[0].startswith(TOO_LARGE))
+        if failed is not None and not again and failed[1:] == (found.size, found.mtime_ns):
             self.summary.skipped.append(Skipped(found.path, failed[0], known=True))
             return None
         return Work(found, key, before, sidecars, stamp, same, failed is not None)

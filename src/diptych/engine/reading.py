@@ -26,7 +26,8 @@ TRIAL_SECONDS = 60.0
 TRIAL_MEMORY = 4 << 30
 """Memory in bytes that it may take, where the system can limit it."""
 
-_ASKED = struct.Struct("!iI")  # size that is enough, -1 for all; bytes of the path that follows
+# Size that is enough and most pixels, -1 for None; bytes of the path that follows.
+_ASKED = struct.Struct("!iqI")
 _READ, _TOO_LARGE = b"r", b"m"
 
 
@@ -63,14 +64,14 @@ class Reading:
             self.suspects.pop(name, None)
         self._rewrite()
 
-    def trial(self, path: Path, size: int | None) -> str:
+    def trial(self, path: Path, size: int | None, max_pixels: int | None = None) -> str:
         """Why a picture must not be read in this process, in a few words; empty if nothing speaks against it.
 
         Args:
             path: The picture.
-            size: Pixels of the shorter side that are enough; None for all.
+            size, max_pixels: As for `diptych.media.pictures.open_picture`.
         """
-        return self._trial.verdict(path, size)
+        return self._trial.verdict(path, size, max_pixels)
 
     def close(self, dealt_with: Callable[[bytes], bool]) -> None:
         """No file is being read any more.
@@ -116,7 +117,7 @@ class _Trial:
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
 
-    def verdict(self, path: Path, size: int | None) -> str:
+    def verdict(self, path: Path, size: int | None, max_pixels: int | None) -> str:
         name = os.fsencode(path)
         with self._lock:
             process, late = self._running(), threading.Event()
@@ -130,7 +131,8 @@ class _Trial:
             try:
                 assert process.stdin is not None
                 assert process.stdout is not None
-                process.stdin.write(_ASKED.pack(-1 if size is None else size, len(name)) + name)
+                asked = (-1 if given is None else given for given in (size, max_pixels))
+                process.stdin.write(_ASKED.pack(*asked, len(name)) + name)
                 process.stdin.flush()
                 answer = process.stdout.read(1)
             except OSError:
@@ -191,10 +193,10 @@ def serve() -> None:
     _limit_memory()
     asked, answers = sys.stdin.buffer, sys.stdout.buffer
     while header := asked.read(_ASKED.size):
-        size, length = _ASKED.unpack(header)
+        size, most, length = _ASKED.unpack(header)
         path, answer = os.fsdecode(asked.read(length)), _READ
         try:
-            read_captioned(path, size=None if size < 0 else size)
+            read_captioned(path, size=None if size < 0 else size, max_pixels=None if most < 0 else most)
         except ImageError as error:  # whoever asks will meet the same, and say so
             if isinstance(error.__cause__, MemoryError):
                 answer = _TOO_LARGE

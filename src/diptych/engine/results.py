@@ -144,6 +144,7 @@ class Summary:
         left_out: Were removed from the collection before, and have not been named since.
         away: Not there, as the folder that held them is gone, empty or cannot be read; kept.
         skipped: Could not be taken, each with path and reason; tried again when the file changes.
+        in_part: Were taken as far as they are there, each with path and reason; told when they are read.
         passed_over: How many files were met that are no pictures by their names, by ending (lower case, with
             its dot; empty for none).
         encoded: Pictures and texts that the model had to encode.
@@ -160,6 +161,7 @@ class Summary:
     away: int = 0
     left_out: int = 0
     skipped: list[Skipped] = field(default_factory=list)
+    in_part: list[Skipped] = field(default_factory=list)
     passed_over: Counter[str] = field(default_factory=Counter)
     encoded: int = 0
     captions: Report = field(default_factory=Report)
@@ -183,6 +185,7 @@ class Summary:
             "encoded": self.encoded,
             "captions": self.captions.as_dict(),
             "skipped": [skipped.as_dict() for skipped in self.skipped],
+            "in_part": [one.as_dict() for one in self.in_part],
             "passed_over": dict(self.passed_over.most_common()),
             "seconds": round(self.seconds, 3),
         }

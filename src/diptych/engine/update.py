@@ -40,6 +40,7 @@ class How:
         follow_links: Also links that lead out of the folders given.
         check: Look into every file, even if its size and time are the same.
         forget_missing: Also forget the files whose folder is away.
+        max_pixels: Largest picture that is decoded; None for what is safe.
     """
 
     recursive: bool = True
@@ -47,6 +48,7 @@ class How:
     follow_links: bool = False
     check: bool = False
     forget_missing: bool = False
+    max_pixels: int | None = None
 
 
 def update(
@@ -92,8 +94,10 @@ def _updated(
     """
     summary, started, done = Summary(), time.perf_counter(), 0
     _take_again(home, given)
-    plan = Plan(home, summary, texts=how.texts, given=given, check=how.check)
-    ingest = Ingest(home, model, summary)
+    plan = Plan(
+        home, summary, texts=how.texts, given=given, check=how.check, larger=how.max_pixels is not None
+    )
+    ingest = Ingest(home, model, summary, max_pixels=how.max_pixels)
     with _Ahead(home, given, how, wanted=on_progress is not None) as ahead:
         work = ahead.through(_work(home, plan, given, how))
         with contextlib.closing(ingest.run(work, batch_size=batch_size)) as batches:

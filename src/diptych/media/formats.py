@@ -35,8 +35,8 @@ HEAD = 4096
 """Bytes that are enough to tell."""
 
 
-def readers(head: bytes) -> Iterator[Callable[[IO[bytes], str], Image]]:
-    """What reads a file that begins so, likeliest first; each takes the open file and a name.
+def readers(head: bytes) -> Iterator[tuple[str, Callable[[IO[bytes], str], Image]]]:
+    """What reads a file that begins so, likeliest first: its name in Pillow, and what takes file and name.
 
     Args:
         head: The first `HEAD` bytes of a file, or all that it has.
@@ -54,7 +54,7 @@ def readers(head: bytes) -> Iterator[Callable[[IO[bytes], str], Image]]:
             accepted = accepts(start)
             if accepted and not isinstance(accepted, str):  # a sentence says what this build of Pillow lacks
                 tried.add(name)
-                yield read
+                yield name, read
 
 
 def may_be_picture(head: bytes) -> bool:

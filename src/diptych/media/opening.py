@@ -30,9 +30,6 @@ _MOST_TEXTS = 16 << 20  # and of all of them
 def opened(data: bytes, name: str, drawn: int) -> Iterator[Image]:
     """The picture that a file holds, not decoded yet.
 
-    Pillow's `Image.open` refuses twice its `MAX_IMAGE_PIXELS`, which belongs to the whole process. So its
-    readers are asked directly, and how large is too large is the caller's matter.
-
     Args:
         data: The file.
         name: What errors call it.
@@ -50,18 +47,29 @@ def opened(data: bytes, name: str, drawn: int) -> Iterator[Image]:
         return
     if not data:
         raise ImageError(name, "empty file")
-    for read in readers(data[:HEAD]):
-        try:
-            found: Image = read(io.BytesIO(_without_ballast(data)), "")
-        except (SyntaxError, IndexError, TypeError, struct.error):
-            continue  # as Pillow does: perhaps it is of another kind
-        with found:
-            yield found
-        return
-    if not is_drawing(data[:HEAD]):
-        raise ImageError(name, "not a picture, whatever its name says")
-    with draw(data, name, drawn) as found:
+    found = _opened(_without_ballast(data))
+    if found is None:
+        if not is_drawing(data[:HEAD]):
+            raise ImageError(name, "not a picture, whatever its name says")
+        found = draw(data, name, drawn)
+    with found:
         yield found
+
+
+def _opened(data: bytes) -> Image | None:
+    from PIL import Image, UnidentifiedImageError
+
+    kinds = dict(readers(data[:HEAD]))
+    try:
+        return Image.open(io.BytesIO(data), formats=[*kinds])
+    except UnidentifiedImageError:
+        return None
+    except Image.DecompressionBombError:
+        # That limit belongs to the whole process; how large is too large here, the caller says.
+        for read in kinds.values():
+            with contextlib.suppress(SyntaxError, IndexError, TypeError, struct.error):
+                return read(io.BytesIO(data), "")
+        raise
 
 
 def _without_ballast(data: bytes) -> bytes:

@@ -31,6 +31,7 @@ __all__ = [
     "MAX_BYTES",
     "MAX_PIXELS",
     "SUFFIXES",
+    "TOO_LARGE",
     "TRUNCATED",
     "NeedsExtra",
     "Source",
@@ -62,6 +63,9 @@ content decides."""
 
 TRUNCATED = "the file ends before its picture does; what is there is used"
 """What `info["truncated"]` says of a picture whose file is cut off."""
+
+TOO_LARGE = "too large"
+"""How the reason begins of a picture that is read only if more is allowed."""
 
 _LARGE_PIXELS = 24_000_000  # beyond them no more detail is kept than is enough
 _MOST_MISSING = 0.75  # share of the rows of a JPEG that may be cut off
@@ -292,8 +296,8 @@ def _decoded(
         kind = f" of {picture.format}" if picture.format else ""
         raise ImageError(
             name,
-            f"too large ({whole[0]} x {whole[1]} pixels{kind} need {cost / 2**30:.1f} GiB of memory, at most "
-            f"{MAX_DECODED / 2**30:.0f} GiB is used)",
+            f"{TOO_LARGE} ({whole[0]} x {whole[1]} pixels{kind} need {cost / 2**30:.1f} GiB of memory, "
+            f"at most {MAX_DECODED / 2**30:.0f} GiB is used)",
         )
     with decoding(cost):
         missing = _missing(picture) if cut else 0.0
@@ -337,4 +341,4 @@ def _check_pixels(size: tuple[int, int], name: str, max_pixels: int | None) -> N
     most = MAX_PIXELS if max_pixels is None else max_pixels
     if size[0] * size[1] > most:
         at_most = f"{most // 1_000_000} million" if most >= 1_000_000 else f"{most:,}"
-        raise ImageError(name, f"too large ({size[0]} x {size[1]} pixels, at most {at_most} are read)")
+        raise ImageError(name, f"{TOO_LARGE} ({size[0]} x {size[1]} pixels, at most {at_most} are read)")
