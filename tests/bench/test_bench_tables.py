@@ -6,11 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from diptych import catalogue
 from diptych.bench import ablations, produce, survey, tables
 from diptych.bench.fill import Filled
+from diptych.bench.per_query import difference, packed, unpacked
 from diptych.bench.plan import Plan, ours
 from diptych.bench.report import ours_content, ours_tables
 from diptych.data import open_data
@@ -145,14 +147,17 @@ def test_ablations_name_what_exists_and_say_what_is_missing(tmp_path: Path) -> N
         produce.produce("ablations", tmp_path, entries=["nothing"])
 
 
-def result(first: float, second: float) -> dict[str, Any]:
-    """A finished cell of that MAP in the two directions."""
+def result(first: float, second: float, spread: float | None = None) -> dict[str, Any]:
+    """A finished cell of that MAP in the two directions; of each query, too, so far around it at random."""
     sides = {}
     for direction, value in (("image to text", first), ("text to image", second)):
         kinds = dict.fromkeys(("best", "worst", "expected"), value)
         values = {"MAP@ALL": value, "R@10": 0.5, "P@1": value}
         sides[direction] = {"values": values, "ties": {"MAP@ALL": kinds}}
-    return {"measure": "MAP@ALL", "results": sides, "cpu_seconds": 1.0}
+        if spread is not None:
+            around = np.random.default_rng(0).uniform(-spread, spread, 200)
+            sides[direction]["per_query"] = packed(value + around - around.mean())
+    return {"measure": "MAP@ALL", "results": sides, "cpu_seconds": 1.0, "splits_sha256": ["a"]}
 
 
 def remarks(plan: Plan, results: dict[Any, Any]) -> list[str]:
@@ -163,16 +168,42 @@ def remarks(plan: Plan, results: dict[Any, Any]) -> list[str]:
 
 
 def test_trained_systems_are_compared_with_the_baselines_in_both_directions(plan: Plan) -> None:
-    base = {("planted", "cca", 0): [result(0.3, 0.3)]}
+    base = {("planted", "cca", 0): [result(0.3, 0.3, 0.1)]}
     assert remarks(plan, base) == []
-    lost = {**base, ("planted", "dscmr:tiny", 0): [result(0.4, 0.2)]}
-    assert remarks(plan, lost) == ["Not above cca: dscmr:tiny (TqI)."]
-    level = {**base, ("planted", "dscmr:tiny", 0): [result(0.3, 0.3)]}
-    assert remarks(plan, level) == ["Not above cca: dscmr:tiny (IqT, TqI)."]
-    seeds = {**base, ("planted", "dscmr:tiny", 0): [result(0.2, 0.5), result(0.5, 0.4)]}
-    assert remarks(plan, seeds) == ["All 1 trained systems are above cca in both directions."]
-    ridge = {**seeds, ("planted", "ridge", 0): [result(0.9, 0.9)]}
-    assert remarks(plan, ridge)[1:] == ["Not above ridge: dscmr:tiny (IqT, TqI)."]
+    lost = {**base, ("planted", "dscmr:tiny", 0): [result(0.4, 0.2, 0.1)]}
+    about = "(difference, 95 % interval over queries and seeds)"
+    # The same queries are hard for both, so that resampling moves nothing.
+    assert remarks(plan, lost) == [
+        f"Above cca {about}: dscmr:tiny IqT +0.100 [+0.100, +0.100].",
+        f"Below cca {about}: dscmr:tiny TqI -0.100 [-0.100, -0.100].",
+    ]
+    seeds = {**base, ("planted", "dscmr:tiny", 0): [result(0.2, 0.5, 0.1), result(0.5, 0.4, 0.1)]}
+    found = remarks(plan, seeds)
+    assert found[1] == f"Not told apart from cca {about}: dscmr:tiny IqT +0.050 [-0.100, +0.200]."
+    assert found[0] == f"Above cca {about}: dscmr:tiny TqI +0.150 [+0.100, +0.200]."
+    ridge = {**seeds, ("planted", "ridge", 0): [result(0.7, 0.7, 0.1)]}
+    assert remarks(plan, ridge)[2].startswith(f"Below ridge {about}: dscmr:tiny IqT -0.350 [-0.500, -0.200]")
+
+
+def test_results_without_values_by_query_have_no_interval(plan: Plan) -> None:
+    base, own = result(0.3, 0.3, 0.1), result(0.4, 0.2)
+    found = remarks(plan, {("planted", "cca", 0): [base], ("planted", "dscmr:tiny", 0): [own]})
+    assert found == [
+        "Unsure against cca (difference; what each query reached was not kept): dscmr:tiny IqT +0.100, "
+        "dscmr:tiny TqI -0.100."
+    ]
+    other = {**result(0.4, 0.2, 0.1), "splits_sha256": ["b"]}
+    assert difference([other], [base], "image to text") is None
+
+
+def test_values_by_query_are_kept_in_a_byte() -> None:
+    values = np.random.default_rng(0).random(1000)
+    found = unpacked(packed(values))
+    assert np.abs(found - values).max() <= 0.5 / 255 + 1e-12
+    assert abs(found.mean() - values.mean()) < 2e-4
+    assert unpacked(packed(np.array([0.0, 1.0]))).tolist() == [0, 1]
+    with pytest.raises(BadData, match="between 0 and 1"):
+        packed(np.array([0.5, np.nan]))
 
 
 def test_values_gaps_and_their_reasons_are_shown_once(plan: Plan) -> None:

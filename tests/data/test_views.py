@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from coloured import Colour, data, split
 from diptych.data.base import Loaded, Split
 from diptych.data.views import Cut, Featured, HeldOut, Standardised, View
-from diptych.errors import UnknownName, UsageError
+from diptych.errors import BadData, UnknownName, UsageError
 from diptych.features import named
 from diptych.features.tfidf import TfIdf
 
@@ -35,6 +36,19 @@ def test_a_data_set_seen_through_extractors_is_fitted_on_training_texts() -> Non
         seen.split("tset")
     with pytest.raises(UsageError, match="features already"):
         Featured(seen, {"text": TfIdf()}).split("train")
+
+
+def test_features_that_are_not_finite_are_refused_with_split_side_and_row() -> None:
+    class Broken(Colour):
+        fingerprint = "broken"
+
+        def encode_image(self, images: Any) -> Any:
+            found = super().encode_image(images)
+            found[1] = np.nan
+            return found
+
+    with pytest.raises(BadData, match="split 'test' of mine: image features row 1 is not finite"):
+        Featured(data(), {"image": Broken()}).split("test")
 
 
 def test_a_view_keeps_name_protocols_and_classes_and_makes_each_split_once() -> None:

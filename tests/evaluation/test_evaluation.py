@@ -120,7 +120,14 @@ def test_other_matches_measure_a_saved_ranking(tmp_path: Path) -> None:
         assert one.per_query["mAP@R"][at] == pytest.approx(literal)
         assert one.per_query["R@5"][at] == hits[:5].any()
     assert found.main() == {"image to text": one["mAP@R"]}
-    assert found.facts["matches"]["image to text"]["pairs"] == 4
+    used = found.facts["matches"]["image to text"]
+    assert used["pairs"] == 4
+    assert used["left_out"] == {"queries": {"listed": 2, "here": 2}, "matches": {"listed": 4, "here": 4}}
+    file.write_text(json.dumps({**listed, "31": [62, 4711], "815": [1]}))
+    assert matched(saved, [file]).facts["matches"]["image to text"]["left_out"] == {
+        "queries": {"listed": 3, "here": 2},
+        "matches": {"listed": 6, "here": 4},
+    }
     found.save(tmp_path / "again")
     assert rescore(tmp_path / "again").measured["image to text"].values() == pytest.approx(one.values())
     wrong = tmp_path / "eccv.json"

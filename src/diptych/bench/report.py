@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from diptych.bench.fill import Filled
+from diptych.bench.per_query import difference
 from diptych.bench.plan import Entry, Plan
 from diptych.bench.store import Result
 from diptych.core import DIRECTIONS
@@ -36,6 +37,13 @@ class Notes:
         return [f"[{number}] {reason}" for reason, number in self._numbers.items()]
 
 
+_INTERVAL = "difference, 95 % interval over queries and seeds"
+_KINDS = {
+    "Above": _INTERVAL,
+    "Not told apart from": _INTERVAL,
+    "Below": _INTERVAL,
+    "Unsure against": "difference; what each query reached was not kept",
+}
 _FLOOR = {"real": "cca", "hashing": "cca_itq"}
 
 
@@ -53,7 +61,7 @@ def ours_tables(plan: Plan, filled: Filled) -> list[Table]:
 def ours_content(plan: Plan, filled: Filled) -> dict[str, Any]:
     """All cells with their results, and the reasons for those that are not there, as JSON has it."""
     cells = [
-        {"entry": entry, "system": system, "bits": bits or None, "seeds": list(found)}
+        {"entry": entry, "system": system, "bits": bits or None, "seeds": [_told(one) for one in found]}
         for (entry, system, bits), found in filled.results.items()
     ]
     missing = [
@@ -61,6 +69,15 @@ def ours_content(plan: Plan, filled: Filled) -> dict[str, Any]:
         for (entry, system), reason in filled.reasons.items()
     ]
     return {"title": plan.title, "cells": cells, "missing": missing}
+
+
+def _told(one: Result) -> dict[str, Any]:
+    """A result without what each query reached, which is kept to be computed with."""
+    results = {
+        direction: {name: value for name, value in side.items() if name != "per_query"}
+        for direction, side in one["results"].items()
+    }
+    return {**one, "results": results}
 
 
 def _real(plan: Plan, entry: Entry, results: Results, reasons: Reasons) -> Table:
@@ -161,32 +178,31 @@ def _code_charts(plan: Plan, entry: Entry, results: Results) -> list[Chart]:
 
 
 def _against(plan: Plan, entry: Entry, results: Results, measure: str, bits: int) -> list[str]:
-    """Which trained systems do not beat the baselines, in words."""
+    """How far the trained systems are from the baselines, in words: above, below, or not to be told apart."""
     floors = [_FLOOR[entry.half], *(("ridge", "sm") if entry.half == "real" else ("lsh",))]
     trained = [name for name in plan.systems[entry.half] if name not in plan.baselines]
     remarks = []
     for floor in floors:
         base = results.get((entry.id, floor, bits), ())
-        if not base:
-            continue
-        below = []
         done = [name for name in trained if results.get((entry.id, name, bits))]
-        for name in done:
-            lost = [
-                short
-                for direction, short in DIRECTIONS.items()
-                if _mean(_main(results[entry.id, name, bits], direction, measure, bits))
-                <= _mean(_main(base, direction, measure, bits))
-            ]
-            if lost:
-                below.append(f"{name} ({', '.join(lost)})")
-        where = f" at {bits} bits" if bits else ""
-        if not done:
+        if not base or not done:
             continue
-        if below:
-            remarks.append(f"Not above {floor}{where}: {', '.join(below)}.")
-        else:
-            remarks.append(f"All {len(done)} trained systems are above {floor}{where} in both directions.")
+        said: dict[str, list[str]] = {kind: [] for kind in _KINDS}
+        for name in done:
+            own = results[entry.id, name, bits]
+            for direction, short in DIRECTIONS.items():
+                sides = (_mean(_main(one, direction, measure, bits)) for one in (own, base))
+                value = next(sides) - next(sides)
+                found = difference(own, base, direction)
+                kind = list(_KINDS)[-1 if found is None else 1 - found.sign]
+                ends = "" if found is None else f" [{found.low:+.3f}, {found.high:+.3f}]"
+                said[kind].append(f"{name} {short} {value:+.3f}{ends}")
+        where = f" at {bits} bits" if bits else ""
+        remarks += [
+            f"{kind} {floor}{where} ({_KINDS[kind]}): {', '.join(names)}."
+            for kind, names in said.items()
+            if names
+        ]
     return remarks
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from diptych.bench.cells import Cell
+from diptych.bench.per_query import packed
 from diptych.data.base import Dataset
 
 if TYPE_CHECKING:
@@ -28,8 +29,8 @@ def run(cell: Cell, dataset: Dataset, folder: Path, *, quiet: bool = True) -> di
         quiet: Show no progress.
 
     Returns:
-        The cell, its key and what it depends on, values, tie bounds and curves by direction, settings that
-        were chosen on validation data, times, versions.
+        The cell, its key and what it depends on, values, tie bounds, curves and what each query reached by
+        direction, settings that were chosen on validation data, times, versions.
 
     Raises:
         DiptychError: the training failed.
@@ -70,7 +71,9 @@ def run(cell: Cell, dataset: Dataset, folder: Path, *, quiet: bool = True) -> di
         "cell": asdict(cell),
         "depends": cell.depends(dataset),
         "measure": found.facts["measure"],
-        "results": {direction: _rounded(one) for direction, one in found.measured.items()},
+        "results": {
+            direction: _rounded(one, str(found.facts["measure"])) for direction, one in found.measured.items()
+        },
         "chosen": dict(done.chosen),
         "epochs": done.epochs,
         "cpu_seconds": round(time.process_time() - started, 1),
@@ -78,14 +81,15 @@ def run(cell: Cell, dataset: Dataset, folder: Path, *, quiet: bool = True) -> di
     }
 
 
-def _rounded(one: Measured) -> dict[str, Any]:
-    """What is kept of one direction."""
+def _rounded(one: Measured, measure: str) -> dict[str, Any]:
+    """What is kept of one direction; the main measure of each query, too."""
     kept: dict[str, Any] = {
         "values": {name: round(value, 6) for name, value in one.values().items()},
         "ties": {name: {k: round(v, 6) for k, v in kinds.items()} for name, kinds in one.bounds.items()},
         "queries": one.queries,
         "gallery": one.gallery // one.folds,
         "without_relevant": one.without_relevant,
+        "per_query": packed(one.per_query[measure]),
     }
     if one.curve is not None:
         kept["curve"] = [np.round(side, 5).tolist() for side in one.curve]

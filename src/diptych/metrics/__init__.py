@@ -16,6 +16,7 @@ and relevance that is neither 0 nor 1, raise `BadData`. A query that nothing is 
 value 0, and the result says how many there were.
 """
 
+from diptych.metrics.bootstrap import Difference, bootstrap, paired_differences
 from diptych.metrics.curves import Curve, interpolated_precision, precision_by_radius, precision_curve
 from diptych.metrics.gain import ndcg, tied_ndcg
 from diptych.metrics.hamming import hamming_average_precision, hamming_groups
@@ -27,7 +28,6 @@ from diptych.metrics.summary import (
     TIE_RULE,
     Keep,
     Measured,
-    bootstrap,
     expected_average_precision,
     measure,
     measure_both_ways,
@@ -42,6 +42,7 @@ __all__ = [
     "ByPairs",
     "Curve",
     "Denominator",
+    "Difference",
     "Embedded",
     "FirstRanks",
     "Given",
@@ -66,6 +67,7 @@ __all__ = [
     "measure_both_ways",
     "ndcg",
     "order",
+    "paired_differences",
     "pooled",
     "precision_at",
     "precision_by_radius",

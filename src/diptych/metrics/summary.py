@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diptych.core import Rows
+from diptych.metrics.bootstrap import bootstrap
 from diptych.metrics.gain import ndcg, tied_ndcg
 from diptych.metrics.hamming import hamming_groups
 from diptych.metrics.precision import (
@@ -34,7 +35,6 @@ __all__ = [
     "TIE_RULE",
     "Keep",
     "Measured",
-    "bootstrap",
     "expected_average_precision",
     "measure",
     "measure_both_ways",
@@ -270,35 +270,6 @@ def tie_groups(ordered: NDArray[Any], relevant: Bools) -> TieGroups:
     """
     count = grouped(ordered, np.where(np.isneginf(ordered), -1, relevant), 2)
     return TieGroups(count.sum(axis=2), count[:, :, 1])
-
-
-def bootstrap(
-    values: NDArray[Any], *, samples: int = 1000, confidence: float = 0.95, seed: int = 0
-) -> tuple[Doubles, Doubles]:
-    """Percentile bootstrap interval of the mean over queries (Efron, Annals of Statistics 7, 1979).
-
-    Args:
-        values: (q,) or (q, m), m measures of the same queries.
-        samples: Resamples of the queries, drawn with replacement.
-        confidence: Share of resampled means inside the interval.
-        seed: Of the draws.
-
-    Returns:
-        Low and high end, each of the shape of a mean.
-    """
-    values = np.asarray(values, np.float64)
-    if not len(values):
-        return np.zeros(values.shape[1:]), np.zeros(values.shape[1:])
-    rng = np.random.default_rng(seed)
-    count = len(values)
-    means = np.stack(
-        [
-            np.bincount(rng.integers(count, size=count), minlength=count) @ values / count
-            for _ in range(samples)
-        ]
-    )
-    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
-    return np.asarray(low), np.asarray(high)
 
 
 def pooled(parts: Sequence[Measured]) -> Measured:
