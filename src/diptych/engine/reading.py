@@ -12,12 +12,12 @@ import contextlib
 import os
 import signal
 import struct
-import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import IO
+
+from diptych.media.worker import Ended, Worker, exactly, limit_memory
 
 __all__ = ["TRIAL_MEMORY", "TRIAL_SECONDS", "Reading"]
 
@@ -44,7 +44,11 @@ class Reading:
 
     def __init__(self, place: Path) -> None:
         self._path = place / "reading"
-        self._trial = _Trial()
+        self._worker = Worker(
+            "diptych.engine.reading",
+            "serve",
+            environment={"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+        )
         self._flying: dict[bytes, None] = {}
         self.suspects = dict.fromkeys(_names(self._path))
         with contextlib.suppress(OSError):  # a disk that takes nothing: the record says so in a moment
@@ -71,7 +75,22 @@ class Reading:
             path: The picture.
             size, max_pixels: As for `diptych.media.pictures.open_picture`.
         """
-        return self._trial.verdict(path, size, max_pixels)
+        name = os.fsencode(path)
+        asked = (-1 if given is None else given for given in (size, max_pixels))
+        question = _ASKED.pack(*asked, len(name)) + name
+        try:
+            answer = self._worker.ask(question, lambda stream: exactly(stream, 1), seconds=TRIAL_SECONDS)
+        except Ended as ended:
+            if ended.late:
+                why = f"takes longer than {TRIAL_SECONDS:.0f} s to read"
+            else:
+                why = f"ends the process that reads it{_how(ended.code)}"
+        else:
+            if answer == _READ:
+                return ""
+            self._worker.end()  # whose memory is in pieces now
+            why = f"needs more than {TRIAL_MEMORY >> 30} GiB of memory"
+        return f"{why}, and was being read when an earlier run ended; passed over until it changes"
 
     def close(self, dealt_with: Callable[[bytes], bool]) -> None:
         """No file is being read any more.
@@ -79,7 +98,7 @@ class Reading:
         Args:
             dealt_with: Whether a suspect needs no trial any more.
         """
-        self._trial.end()
+        self._worker.end()
         if self._file is None:
             return
         self._flying.clear()
@@ -110,71 +129,6 @@ def _names(path: Path) -> list[bytes]:
         return []
 
 
-class _Trial:
-    """A process that reads pictures to see whether it survives; started when first needed."""
-
-    def __init__(self) -> None:
-        self._process: subprocess.Popen[bytes] | None = None
-        self._lock = threading.Lock()
-
-    def verdict(self, path: Path, size: int | None, max_pixels: int | None) -> str:
-        name = os.fsencode(path)
-        with self._lock:
-            process, late = self._running(), threading.Event()
-
-            def stop() -> None:
-                late.set()
-                process.kill()
-
-            timer = threading.Timer(TRIAL_SECONDS, stop)
-            timer.start()
-            try:
-                assert process.stdin is not None
-                assert process.stdout is not None
-                asked = (-1 if given is None else given for given in (size, max_pixels))
-                process.stdin.write(_ASKED.pack(*asked, len(name)) + name)
-                process.stdin.flush()
-                answer = process.stdout.read(1)
-            except OSError:
-                answer = b""
-            finally:
-                timer.cancel()
-            if answer == _READ:
-                return ""
-            self.end()
-            if answer == _TOO_LARGE:
-                why = f"needs more than {TRIAL_MEMORY >> 30} GiB of memory"
-            elif late.is_set():
-                why = f"takes longer than {TRIAL_SECONDS:.0f} s to read"
-            else:
-                why = f"ends the process that reads it{_how(process.returncode)}"
-        return f"{why}, and was being read when an earlier run ended; passed over until it changes"
-
-    def _running(self) -> subprocess.Popen[bytes]:
-        if self._process is None or self._process.poll() is not None:
-            self.end()
-            package = str(Path(__file__).parents[2])
-            code = (
-                "import sys; sys.path.append(sys.argv[1]); from diptych.engine.reading import serve; serve()"
-            )
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-c", code, package],  # -P: nothing is imported from where we stand
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,  # Ctrl-C is for whoever waits
-                env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
-            )
-        return self._process
-
-    def end(self) -> None:
-        """Stop the process, if it runs."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.communicate()
-            self._process = None
-
-
 def _how(code: int) -> str:
     try:
         return f" ({signal.Signals(-code).name})"
@@ -190,7 +144,7 @@ def serve() -> None:
     from diptych.errors import ImageError
     from diptych.media.pictures import read_captioned
 
-    _limit_memory()
+    limit_memory(TRIAL_MEMORY)
     asked, answers = sys.stdin.buffer, sys.stdout.buffer
     while header := asked.read(_ASKED.size):
         size, most, length = _ASKED.unpack(header)
@@ -202,12 +156,3 @@ def serve() -> None:
                 answer = _TOO_LARGE
         answers.write(answer)
         answers.flush()
-
-
-def _limit_memory() -> None:
-    try:
-        import resource
-    except ImportError:  # Windows has no such limits; time and crashes are still contained
-        return
-    resource.setrlimit(resource.RLIMIT_AS, (TRIAL_MEMORY, TRIAL_MEMORY))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

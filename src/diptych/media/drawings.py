@@ -13,14 +13,12 @@ import contextlib
 import gzip
 import io
 import struct
-import subprocess
 import sys
-import threading
 import zlib
-from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from diptych.errors import ImageError
+from diptych.media.worker import Ended, Worker, exactly, limit_memory
 from diptych.optional import optional
 
 if TYPE_CHECKING:
@@ -79,82 +77,29 @@ def draw(data: bytes, name: str, side: int) -> Image:
             raise ImageError(name, f"damaged drawing ({error})") from error
     if len(data) > DRAWING_BYTES:
         raise ImageError(name, f"too large a drawing (at most {DRAWING_BYTES >> 20} MB are read)")
-    with Image.open(io.BytesIO(_worker.draw(data, name, side))) as picture:
+    with Image.open(io.BytesIO(_asked(data, name, side))) as picture:
         return on_white(picture)
 
 
-class _Worker:
-    """The process that draws, one drawing at a time."""
-
-    def __init__(self) -> None:
-        self._process: subprocess.Popen[bytes] | None = None
-        self._lock = threading.Lock()
-
-    def draw(self, data: bytes, name: str, side: int) -> bytes:
-        """The drawing as PNG; see the function of that name."""
-        with self._lock:
-            process = self._running()
-            late = threading.Event()
-
-            def stop() -> None:
-                late.set()
-                process.kill()
-
-            timer = threading.Timer(DRAWING_SECONDS, stop)
-            timer.start()
-            try:
-                assert process.stdin is not None
-                assert process.stdout is not None
-                process.stdin.write(_ASKED.pack(side, len(data)) + data)
-                process.stdin.flush()
-                drawn, length = _HEADER.unpack(_exactly(process.stdout, _HEADER.size))
-                found = _exactly(process.stdout, length)
-            except (OSError, EOFError):
-                self.end()
-                why = f"takes longer than {DRAWING_SECONDS:.0f} s" if late.is_set() else "ends the renderer"
-                raise ImageError(name, f"a drawing that {why}, so it is passed over") from None
-            except BaseException:  # interrupted: what the worker still says belongs to nobody
-                self.end()
-                raise
-            finally:
-                timer.cancel()
-        if not drawn:
-            raise ImageError(name, f"damaged drawing ({found.decode('utf-8', 'replace')})")
-        return found
-
-    def _running(self) -> subprocess.Popen[bytes]:
-        if self._process is None or self._process.poll() is not None:
-            self.end()
-            package = str(Path(__file__).parents[2])
-            code = (
-                "import sys; sys.path.append(sys.argv[1]); from diptych.media.drawings import serve; serve()"
-            )
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-c", code, package],  # -P: nothing is imported from where we stand
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,  # Ctrl-C is for whoever waits for the drawing
-            )
-        return self._process
-
-    def end(self) -> None:
-        """Stop the process, if it runs."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.communicate()
-            self._process = None
-
-
-_worker = _Worker()
+_worker = Worker("diptych.media.drawings", "serve")
 atexit.register(_worker.end)
 
 
-def _exactly(stream: IO[bytes], count: int) -> bytes:
-    found = stream.read(count)
-    if len(found) < count:
-        raise EOFError
+def _asked(data: bytes, name: str, side: int) -> bytes:
+    """The drawing as PNG; see `draw`."""
+    try:
+        drawn, found = _worker.ask(_ASKED.pack(side, len(data)) + data, _answer, seconds=DRAWING_SECONDS)
+    except Ended as ended:
+        why = f"takes longer than {DRAWING_SECONDS:.0f} s" if ended.late else "ends the renderer"
+        raise ImageError(name, f"a drawing that {why}, so it is passed over") from None
+    if not drawn:
+        raise ImageError(name, f"damaged drawing ({found.decode('utf-8', 'replace')})")
     return found
+
+
+def _answer(stream: IO[bytes]) -> tuple[int, bytes]:
+    drawn, length = _HEADER.unpack(exactly(stream, _HEADER.size))
+    return drawn, exactly(stream, length)
 
 
 # What runs in the worker
@@ -162,7 +107,7 @@ def _exactly(stream: IO[bytes], count: int) -> bytes:
 
 def serve() -> None:
     """Draw what comes on standard input until it ends; answers on standard output."""
-    _limit_memory()
+    limit_memory(DRAWING_MEMORY)
     asked, answers = sys.stdin.buffer, sys.stdout.buffer
     while header := asked.read(_ASKED.size):
         side, length = _ASKED.unpack(header)
@@ -173,15 +118,6 @@ def serve() -> None:
             drawn, found = 0, (str(error) or type(error).__name__).splitlines()[0].encode()
         answers.write(_HEADER.pack(drawn, len(found)) + found)
         answers.flush()
-
-
-def _limit_memory() -> None:
-    try:
-        import resource
-    except ImportError:  # Windows has no such limits; time and crashes are still contained
-        return
-    resource.setrlimit(resource.RLIMIT_AS, (DRAWING_MEMORY, DRAWING_MEMORY))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def _drawn(data: bytes, side: int) -> bytes:
