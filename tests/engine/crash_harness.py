@@ -358,6 +358,8 @@ class Harness:
                 self._kept(op, then, now, removed)
             elif op not in ("rebuild", "change"):
                 self.loss("the collection is another one", op)
+            elif then["codes"] and not now["codes"] and any(images for _, images, _ in now["files"].values()):
+                self.loss("codes were not made again", op)
         if op == "remove" and before is not None and now is not None:
             there = removed & set(before["files"]) & set(now["files"])
             if there and there != removed & set(before["files"]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,40 @@ def test_a_damaged_collection_is_what_it_is_for(indexed: Path, damage: bytes) ->
     with rebuilding(indexed, model=Colours()) as fresh:
         assert fresh.add().added == 3
     assert held(indexed, Colours()) == ["blue.png", "green.png", "red.png"]
+
+
+def test_codes_are_made_again(indexed: Path, paint: Paint) -> None:
+    for number in range(40):
+        paint(f"{number:02}.png", (6 * number, 250 - 5 * number, 7 * (number % 9)))
+    with open_collection(indexed, model=Colours()) as collection:
+        collection.add()
+        collection.make_codes(64)
+    for model, bits in ((Colours(), 64), (Others(), 64), (Others(), 128)):
+        with rebuilding(indexed, model=model) as fresh:
+            fresh.add()
+            if bits == 128:
+                fresh.make_codes(bits)
+        with open_collection(indexed, model=model) as collection:
+            facts = collection.info()["codes"]
+            assert (facts["bits"], facts["pictures"], facts["fingerprint"]) == (bits, 43, model.fingerprint)
+            exact = [result.id for result in collection.search("red", k=5, exact=True)]
+            assert [result.id for result in collection.search("red", k=5, recall=0.98)] == exact
+    with rebuilding(indexed, model=Colours()) as fresh:  # which is left empty, so nothing can be learned from
+        pass
+    with open_collection(indexed, model=Colours()) as collection:
+        assert collection.info()["codes"] is None
+
+
+def test_codes_of_a_system_that_does_not_fit_are_made_of_as_many_bits(indexed: Path) -> None:
+    with open_collection(indexed, model=Colours()) as collection:
+        facts = dict(collection.make_codes(16))
+        with collection.writing(), collection.home.batch(changes=False):
+            collection.home.set("codes", json.dumps({**facts, "system": str(indexed / "no run")}))
+    with rebuilding(indexed, model=Colours()) as fresh:
+        fresh.add()
+    with open_collection(indexed, model=Colours()) as collection:
+        facts = collection.info()["codes"]
+        assert (facts["bits"], facts.get("system"), facts["pictures"]) == (16, None, 3)
 
 
 def test_without_a_name_the_model_stays(indexed: Path) -> None:

@@ -98,7 +98,10 @@ def test_a_run_folder_of_its_codes_is_not_loaded(downloaded: Path, loaded: list[
     change(downloaded, "INSERT INTO setting VALUES ('codes', ?)", json.dumps(facts))
     with open_collection(downloaded, model=Colours()) as collection:
         assert names(collection.search("red", k=1)) == ["red.png"]
-    assert loaded == []
+    with rebuilding(downloaded, model=Colours()) as fresh:
+        fresh.add()
+    with open_collection(downloaded, model=Colours()) as collection:
+        assert (collection.info()["codes"]["bits"], loaded) == (8, [])
 
 
 @pytest.mark.parametrize("name", ["{}/secret.png", "../secret.png", "below/../../secret.png"])

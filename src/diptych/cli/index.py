@@ -131,10 +131,11 @@ def command(
     expand(given)  # before anything is founded or forgotten: a path that does not exist is named
     if codes is not None and watch:
         raise UsageError("--codes is made once, after indexing; run it without --watch")
-    if codes is not None:
+    by = int(codes) if codes is not None and codes.isdecimal() else codes
+    if by is not None:
         from diptych.engine.homes.local import coded
 
-        coded.check(int(codes) if codes.isdecimal() else codes)
+        coded.check(by)
     hushed = quiet or as_json
     how: dict[str, Any] = {
         "recursive": recursive, "texts": texts, "follow_links": follow_links, "batch_size": batch_size,
@@ -145,8 +146,11 @@ def command(
         if rebuild:
             with rebuilding(home, model=model) as fresh:
                 _report(fresh, _run(fresh, given, once, hushed, lost), as_json, quiet, verbose)
-                if codes is not None:
-                    _make_codes(fresh, codes, hushed)
+                if by is not None:
+                    fresh.make_codes(by)
+            if not hushed:
+                with engine.open_collection(home, create=False) as opened:
+                    _tell_codes(opened.home.codes)  # which are made again where there were any
         if watch or not rebuild:
             new = engine.find(home) is None
             with engine.open_collection(home, model=model, trust=trust) as opened:
@@ -156,16 +160,17 @@ def command(
                     for summary in opened.watch(*given, **how):
                         _report(opened, summary, as_json, quiet, verbose)
                 _report(opened, _run(opened, given, once, hushed, lost), as_json, quiet, verbose)
-                if codes is not None:
-                    _make_codes(opened, codes, hushed)
+                if by is not None:
+                    facts = opened.make_codes(by)
+                    if not hushed:
+                        _tell_codes(facts)
     except KeyboardInterrupt:
         say("interrupted; what was indexed is kept, and the next run goes on from there", err=True)
         raise typer.Exit(130) from None
 
 
-def _make_codes(opened: Collection, by: str, quiet: bool) -> None:
-    facts = opened.make_codes(int(by) if by.isdecimal() else by)
-    if quiet:
+def _tell_codes(facts: Mapping[str, Any] | None) -> None:
+    if facts is None:
         return
     needed = {(one["side"], one["recall"]): one["candidates"] for one in facts["calibrations"]}
     count = needed.get(("text", 0.98), 0)

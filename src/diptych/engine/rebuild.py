@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Mapping, Set
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,11 +13,12 @@ from diptych.engine.homes.local.home import Local
 from diptych.engine.model import DEFAULT_MODEL, Model
 from diptych.engine.place import DATABASE, absolute, find, place_of, remove_database, writing
 from diptych.engine.trust import check_model, is_believed
-from diptych.errors import CollectionError, TooNew
+from diptych.errors import BadData, CollectionError, MissingData, TooNew, UsageError
 
 __all__ = ["rebuilding"]
 
 _BESIDE = "next"
+_MOST_BITS = 4096
 
 
 @contextlib.contextmanager
@@ -26,7 +27,9 @@ def rebuilding(path: str | Path, *, model: Any = None) -> Iterator[Collection]:
 
     Until then searches are answered by the one there, and it stays if the block fails or the model cannot be
     used. What was filled before an interruption is gone on with, if the model is the same. A folder without a
-    collection of its own gets the one that `open_collection` gives.
+    collection of its own gets the one that `open_collection` gives. Where the pictures had codes they have
+    codes again, unless the block made others: of the same hashing system, or of as many bits if that does not
+    fit the model.
 
     Args:
         path: The folder.
@@ -58,6 +61,8 @@ def rebuilding(path: str | Path, *, model: Any = None) -> Iterator[Collection]:
             with fresh.writing(), fresh.home.batch(changes=False):
                 fresh.home.keep_out(before.removed)
             yield fresh
+            if before.codes is not None and fresh.home.codes is None:
+                _make_codes(fresh, before)
         _replace(place, beside, folder)
 
 
@@ -68,6 +73,7 @@ class _Known(NamedTuple):
     model: str | None = None
     removed: Set[bytes] = frozenset()
     believed: bool = True
+    codes: Mapping[str, Any] | None = None
 
 
 def _known_of(place: Path, folder: Path) -> _Known:
@@ -75,11 +81,27 @@ def _known_of(place: Path, folder: Path) -> _Known:
         with contextlib.closing(Local(place / DATABASE, folder)) as home:
             column = home.column
             name = None if column is None else column.model
-            return _Known(home.get("id"), name, home.removed(), is_believed(home))
+            return _Known(home.get("id"), name, home.removed(), is_believed(home), home.codes)
     except TooNew:
         raise
     except CollectionError:
         return _Known()
+
+
+def _make_codes(fresh: Collection, before: _Known) -> None:
+    """Give the new collection codes like those of the one there, where its vectors can have any."""
+    column, known = fresh.home.column, before.codes or {}
+    if column is None or column.similarity != "cosine" or not fresh.count("image"):
+        return
+    system = known.get("system")
+    if isinstance(system, str) and before.believed:
+        # It may be gone, or have learned from another model.
+        with contextlib.suppress(UsageError, MissingData, BadData):
+            fresh.make_codes(system)
+            return
+    bits = known["bits"]  # of a record that anybody may have written
+    if bits % 8 == 0 and bits <= _MOST_BITS:
+        fresh.make_codes(bits)
 
 
 def _goes_on(beside: Path, folder: Path, model: Model, before: _Known) -> bool:
