@@ -85,6 +85,39 @@ def test_killed_at_random_moments_it_completes_and_equals_an_uninterrupted_run(t
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no kill -9 there")
+def test_what_a_killed_one_left_of_search_files_goes_and_is_missed_by_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "photos"
+    make(folder, 6)
+    with open(folder, model=Colours()) as collection:
+        collection.add()
+        found = [result.id for result in collection.search("red")]
+    search = folder / ".diptych" / "search"
+    left = search / "image.json.0a1b2c3d.part"
+    left.write_bytes(b"{")
+    with open(folder, model=Colours()) as collection:
+        collection.add()
+        assert not list(search.glob("*.part"))
+    replace = os.replace
+
+    def removed_meanwhile(source: Path, target: Path) -> None:
+        if Path(source).suffix == ".part":
+            Path(source).unlink()
+        replace(source, target)
+
+    for file in search.iterdir():
+        file.unlink()
+    monkeypatch.setattr(os, "replace", removed_meanwhile)
+    with open(folder, model=Colours()) as collection:
+        assert [result.id for result in collection.search("red")] == found
+        assert not (search / "image.json").exists()
+    monkeypatch.undo()
+    with open(folder, model=Colours()) as collection:
+        assert [result.id for result in collection.search("red")] == found
+        assert (search / "image.json").exists()
+
+
 def test_a_killed_writer_leaves_no_lock(tmp_path: Path) -> None:
     make(tmp_path / "photos", 40)
     process = start(tmp_path / "photos")

@@ -63,6 +63,7 @@ def update(
     given = scan.expand(paths or (opened.folder,))
     started = time.perf_counter()
     with opened.writing():
+        opened.home.tidy()
         model, column = opened.loaded(), opened.home.column
         if column is None or not column.fingerprint:
             adopt(opened.home, model)

@@ -286,6 +286,10 @@ class Home(Protocol):
         """Load what the next search of a side needs."""
         ...
 
+    def tidy(self) -> None:
+        """Remove what was left by those who were killed; the caller may write."""
+        ...
+
     @property
     def codes(self) -> Mapping[str, Any] | None:
         """What is known of the pictures' binary codes; None if there are none."""

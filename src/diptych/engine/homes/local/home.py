@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,6 +52,15 @@ class Local(Record):
         """Load what the next search of a side needs."""
         if self.column is not None:
             self.search_files(side).get_ready()
+
+    def tidy(self) -> None:
+        """Remove what was left of search files by those who were killed while they wrote them.
+
+        One that is being written now is missed by nobody: who does serves from memory, and the next makes it.
+        """
+        for part in self.search_folder.glob("*.part"):
+            with contextlib.suppress(OSError):
+                part.unlink()
 
     # Codes
 
