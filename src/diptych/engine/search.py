@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from diptych.core import Floats, Run, Side, checked_k
+from diptych.core import Floats, Hits, Run, Side, checked_k
 from diptych.engine import calibration
 from diptych.engine.gallery import Gallery, gallery_of
 from diptych.engine.homes.base import Stored
@@ -101,7 +101,8 @@ def _answers(
     while True:
         gallery = searched(wanted)
         run = over(encoder, gallery, wanted, to=gallery.side)(Run(queries, gallery))
-        scores = _scores(run, cosine=encoder.similarity == "cosine")
+        assert run.hits is not None
+        scores = _scores(run, run.hits, cosine=encoder.similarity == "cosine")
         real = (run.hits.rows >= 0) & (scores >= (-np.inf if min_score is None else min_score))
         entries = [gallery.stored(rows[one]) for rows, one in zip(run.hits.rows, real, strict=True)]
         here = [_here(found, k, presence) for found in entries]
@@ -134,10 +135,9 @@ def _here(stored: Sequence[Stored], k: int, presence: Presence) -> list[int]:
     return list(itertools.islice(there, k))
 
 
-def _scores(run: Run, *, cosine: bool) -> Floats:
+def _scores(run: Run, hits: Hits, *, cosine: bool) -> Floats:
     """Scores (q, k) of the hits, cosines within [-1, 1]; those of a second stage are no cosines."""
-    assert run.hits is not None
-    scores = run.hits.scores.copy()
+    scores = hits.scores.copy()
     for at, line in enumerate(scores):
         if cosine and not _is_rescored(run, at):
             np.clip(line, -1, 1, out=line, where=np.isfinite(line))
