@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diptych import metrics
-from diptych.core import DIRECTIONS, SIDES, Floats, Hits, Item, Run, Side, Stage, encodes, offered
+from diptych.core import DIRECTIONS, SIDES, Floats, Hits, Item, Run, Side, offered
 from diptych.data.base import Absent, Dataset, Pictures, Relevance, Split
 from diptych.data.readable import left_out
 from diptych.data.reading import report_of
@@ -24,7 +24,7 @@ from diptych.errors import UsageError
 from diptych.evaluation.ranking import Evaluation, Fold
 from diptych.media.ahead import unreadable
 from diptych.media.report import Report
-from diptych.pipeline import Remembered, encode_readable, over, scores_of
+from diptych.pipeline import Remembered, by_vectors, encode_readable, over, scores_of
 from diptych.provenance import commit, versions
 
 __all__ = ["Both", "compared", "definitions", "evaluate", "measure_of", "score"]
@@ -196,7 +196,7 @@ def _readable(system: Any, split: Split, report: Report | None) -> tuple[Split, 
     images, vectors = split.image, None
     if report is None or isinstance(images, np.ndarray | Absent) or not len(images):
         return split, None
-    encoder = encodes(system, "image") and not isinstance(system, Stage) and not hasattr(system, "over")
+    encoder = by_vectors(system, "image")
     if not isinstance(images, Pictures) and not isinstance(
         images[0], str | PathLike if encoder else PathLike
     ):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from os import PathLike
 from typing import Any
 
 from diptych.core import offered
@@ -65,7 +66,8 @@ def ahead(items: Sequence[Any], encoder: Any, *, size: int = BATCH) -> Iterator[
         size: Items in a batch.
     """
     prepare = offered(encoder, "prepare_image")
-    items = sized(items, offered(encoder, "image_size"))
+    enough = offered(encoder, "image_size")
+    items = sized(items, enough)
 
     def batch(start: int) -> tuple[list[Any], Trouble]:
         found: list[Any] = []
@@ -73,6 +75,8 @@ def ahead(items: Sequence[Any], encoder: Any, *, size: int = BATCH) -> Iterator[
         for row in range(start, min(start + size, len(items))):
             try:
                 one = items[row]
+                if prepare is not None and isinstance(one, str | PathLike):
+                    one = open_picture(one, size=enough)
                 trouble.see(row, one)
                 found.append(one if prepare is None else prepare(one))
             except ImageError as error:

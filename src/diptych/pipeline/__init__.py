@@ -6,7 +6,7 @@ side of the gallery that is searched: "image" (text query, image results: TqI) o
 """
 
 from diptych.pipeline.encode import Remembered, contents, encode, encode_readable, holding
-from diptych.pipeline.over import Indexed, over
+from diptych.pipeline.over import Indexed, by_vectors, over
 from diptych.pipeline.rankings import MOST_PAIRS, hits_of, score_matrix, scores_of, stacked
 from diptych.pipeline.rerank import RESCORED, Agree, Rerank
 from diptych.pipeline.stages import (
@@ -35,6 +35,7 @@ __all__ = [
     "Rewrite",
     "Search",
     "Select",
+    "by_vectors",
     "contents",
     "encode",
     "encode_readable",

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
-from diptych.core import Item, Searchable, Side, Stage, checked_k, encodes, offered, scores_pairs
+from diptych.core import SIDES, Item, Searchable, Side, Stage, checked_k, encodes, offered, scores_pairs
 from diptych.errors import UsageError
 from diptych.index.flat import Flat
 from diptych.pipeline.encode import encode
 from diptych.pipeline.rerank import Agree, Rerank
 from diptych.pipeline.stages import Exhaustive, Search
 
-__all__ = ["Indexed", "over"]
+__all__ = ["Indexed", "by_vectors", "over"]
 
 
 @runtime_checkable
@@ -49,11 +49,17 @@ def over(system: Any, gallery: Sequence[Item], k: int, *, to: Side = "image") ->
         raise UsageError(f"this is a gallery of {gallery.side}s, so it cannot be searched for {to}s")
     # No more hits than entries: the number may come from somebody who wants everything.
     k = min(k, max(len(gallery), 1))
-    if encodes(system, "image") or encodes(system, "text"):
+    if any(by_vectors(system, side) for side in SIDES):
         return _searched(system, gallery, k, to)
     if scores_pairs(system):
         return Exhaustive(system, k, to=to)
     raise UsageError(f"{type(system).__name__} is no encoder, scorer or retriever, so it cannot search")
+
+
+def by_vectors(system: Any, side: Side) -> bool:
+    """Whether `over` has a system make vectors of a side, rather than leave all to a stage of its own."""
+    own = isinstance(system, Stage) or callable(getattr(system, "over", None))
+    return not own and encodes(system, side)
 
 
 def _searched(system: Any, gallery: Sequence[Item], k: int, to: Side) -> Stage:
