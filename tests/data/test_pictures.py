@@ -117,3 +117,19 @@ def test_paths_are_known_for_files_only(homes: dict[str, Path]) -> None:
     assert Pictures.from_bytes({"x": png(7)})[0].getpixel((0, 0)) == (7, 0, 0)
     assert Pictures.from_tar(homes["tar"]).names == NAMES
     assert Pictures.from_zip(homes["zip"]).read(2) == png(2)
+
+
+@pytest.mark.parametrize("ending", ["zip", "tar"])
+def test_a_name_that_is_in_an_archive_twice_is_taken_for_neither(tmp_path: Path, ending: str) -> None:
+    archive = tmp_path / f"a.{ending}"
+    members = {"one/1.png": 10, "two/1.png": 20, "one/2.png": 30}
+    for name, colour in members.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(png(colour))
+    with zipfile.ZipFile(archive, "w") if ending == "zip" else tarfile.open(archive, "w") as opened:
+        for name in members:
+            add = opened.write if isinstance(opened, zipfile.ZipFile) else opened.add
+            add(tmp_path / name, name)
+    assert pictures_in(archive, ["2.png", "two/1.png"])[1].getpixel((0, 0)) == (20, 0, 0)
+    with pytest.raises(BadData, match=r"holds 1\.png 2 times \(one/1\.png, two/1\.png\)"):
+        pictures_in(archive, ["2.png", "1.png"])

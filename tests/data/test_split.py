@@ -183,3 +183,15 @@ def test_any_selection_keeps_pairs_true(captions: list[int], random: object) -> 
     part = split.take(rows)
     assert len(part.text) == sum(captions[row] for row in rows)
     assert all(part.image[image] == part.text[text] for image, text in part.pairs.tolist())
+
+
+def test_splits_with_labels_are_asked_by_label_too_whoever_made_them() -> None:
+    bare = captioned(["a.jpg"], [["a"]])
+    assert list(Loaded("mine", {"all": small()}).protocols) == ["all", "all-labels"]
+    assert list(Loaded("mine", {"all": bare}).protocols) == ["all"]
+    parts = {"all": small(), "test": small()}
+    five = Protocol("test", "test", "pair", train="all", folds=3, captions=1)
+    found = Loaded("mine", parts, protocols={"five": five}).protocols
+    assert found == {"five": five, "five-labels": Protocol("test", "test", "label", train="all")}
+    both = {"five": five, "map": Protocol("test", "test", "label", train="all")}
+    assert Loaded("mine", parts, protocols=both).protocols == both

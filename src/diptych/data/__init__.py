@@ -66,22 +66,7 @@ def open_data(name_or_path: str | Path, root: str | Path | None = None) -> Datas
     readers = [importlib.import_module(f"diptych.data.{reader}") for reader in _READERS]
     for reader in readers:
         if reader.recognises(path):
-            return _by_label_too(reader.read(path))
+            found: Dataset = reader.read(path)
+            return found
     forms = "; ".join(reader.FORM for reader in readers)
     raise BadData(f"{path} holds nothing that can be read as a data set. What can be read: {forms}")
-
-
-def _by_label_too(dataset: Dataset) -> Dataset:
-    """What a reader gave; protocols of pairs over splits with labels have one by label beside them."""
-    from dataclasses import replace
-
-    from diptych.data.base import Loaded
-
-    if isinstance(dataset, Loaded):
-        dataset.protocols = dict(dataset.protocols) | {
-            f"{name}-labels": replace(one, relevance="label", folds=1, captions=0)
-            for name, one in dataset.protocols.items()
-            if one.relevance == "pair"
-            and all(dataset.parts[p].label is not None for p in (one.query, one.gallery))
-        }
-    return dataset

@@ -10,7 +10,7 @@ import inspect
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -162,7 +162,8 @@ class Loaded(Dataset):
         name: Any name.
         parts: The splits by name, at least one.
         protocols: How to evaluate; by default each split but "train" against itself, by label if it has
-            labels and no pairs of pictures and captions.
+            labels and no pairs of pictures and captions. One of pairs over splits with labels has one by
+            label beside it, of the same name with ``-labels``, if there is none.
         class_names: What each label column means.
     """
 
@@ -178,7 +179,18 @@ class Loaded(Dataset):
             raise BadData(f"{name} has no split")
         self.name, self.parts, self.class_names = name, dict(parts), tuple(class_names)
         self.splits = tuple(parts)
-        self.protocols = protocols or self._default_protocols()
+        self.protocols = self._by_label_too(protocols or self._default_protocols())
+
+    def _by_label_too(self, protocols: Mapping[str, Protocol]) -> dict[str, Protocol]:
+        by_label = {(one.query, one.gallery) for one in protocols.values() if one.relevance == "label"}
+        more = {
+            f"{name}-labels": replace(one, relevance="label", folds=1, captions=0)
+            for name, one in protocols.items()
+            if one.relevance == "pair"
+            and (one.query, one.gallery) not in by_label
+            and all(self.parts[part].label is not None for part in (one.query, one.gallery))
+        }
+        return {**protocols, **more}
 
     def _default_protocols(self) -> dict[str, Protocol]:
         train = "train" if "train" in self.parts else self.splits[0]

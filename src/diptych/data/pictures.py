@@ -316,11 +316,11 @@ class Absent(Sequence[Any]):
 def pictures_in(place: Path, names: Sequence[str]) -> Pictures:
     """The pictures of those names in a folder, a ZIP or an uncompressed tar, all of which must be there.
 
-    Names of an archive may lie in one folder inside it (``images/1.jpg`` for ``1.jpg``).
+    Names of an archive may lie in a folder inside it (``images/1.jpg`` for ``1.jpg``).
 
     Raises:
         MissingData: the folder or archive is not there.
-        BadData: some of the pictures are not in it.
+        BadData: some of the pictures are not in it, or in more than one place there.
     """
     if place.is_dir():
         lost = [name for name in names if not (place / name).is_file()]
@@ -337,8 +337,16 @@ def pictures_in(place: Path, names: Sequence[str]) -> Pictures:
         inside = archive.file().NameToInfo
     members = list(names)
     if any(name not in inside for name in members):
-        by_name = {PurePosixPath(member).name: member for member in inside if is_picture(member)}
-        members = [name if name in inside else by_name.get(name, name) for name in names]
+        by_name: dict[str, list[str]] = {}
+        for member in filter(is_picture, inside):
+            by_name.setdefault(PurePosixPath(member).name, []).append(member)
+        for name in (name for name in names if name not in inside):
+            if len(found := by_name.get(name, [])) > 1:
+                raise BadData(
+                    f"{place} holds {name} {len(found)} times ({', '.join(found[:3])}), so which is meant is "
+                    "open; keep one of them"
+                )
+        members = [name if name in inside else by_name.get(name, [name])[0] for name in names]
     return Pictures(_entries(store, place, members, inside))
 
 

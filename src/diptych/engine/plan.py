@@ -64,6 +64,7 @@ class Plan:
         given: Folders and files that were named: these are taken even if they were removed before.
         check: Whether to look into files whose size and time are the same, too.
         larger: Whether to try pictures again that were too large before.
+        follow_links: Whether to read caption files, too, that are links out of the folders given.
 
     Attributes:
         unseen: Numbers of known files, below the folders walked, that were not met on the walk.
@@ -79,9 +80,11 @@ class Plan:
         given: Iterable[Path] = (),
         check: bool = False,
         larger: bool = False,
+        follow_links: bool = False,
     ) -> None:
         self.home, self.summary, self.texts, self.check = home, summary, texts, check
-        self.larger = larger
+        self.larger, self.follow_links = larger, follow_links
+        self._inside = [home.path(b""), *(one if one.is_dir() else one.parent for one in given)]
         self._given, self._removed = frozenset(given), home.removed()
         self.unseen = array("q")
         self.problems: dict[bytes, str] = {}
@@ -174,7 +177,7 @@ class Plan:
                 sidecars = self._folders[one]
                 continue
             try:
-                sidecars = Sidecars(one, above=sidecars)
+                sidecars = Sidecars(one, above=sidecars, follow_links=self.follow_links, inside=self._inside)
             except OSError:
                 sidecars = None  # the folder vanished; reading the picture will say so
             self._folders[one] = sidecars

@@ -12,6 +12,7 @@ from typing import Literal
 
 from diptych.core import Side
 from diptych.errors import UsageError
+from diptych.media.links import LEADS_OUT, leads_out, real
 from diptych.media.pictures import SUFFIXES
 from diptych.media.tables import is_list, may_be_list
 
@@ -23,9 +24,6 @@ _MADE_FOLDERS = frozenset(
     | {"system volume information", "lost+found", "recycler", "_gsdata_"}
 )
 _MADE_FILES = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"})
-
-
-_OUT = "is a link out of the folder, and such links are followed only if that is asked for"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +110,7 @@ def walks(
     paths = list(paths)
     folders: set[tuple[int, int]] = set()
     links: list[Path] = []
-    roots = (
-        None if follow_links else [os.path.realpath(one) for one in (*paths, *inside) if os.path.isdir(one)]
-    )
+    roots = None if follow_links else real(one for one in (*paths, *inside) if os.path.isdir(one))
     named = {path: False for path in paths if not os.path.isdir(path)}  # whether it was met
 
     def once(files: Iterable[Found]) -> Iterator[Found]:
@@ -132,8 +128,8 @@ def walks(
     yield None, once(map(_named, named))
     while links:
         link = links.pop(0)
-        if _leads_out(link, roots):
-            yield None, iter([Found(link, "folder", problem=_OUT)])
+        if leads_out(link, roots):
+            yield None, iter([Found(link, "folder", problem=LEADS_OUT)])
         else:
             yield None, once(_within(roots, _folder(link, recursive, folders, links)))
 
@@ -141,16 +137,8 @@ def walks(
 def _within(roots: Sequence[str] | None, files: Iterable[Found]) -> Iterator[Found]:
     """The files, those that are links out of the folders with that problem."""
     for found in files:
-        out = not found.problem and found.path.is_symlink() and _leads_out(found.path, roots)
-        yield replace(found, problem=_OUT) if out else found
-
-
-def _leads_out(link: Path, roots: Sequence[str] | None) -> bool:
-    """Whether a link leads out of these real folders; never, if None."""
-    if roots is None:
-        return False
-    real = Path(os.path.realpath(link))
-    return not any(Path(root) in (real, *real.parents) for root in roots)
+        out = not found.problem and found.path.is_symlink() and leads_out(found.path, roots)
+        yield replace(found, problem=LEADS_OUT) if out else found
 
 
 def is_beside_picture(path: Path) -> bool:

@@ -95,9 +95,7 @@ def _updated(
     """
     summary, started, done = Summary(), time.perf_counter(), 0
     _take_again(home, given)
-    plan = Plan(
-        home, summary, texts=how.texts, given=given, check=how.check, larger=how.max_pixels is not None
-    )
+    plan = _plan(home, summary, given, how)
     ingest = Ingest(home, model, summary, max_pixels=how.max_pixels)
     with _Ahead(home, given, how, wanted=on_progress is not None) as ahead:
         work = ahead.through(_work(home, plan, given, how))
@@ -181,9 +179,7 @@ class _Ahead:
             with self._home.snapshot():  # as it was before anything was stored
                 self._begun.set()
                 count = 0
-                plan = Plan(
-                    self._home, Summary(), texts=self._how.texts, given=self._given, check=self._how.check
-                )
+                plan = _plan(self._home, Summary(), self._given, self._how)
                 for _ in _work(self._home, plan, self._given, self._how):
                     if self._over.is_set():
                         return
@@ -202,6 +198,18 @@ def _take_again(home: Home, given: Iterable[Path]) -> None:
     if named:
         with home.batch(changes=False):
             home.take_again(named)
+
+
+def _plan(home: Home, summary: Summary, given: Sequence[Path], how: How) -> Plan:
+    return Plan(
+        home,
+        summary,
+        texts=how.texts,
+        given=given,
+        check=how.check,
+        larger=how.max_pixels is not None,
+        follow_links=how.follow_links,
+    )
 
 
 def _work(home: Home, plan: Plan, given: Sequence[Path], how: How) -> Iterator[Work]:

@@ -18,13 +18,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 
 from diptych.errors import BadData
 from diptych.media import names, textfiles
 from diptych.media.cells import is_missing
+from diptych.media.links import LEADS_OUT, leads_out, real
 from diptych.media.pictures import is_picture
 from diptych.media.report import Report
 from diptych.media.tables import (
@@ -121,6 +122,8 @@ class Sidecars:
     Args:
         folder: The folder.
         above: The same of the folder above, if its lists count here.
+        follow_links: Also read links that lead out of the folders `inside`.
+        inside: Folders that links may lead into; those of `above`, or else this one, if there are none.
 
     Attributes:
         files: Size (bytes) and time (nanoseconds) of every ``.txt``, and of all that may be a caption list.
@@ -132,14 +135,23 @@ class Sidecars:
         OSError: the folder cannot be listed.
     """
 
-    def __init__(self, folder: Path, above: Sidecars | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        above: Sidecars | None = None,
+        *,
+        follow_links: bool = False,
+        inside: Sequence[Path] = (),
+    ) -> None:
         self.folder = folder
+        given = real(inside) or (None if above is None else above._inside)
+        self._inside: list[str] | None = None if follow_links else given or real([folder])
         self.read: set[Path] = set()
         self.wrong: dict[Path, str] = {}
         self.partly: dict[Path, str] = {}
         self._beside = Report()
         texts: dict[Path, tuple[int, int]] = {}
-        entries = _listed(folder)
+        entries = self._followed(_listed(folder))
         pictures = {stem for entry in entries for stem in _captioned_by(entry.name)}
         own = list(_lists(folder, folder, entries, pictures))
         for entry in entries:
@@ -147,9 +159,29 @@ class Sidecars:
                 texts[folder / entry.name] = _state(entry)
         for entry in entries:
             if entry.name.lower() in _LIST_FOLDERS or entry.name.lower().endswith("_text"):
-                own += _lists_within(folder / entry.name, folder)
+                own += self._lists_within(folder / entry.name)
         self._lists: list[_List] = own + (above._lists if above is not None else [])
         self.files = texts | {one.path: one.state for one in self._lists}
+
+    def _followed(self, entries: list[os.DirEntry[str]]) -> list[os.DirEntry[str]]:
+        """Those that are no links out of the folder; of the others it is told which might have captions."""
+        out = {
+            one.name: Path(one.path)
+            for one in entries
+            if one.is_symlink() and leads_out(one.path, self._inside)
+        }
+        for name, path in out.items():
+            if may_be_list(name) or (name.lower() in _LIST_FOLDERS and path.is_dir()):
+                self._beside.leave("files", LEADS_OUT, str(path))
+        return [one for one in entries if one.name not in out]
+
+    def _lists_within(self, folder: Path) -> Iterator[_List]:
+        """The lists of a folder inside that holds nothing but what is said of the pictures around it."""
+        if not folder.is_dir():
+            return
+        entries = self._followed(_listed(folder))
+        if not any(is_picture(entry.name) for entry in entries):
+            yield from _lists(folder, self.folder, entries, set())
 
     def stamp(self, picture: Path) -> str:
         """Changes when a file changes that may say something of the picture; empty if there is none."""
@@ -219,15 +251,6 @@ def _lists(folder: Path, root: Path, entries: list[os.DirEntry[str]], pictures: 
         hidden = entry.name.startswith(".")
         if not hidden and may_be_list(entry.name) and entry.is_file() and _may_be(path, pictures):
             yield _List(path, root, _state(entry))
-
-
-def _lists_within(folder: Path, root: Path) -> Iterator[_List]:
-    """The lists of a folder that holds nothing but what is said of the pictures around it."""
-    if not folder.is_dir():
-        return
-    entries = _listed(folder)
-    if not any(is_picture(entry.name) for entry in entries):
-        yield from _lists(folder, root, entries, set())
 
 
 def _may_be(path: Path, pictures: set[str]) -> bool:

@@ -22,7 +22,10 @@ _MOST_XMP = 1_000_000  # characters of a packet that are looked at; real ones ha
 
 
 def embedded(picture: Image) -> list[str]:
-    """Captions in the picture's own fields: EXIF description, IPTC 2:120, XMP dc:description and dc:title."""
+    """Captions in the picture's own fields.
+
+    EXIF description and Windows' XPTitle, XPSubject and XPComment; IPTC 2:120; XMP dc:description, dc:title.
+    """
     found = [*_exif(picture), *_iptc(picture), *_xmp(picture)]
     texts = (text.strip("\0 \r\n\t") for text in found)
     return list(dict.fromkeys(text for text in texts if text and text.upper() not in _CAMERA_WORDS))
@@ -30,11 +33,16 @@ def embedded(picture: Image) -> list[str]:
 
 def _exif(picture: Image) -> list[str]:
     try:
-        value = picture.getexif().get(0x010E)
+        exif = picture.getexif()
+        value, windows = exif.get(0x010E), [exif.get(tag) for tag in _XP]
     except (SyntaxError, ValueError, OSError, KeyError, TypeError, struct.error):
         return []  # a damaged field is no caption; the picture is not worse for it
     # Pillow reads Latin-1, most programs write UTF-8.
-    return [_decoded(value.encode("latin-1", errors="replace"))] if isinstance(value, str) else []
+    found = [_decoded(value.encode("latin-1", errors="replace"))] if isinstance(value, str) else []
+    return found + [one.decode("utf-16-le", "ignore") for one in windows if isinstance(one, bytes)]
+
+
+_XP = (0x9C9B, 0x9C9F, 0x9C9C)  # title, subject and comment, as Windows writes them
 
 
 def _iptc(picture: Image) -> list[str]:
@@ -44,15 +52,25 @@ def _iptc(picture: Image) -> list[str]:
         fields = IptcImagePlugin.getiptcinfo(picture) or {}  # type: ignore[arg-type]  # any will do
     except (SyntaxError, ValueError, OSError, KeyError, TypeError, struct.error):
         return []  # a damaged field is no caption; the picture is not worse for it
-    value = fields.get((2, 120))
-    return [_decoded(value)] if isinstance(value, bytes) else []
+    marked = fields.get((1, 90)) == _UTF8
+    given = fields.get((2, 120))
+    values = given if isinstance(given, list) else [given]  # the field may be repeated
+    return [_decoded(one, utf8=marked) for one in values if isinstance(one, bytes)]
 
 
-def _decoded(value: bytes) -> str:
-    try:
-        return value.decode("utf-8")
-    except UnicodeDecodeError:
-        return value.decode("latin-1")
+_UTF8 = b"\x1b%G"  # IPTC 1:90, the coded character set (IPTC-NAA IIM 4.2, section 1.5.90)
+
+
+def _decoded(value: bytes, *, utf8: bool = False) -> str:
+    """Text of bytes: UTF-8 if they are said to be or can be, else of Windows, else Latin-1."""
+    if utf8:
+        return value.decode("utf-8", "replace")
+    for encoding in ("utf-8", "cp1252"):
+        try:
+            return value.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+    return value.decode("latin-1")
 
 
 def _xmp(picture: Image) -> list[str]:
