@@ -181,6 +181,20 @@ def test_order_can_be_kept_and_a_short_last_batch_dropped() -> None:
     assert torch.cat([batch.index for batch in kept]).tolist() == list(range(100))
 
 
+def test_batches_can_each_be_drawn_from_all_pairs() -> None:
+    passes = []
+    for _ in (verbs := trainer()).epochs(2):
+        passes += [[batch.index.tolist() for batch in verbs.batches(SPLIT, 50, anew=True)] for _ in range(2)]
+    assert all([len(rows) for rows in one] == [50, 50] for one in passes)
+    assert all(len(set(rows)) == 50 for one in passes for rows in one)
+    # Two draws of 50 among 120 share about 21 pairs: each was made from all of them.
+    assert all(5 < len(set(first) & set(second)) < 40 for first, second in passes)
+    assert len({tuple(one[0]) for one in passes}) == 4
+    few = SPLIT.take(list(range(7)))
+    (batch,) = trainer().batches(few, 50, anew=True)
+    assert sorted(batch.index.tolist()) == list(range(len(few.pairs)))
+
+
 def test_nothing_to_learn_from_is_an_error() -> None:
     empty = SPLIT.take([])
     with pytest.raises(TrainingError, match="no batch of 5 pairs"):

@@ -206,7 +206,7 @@ class Trainer:
             module.eval()
 
     def batches(
-        self, split: Split, size: int, *, shuffle: bool = True, drop_last: bool = False
+        self, split: Split, size: int, *, shuffle: bool = True, drop_last: bool = False, anew: bool = False
     ) -> Iterator[Batch]:
         """Every pair of the split once, in a seeded order that differs from pass to pass.
 
@@ -215,6 +215,8 @@ class Trainer:
             size: Pairs in a batch, over all processes together.
             shuffle: False keeps the order of the split.
             drop_last: Leave out a last batch that is not full.
+            anew: Draw each batch from all pairs, as some papers' code does: a pass has as many full batches
+                as fit, at least one, and may see a pair in several of them or in none.
 
         Raises:
             BadParameter: `size` is not positive.
@@ -226,8 +228,13 @@ class Trainer:
         if count == 0 or (drop_last and count < size):
             raise TrainingError(f"{split!r} has no batch of {size} pairs to learn from")
         order = np.arange(count)
-        if shuffle:
-            draw = np.random.default_rng((self.seed, max(self._stage, 0), self._epoch, self._begun))
+        draw = np.random.default_rng((self.seed, max(self._stage, 0), self._epoch, self._begun))
+        if anew:
+            size = min(size, count)
+            draws = [draw.choice(count, size, replace=False) for _ in range(count // size)]
+            order = np.concatenate(draws)
+            count = len(order)
+        elif shuffle:
             draw.shuffle(order)
         self._begun += 1
         tensors = [thing for thing in self._kept if isinstance(thing, Tensor)]

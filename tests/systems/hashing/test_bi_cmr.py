@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
 from diptych import catalogue
-from diptych.data.sets.planted import Syn
+from diptych.data.sets.planted import Planted, Syn
 from diptych.evaluation import evaluate
 from diptych.systems.hashing import bi_cmr
 from diptych.training.trainer import Trainer
@@ -59,14 +61,33 @@ def test_class_loss_and_reconstruction() -> None:
     assert float(bi_cmr.reconstruction(feature, rebuilt)) * 3 == pytest.approx(0.129361, abs=1e-6)
 
 
-def test_rates_start_halved_and_have_a_floor() -> None:
+def test_rates_halve_after_the_first_epoch_and_every_twentieth_from_there() -> None:
     system = catalogue.load("bi_cmr:tiny", halve_every=20)
     optimizer = torch.optim.Adam(system.trainable("label_net"), lr=1e-3)
-    rates = []
-    for epoch in (0, 19, 20, 400):
+    rates, released = {}, 1e-3
+    for epoch in range(401):
         system._set_rates(epoch, optimizer)
-        rates.append(optimizer.param_groups[0]["lr"])
-    assert rates == pytest.approx([5e-4, 5e-4, 2.5e-4, 1e-6])
+        rates[epoch] = optimizer.param_groups[0]["lr"]
+        assert rates[epoch] == pytest.approx(released)
+        # The released loop, at the end of an epoch.
+        if epoch % 20 == 0:
+            released = max(released * 0.5, 1e-6)
+    assert [rates[epoch] for epoch in (0, 1, 19, 20, 21, 400)] == [1e-3, 5e-4, 5e-4, 5e-4, 2.5e-4, 1e-6]
+
+
+def test_both_steps_go_on_with_one_state_of_the_label_network() -> None:
+    optimizers: dict[str, torch.optim.Optimizer] = {}
+
+    class Noting(Trainer):
+        def step(self, optimizer: Any, terms: Any, *, batch: Any = None) -> None:
+            optimizers["alone" if "label_pairs" in terms else "together"] = optimizer
+            super().step(optimizer, terms, batch=batch)
+
+    system = catalogue.load("bi_cmr:tiny", seed=0, batch_size=20, epochs=2, halve_every=1)
+    system.fit(Planted(train=50, seed=1).split("train"), Noting(seed=0, quiet=True))
+    first = system.trainable("label_net")[0]
+    assert optimizers["alone"].state[first]["step"] == 2 * 2 * 3
+    assert {group["lr"] for group in optimizers["together"].param_groups} == {5e-4}
 
 
 @pytest.mark.slow

@@ -55,6 +55,18 @@ def test_perfect_one_hot_codes_cost_exactly_nothing() -> None:
     assert sum(model.terms(one_hot, one_hot, label).values()).item() == pytest.approx(0, abs=1e-10)
 
 
+@pytest.mark.parametrize("bits", [16, 128])
+def test_bits_start_alike_whatever_their_number(bits: int) -> None:
+    """A two-way layer each, Kaiming over its fan-out of 2: uniform within sqrt(2) sqrt(3 / 2)."""
+    torch.manual_seed(0)
+    model = DCHMT(image_dim=64, text_dim=48, bits=bits)
+    for net in (model.image_net, model.text_net):
+        assert net.choice.weight.abs().max().item() == pytest.approx(3**0.5, rel=0.01)
+        assert net.choice.weight.std().item() == pytest.approx(1, rel=0.05)
+        assert not net.choice.bias.any()
+        assert net.hidden.weight.abs().max().item() == pytest.approx((6 / 128) ** 0.5, rel=0.01)
+
+
 def test_gradient_is_finite_where_two_items_are_equal(model: DCHMT) -> None:
     same = torch.full((3, 2, 2), 0.5, requires_grad=True)
     sum(model.terms(same, same, L).values()).backward()

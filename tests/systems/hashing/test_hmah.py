@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
 from diptych import catalogue, metrics
-from diptych.data.sets.planted import Syn
+from diptych.data.sets.planted import Planted, Syn
 from diptych.errors import BadParameter
 from diptych.evaluation import evaluate
 from diptych.systems.hashing import hmah
@@ -30,6 +32,51 @@ def test_the_teachers_losses() -> None:
     terms = system.teacher_terms(CODE, hmah.adjacency(LABELS))
     assert float(terms["teacher_similarity"]) == pytest.approx(0.188259, abs=1e-6)
     assert float(terms["teacher_sign"]) == pytest.approx(0.449167, abs=1e-6)
+
+
+def test_the_adversary_answers_with_any_number_and_always_teaches() -> None:
+    system = catalogue.load("hmah:tiny", seed=0, bits=4)
+    last = system.judge[-1]
+    torch.nn.init.constant_(last.bias, -5.0)
+    code = CODE.clone().requires_grad_()
+    term = system.teacher_terms(code, hmah.adjacency(LABELS))["teacher_adversarial"]
+    hidden = [[float(v) for v in row] for row in CODE]
+    for layer in system.judge[::2]:
+        weight, bias = layer.weight.tolist(), layer.bias.tolist()
+        hidden = [
+            [
+                value if layer is last else max(value, 0.0)
+                for value in (
+                    sum(w * x for w, x in zip(line, row, strict=True)) + b
+                    for line, b in zip(weight, bias, strict=True)
+                )
+            ]
+            for row in hidden
+        ]
+    assert max(row[0] for row in hidden) < 0
+    assert term.item() == pytest.approx(sum((row[0] - 1) ** 2 for row in hidden) / 3, rel=1e-5)
+    (slope,) = torch.autograd.grad(term, code)
+    assert (slope.norm(dim=1) > 0).all()
+
+
+def test_students_learn_in_the_batches_whose_graphs_made_their_targets() -> None:
+    seen: list[list[int]] = []
+
+    class Noting(Trainer):
+        def step(self, optimizer: Any, terms: Any, *, batch: Any = None) -> None:
+            if "code" in terms:
+                seen.append(current[0].index.tolist())
+            super().step(optimizer, terms, batch=batch)
+
+        def batches(self, *arguments: Any, **options: Any) -> Any:
+            for current[0] in super().batches(*arguments, **options):
+                yield current[0]
+
+    current: list[Any] = [None]
+    split = Planted(train=50, seed=1).split("train")
+    system = catalogue.load("hmah:tiny", seed=0, batch_size=20, teacher_epochs=1, epochs=2)
+    system.fit(split, Noting(seed=0, quiet=True))
+    assert seen == [list(range(20)), list(range(20, 40)), list(range(40, 50))] * 2
 
 
 def test_statistics_freeze_and_weights_do_not() -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
 from diptych import catalogue, metrics
-from diptych.data.sets.planted import Syn
+from diptych.data.sets.planted import Planted, Syn
 from diptych.evaluation import evaluate
 from diptych.nets.pairwise import likelihood
 from diptych.systems.hashing import ssah
@@ -24,6 +26,57 @@ def test_likelihood_and_released_pair_loss() -> None:
     assert float(ssah.released_pairs(LABEL_CODES, CODES, SIMILAR).sum()) == pytest.approx(2.130327, abs=1e-5)
     plain = (torch.sign(CODES) - CODES).square().sum()
     assert float(plain) == pytest.approx(1.038466, abs=1e-5)
+
+
+@pytest.mark.parametrize("bits", [2, 5])
+def test_released_losses_are_half_of_the_sums_of_squares(bits: int) -> None:
+    draw = torch.Generator().manual_seed(bits)
+    labels = (torch.rand(7, 3, generator=draw) < 0.5).float()
+    held = [torch.randn(7, width, generator=draw) for width in (4, bits)]
+    own = [torch.randn(3, width, generator=draw) for width in (4, bits, 3)]
+    rows = torch.tensor([5, 0, 3])
+    system = catalogue.load("ssah:tiny", image_dim=4, text_dim=6, classes=3, bits=bits, released=True)
+    system.quantisation_weight = 1.0
+    terms = system.terms(
+        ssah._Outputs(*own), ssah._Buffers(*held, labels), rows, labels[rows], torch.sign(own[1])
+    )
+    expected = dict.fromkeys(("features", "codes", "quantisation", "labels"), 0.0)
+    for at, row in enumerate(rows.tolist()):
+        for other in range(7):
+            alike = 0.999 * float(any(labels[row][k] * labels[other][k] for k in range(3)))
+            for name, mine, theirs in (("features", own[0], held[0]), ("codes", own[1], held[1])):
+                theta = sum(float(a * b) for a, b in zip(mine[at], theirs[other], strict=True)) / 2
+                expected[name] += 0.5 * (alike * theta - math.log(1 + math.exp(theta))) ** 2
+        for k in range(bits):
+            value = float(own[1][at][k])
+            expected["quantisation"] += 0.5 * (math.copysign(1, value) - value) ** 2
+        for k in range(3):
+            expected["labels"] += 0.5 * float(labels[row][k] - own[2][at][k]) ** 2
+    assert {name: float(term) for name, term in terms.items()} == pytest.approx(expected, rel=1e-5)
+
+
+def test_released_networks_hear_no_adversary_and_follow_their_own_signs() -> None:
+    played: dict[str, set[str]] = {}
+    for released in (False, True):
+        system = catalogue.load(
+            "ssah:tiny", seed=0, epochs=1, label_passes=1, image_passes=1, text_passes=1, released=released
+        )
+        trainer = Trainer(seed=0, quiet=True)
+        system.fit(Planted(train=60, seed=1).split("train"), trainer)
+        played[str(released)] = {name for entry in trainer.history for name in entry["terms"]}
+    assert {"image_adversarial", "text_judge"} <= played["False"]
+    assert played["True"] == {
+        name for name in played["False"] if "advers" not in name and "judge" not in name
+    }
+
+
+def test_first_weights_and_biases_are_spread_alike() -> None:
+    system = catalogue.load("ssah:tiny", seed=0, spread=0.01)
+    for net in (system.label_net, system.image_net, system.text_net, system.image_judge):
+        values = torch.cat([p.detach().flatten() for n, p in net.named_parameters() if "scale" not in n])
+        biases = torch.cat([p.detach() for n, p in net.named_parameters() if n.endswith("bias")])
+        assert values.std().item() == pytest.approx(0.01, rel=0.05)
+        assert biases.std().item() == pytest.approx(0.01, rel=0.25)
 
 
 def test_the_game() -> None:

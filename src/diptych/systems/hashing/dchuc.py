@@ -16,9 +16,14 @@ weights.
 Differs from the paper: in the other variants supplied features stand for AlexNet's convolutions, and its two
 hidden layers are drawn and have no dropout. Pictures are scaled until they cover 224 x 224, where the paper
 cuts that out of 256 x 256. A gallery is encoded by the networks, as new items must be; the codes V of the
-training pairs, which saw their labels, are kept in `codes` and are not used for it. The discrete update and
-the columns of the sampled similarities are those that the derivation gives; `released=True` repeats the two
-slips of the code. A zero in V counts as +1.
+training pairs, which saw their labels, are kept in `codes` and are not used for it. A zero in V counts as +1.
+
+Differs from the released code, which `released=True` repeats (`planted:syn`, 32 bits, three seeds: MAP
+.64/.63, .63/.63, .63/.62; released .55/.56, .55/.56):
+- The discrete update is that of the derivation; the code doubles the text's and the classifier's part of it.
+- The similarities of a batch are those of its pairs; the code takes positions in the sample for rows.
+- The other network's outputs for the sample are at hand before it is trained on; in the code they are zero.
+- A sample is shuffled in each pass; in the code its batches stay.
 """
 
 from __future__ import annotations
@@ -78,10 +83,11 @@ class DCHUC(FromPixels, Learner):
         code_weight: gamma, distance of V to the mean output.
         code_label_weight: beta, classification of V by W.
         ridge: eta, of W.
-        image_lr, text_lr: Learning rates; both divided by 1.5 after a third and two thirds of the iterations.
+        image_lr, text_lr: Learning rates; both divided by 1.5 after the iterations, counted from 0, a third
+            and two thirds of the way.
         weight_decay: Of both.
         adam: Adam in place of plain gradient descent, for small data.
-        released: The slips of the released code.
+        released: As the released code does it, slips included.
         image_tower, tower_units, image_file: Kind, units and published weights of a network on pixels that
             stands in place of features, see `diptych.nets.fronts`.
     """
@@ -117,6 +123,7 @@ class DCHUC(FromPixels, Learner):
         head = _network(width, self.image_hidden, self.bits, 0.0)
         self.image_net = head if tower is None else nn.Sequential(tower, head)
         self.text_net = _network(self.text_dim, self.text_hidden, self.bits, self.dropout)
+        _start_bag(self.text_net)
         self.codes = _Codes(self.bits, self.classes)
 
     def terms(
@@ -126,7 +133,7 @@ class DCHUC(FromPixels, Learner):
 
         Args:
             own: (b, c) outputs of the network that learns.
-            other: (m, c) outputs of the other network for the sample.
+            other: (m, c) outputs of the other network for the sample; those of the batch's pairs count.
             rows: (b,) positions of the batch in the sample.
             columns: (m,) pairs of the sample.
             state: V, W, labels and similarities.
@@ -134,18 +141,18 @@ class DCHUC(FromPixels, Learner):
         """
         scale = 1 / (len(state.codes) * batch)
         against = state.similar[rows]
+        pairs, partner = columns[rows], other[rows]
         # The released code takes positions in the sample for rows of the database.
-        sampled = against[:, : len(columns)] if self.released else against[:, columns]
-        pairs = columns[rows]
+        among = against[:, rows if self.released else pairs]
         return {
             "codes": scale * (own @ state.codes.T - self.bits * against).square().sum(),
             "similarity": scale
             * self.similarity_weight
-            * (own @ other.T - self.bits * sampled).square().sum(),
+            * (own @ partner.T - self.bits * among).square().sum(),
             "labels": scale
             * self.label_weight
             * (own @ state.classifier - state.labels[pairs]).square().sum(),
-            "mean": scale * self.code_weight * (state.codes[pairs] - (own + other[rows]) / 2).square().sum(),
+            "mean": scale * self.code_weight * (state.codes[pairs] - (own + partner) / 2).square().sum(),
         }
 
     def fit(self, split: Split, trainer: Trainer | None = None) -> Self:
@@ -164,20 +171,20 @@ class DCHUC(FromPixels, Learner):
         ]
         for iteration in trainer.epochs(self.outer, keep=(*nets, *optimizers, self.codes)):
             for optimizer, rate in zip(optimizers, rates, strict=True):
-                optimizer.param_groups[0]["lr"] = rate / 1.5 ** (3 * iteration // self.outer)
-            columns = torch.randperm(count, generator=trainer.generator)[:sample].sort().values
+                optimizer.param_groups[0]["lr"] = rate / 1.5 ** self._falls(iteration)
+            columns = torch.randperm(count, generator=trainer.generator)[:sample]
             omega = _pairs_of(split, columns)
             similar = asymmetric(share_a_label(labels[columns], labels))
             columns = columns.to(trainer.device)
             state = _State(codes, classifier, labels, similar)
-            # Before the sample is trained on: without gradient and dropout.
-            outputs = [
-                torch.from_numpy(self.outputs(net, side, size=sample)).to(trainer.device)
-                for net, side in zip(nets, (omega.image, omega.text), strict=True)
-            ]
+            outputs = [torch.zeros(sample, self.bits, device=trainer.device) for _ in nets]
+            if not self.released:
+                # Before the sample is trained on: without gradient and dropout.
+                for buffer, net, side in zip(outputs, nets, (omega.image, omega.text), strict=True):
+                    buffer.copy_(torch.from_numpy(self.outputs(net, side, size=sample)))
             for _ in range(self.epochs):
                 for side in (0, 1):
-                    for batch in trainer.batches(omega, self.batch_size):
+                    for batch in trainer.batches(omega, self.batch_size, shuffle=not self.released):
                         own = nets[side]((batch.image, batch.text)[side])
                         outputs[side][batch.index] = own.detach()
                         trainer.step(
@@ -187,6 +194,10 @@ class DCHUC(FromPixels, Learner):
             codes.copy_(self.discrete(codes, outputs[0], outputs[1], columns, state))
             classifier.copy_(self.classify(codes, outputs[0], outputs[1], columns, labels))
         return self
+
+    def _falls(self, iteration: int) -> int:
+        """How often the rates have fallen: after the iterations a third and two thirds of the way."""
+        return sum(iteration > self.outer * part // 3 for part in (1, 2))
 
     def discrete(self, codes: Tensor, image: Tensor, text: Tensor, columns: Tensor, state: _State) -> Tensor:
         """One pass over the bits of V; it never raises `discrete_objective`.
@@ -290,9 +301,20 @@ def _network(inputs: int, hidden: tuple[int, ...], bits: int, dropout: float) ->
     layers: list[nn.Module] = []
     for before, after in zip((inputs, *hidden), hidden, strict=False):
         layers += [nn.Linear(before, after), nn.ReLU()]
-    layers += [nn.Dropout(dropout), nn.Linear(hidden[-1] if hidden else inputs, bits), nn.Tanh()]
+    return nn.Sequential(
+        *layers, nn.Dropout(dropout), nn.Linear(hidden[-1] if hidden else inputs, bits), nn.Tanh()
+    )
+
+
+def _start_bag(net: nn.Sequential) -> None:
+    """First weights of the network on a bag of words: Xavier's of the authors' convolutions, biases 0.01.
+
+    The first convolution has one channel in and is as wide as the bag: its fan-out counts the width too.
+    """
+    layers = [layer for layer in net if isinstance(layer, nn.Linear)]
     for layer in layers:
-        if isinstance(layer, nn.Linear):
-            nn.init.xavier_uniform_(layer.weight)
-            nn.init.constant_(layer.bias, 0.01)
-    return nn.Sequential(*layers)
+        nn.init.xavier_uniform_(layer.weight)
+        nn.init.constant_(layer.bias, 0.01)
+    words, hidden = layers[0].in_features, layers[0].out_features
+    bound = (6 / (words * (1 + hidden))) ** 0.5
+    nn.init.uniform_(layers[0].weight, -bound, bound)

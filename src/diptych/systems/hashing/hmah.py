@@ -104,12 +104,12 @@ class HMAH(Learner):
             )
         self.image_net = _layers(self.image_dim, (*self.student_sizes, self.bits))
         self.text_net = nn.Sequential(
-            nn.Linear(self.text_dim, self.table, bias=False),
+            nn.Linear(self.text_dim, self.table),
             *_layers(self.table, (self.student_sizes[-1], self.bits)),
         )
         self.teacher = _Teacher(self)
         self.judge = nn.Sequential(
-            nn.Linear(self.bits, 64), nn.ReLU(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 1), nn.ReLU()
+            nn.Linear(self.bits, 64), nn.ReLU(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 1)
         )
         self.fusion = _Fusion(self.bits)
 
@@ -170,7 +170,8 @@ class HMAH(Learner):
         students = (self.image_net, self.text_net, self.fusion)
         for epoch in trainer.epochs(self.epochs, keep=(*students, learning)):
             _freeze_statistics(epoch >= self.frozen_from, *students)
-            for batch in trainer.batches(split, self.batch_size):
+            # The batches over whose graphs the teacher's codes were made: inside one they are comparable.
+            for batch in trainer.batches(split, self.batch_size, shuffle=False):
                 image, text = self.image_net(batch.image), self.text_net(batch.text)
                 trainer.step(learning, self.student_terms(image, text, codes[batch.index]))
         return self
@@ -228,7 +229,7 @@ class _Teacher(nn.Module):
         quarter = system.bits // 4
         self.image = _layers(system.image_dim, system.image_sizes)
         self.text = nn.Sequential(
-            nn.Linear(system.text_dim, system.table, bias=False), *_layers(system.table, system.text_sizes)
+            nn.Linear(system.text_dim, system.table), *_layers(system.table, system.text_sizes)
         )
         if system.image_sizes[-1] != system.text_sizes[-1]:
             raise BadParameter(
