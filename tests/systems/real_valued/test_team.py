@@ -133,6 +133,61 @@ def test_no_negatives_in_a_batch_of_one_image() -> None:
     assert (texts != torch.arange(3)).all()
 
 
+@pytest.mark.parametrize("mask", ["zero", "remove"])
+def test_both_terms_in_loops_where_images_repeat(mask: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three texts of one image and two of another; with "zero" it is the released code."""
+    split = Planted(train=4, captions=3).split("train")
+    rows = np.array([0, 1, 4, 2, 9, 11, 7])
+    (whole,) = Trainer(quiet=True).batches(split, 12, shuffle=False)
+    fields = (getattr(whole, name)[rows] for name in ("index", "image_row", "text_row", "image"))
+    batch = Batch(*fields, text=whole.text[rows], label=whole.label[rows])
+    images = [0, 0, 1, 0, 3, 3, 2]
+    assert batch.image_row.tolist() == images
+    torch.manual_seed(0)
+    system: Any = catalogue.load("team:tiny", seed=0, dropout=0.0, mask=mask)
+    drawn_for, asked = system._negatives, []
+
+    def watched(logits: torch.Tensor, same: torch.Tensor) -> Any:
+        asked.append(drawn_for(logits, same))
+        return asked[0]
+
+    monkeypatch.setattr(system, "_negatives", watched)
+    terms = {name: term.item() for name, term in system.objective(batch).items()}
+    other_images, other_texts = (part.tolist() for part in asked[0])
+    for own in range(7):
+        assert images[other_images[own]] != images[own] != images[other_texts[own]]
+
+    with torch.no_grad():
+        v, t = system.image_net.states(batch.image), system.text_net.states(batch.text)
+        seen, read = (
+            [net.project(one[0]) for one in x] for net, x in ((system.image_net, v), (system.text_net, t))
+        )
+        seen, read = ([one / one.norm() for one in side] for side in (seen, read))
+        scale = float(np.exp(2.66))
+        total = 0.0
+        for own in range(7):
+            for ask, answers in ((read[own], seen), (seen[own], read)):
+                below = 0.0
+                for other in range(7):
+                    logit = scale * float(ask @ answers[other])
+                    if other != own and images[other] == images[own]:
+                        if mask == "remove":
+                            continue
+                        logit *= 0
+                    below += np.exp(logit)
+                total += np.log(below) - scale * float(ask @ answers[own])
+        assert terms["global"] == pytest.approx(total / 7 / 2, rel=1e-4)
+
+        token = 0.0
+        for own in range(7):
+            kinds = ((own, own), (own, other_images[own]), (other_texts[own], own))
+            scores = [system.alignment(t[[text]], v[[image]])[:, 0] for text, image in kinds]
+            for block in range(2):
+                logits = [scale * float(score[block]) for score in scores]
+                token += (np.log(sum(np.exp(logits))) - logits[0]) / 7
+        assert terms["token"] == pytest.approx(token, rel=1e-4)
+
+
 def test_it_over_fits_what_it_saw_and_reranking_keeps_the_first_hits() -> None:
     split = Planted().split("train").take(np.arange(64))
     system = catalogue.load("team:tiny", seed=0, epochs=60, batch_size=32, dropout=0.0)

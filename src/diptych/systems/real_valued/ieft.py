@@ -185,7 +185,7 @@ class IEFT(Learner):
 
         The released code chooses by the names of its parameters, and that one has a name of its own.
         """
-        gates = {id(enhance.norm.weight) for enhance in self.joint.enhance}
+        gates = {id(m.norm.weight) for m in self.joint.modules() if isinstance(m, Enhance)}
         decayed = [p for p in self.trainable() if p.ndim > 1 or id(p) in gates]
         chosen = {id(p) for p in decayed}
         plain = [p for p in self.trainable() if id(p) not in chosen]
