@@ -68,6 +68,47 @@ def test_numbers_ranking_and_report(run: Path, tmp_path: Path, capsys: pytest.Ca
     assert json.loads((tmp_path / "other" / "evaluation.json").read_text())["measure"] == "mAP@R"
 
 
+def test_two_evaluations_are_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    image, noise = rng.standard_normal((2, 100, 16))
+    np.save("image.npy", image)
+    for name, much in (("good", 0.5), ("bad", 2.0)):
+        np.save(f"{name}.npy", image + much * noise)
+        assert main(["evaluate", "--embeddings", "image.npy", f"{name}.npy", "--out", name]) == 0
+    capsys.readouterr()
+    assert main(["evaluate", "good", "bad", "--plots"]) == 0
+    shown = capsys.readouterr()
+    assert "image to text (IqT)" in shown.out
+    assert re.search(r"R@1 +1\.00\d +0\.\d+ +\+0\.\d{4} +\+0\.\d{4} to \+0\.\d{4} +0\.0010", shown.out)
+    assert "saved comparison.json and report.html in evaluations/good-against-bad" in shown.err
+    assert "95 % interval" in Path("evaluations/good-against-bad/report.html").read_text()
+    assert main(["evaluate", "good", "bad", "--json", "--out", "here"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found == json.loads(Path("here/comparison.json").read_text())
+    one = found["differences"]["text to image"]["R@1"]
+    assert one["difference"] == pytest.approx(one["first"] - one["second"])
+    assert 0 < one["interval_95"][0] < one["difference"] < one["interval_95"][1]
+    assert main(["evaluate", "bad", "good", "--csv", "--out", "here"]) == 0
+    table = {
+        (row["direction"], row["measure"]): row
+        for row in csv.DictReader(io.StringIO(capsys.readouterr().out))
+    }
+    assert float(table["TqI", "R@1"]["difference"]) == pytest.approx(-one["difference"])
+    for arguments, said in (
+        (["good", "nowhere"], "nowhere is not there; give the ranking.npz (or its folder)"),
+        (
+            ["good", "bad", "--data", "planted"],
+            "--data goes with a system and --data, not with two evaluations",
+        ),
+        (["--run", "good", "x", "y"], "'y' has no place after --run"),
+    ):
+        assert main(["evaluate", *arguments]) in (1, 2)
+        assert said in " ".join(capsys.readouterr().err.split())
+
+
 def test_what_a_file_of_matches_lists_beyond_the_ranking_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

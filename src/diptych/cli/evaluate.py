@@ -26,6 +26,14 @@ def command(
             show_default=False,
         ),
     ] = None,
+    other: Annotated[
+        str | None,
+        typer.Argument(
+            help="After the folder of one evaluation that of another: how much better the first is, with a "
+            "95 % interval and a p value over the same queries.",
+            show_default=False,
+        ),
+    ] = None,
     data: Annotated[
         str | None,
         typer.Option(help="NAME or NAME:VARIANT of a data set, or the path of your own.", show_default=False),
@@ -117,6 +125,8 @@ def command(
     kind = (
         "--run" if run else "--embeddings" if embeddings else "--scores" if scores else "a system and --data"
     )
+    if other and kind == "a system and --data":
+        kind = "two evaluations"
     _refuse(
         kind,
         {
@@ -126,6 +136,15 @@ def command(
             "--strict": strict,
         },
     )  # fmt: skip
+    if kind == "two evaluations":
+        from diptych.cli._comparing import compare_saved
+
+        compare_saved(Path(str(system)), Path(str(other)), out, plots=plots, as_json=as_json, as_csv=as_csv)
+        return
+    if other:
+        raise UsageError(
+            f"{other!r} has no place after {kind}; two evaluations are compared by their folders"
+        )
     dataset: Dataset | None = None
     folder = out
     if run is not None:
@@ -170,6 +189,7 @@ _GOES_WITH = {
     "--run": ("--cut", "--matches"),
     "--embeddings": ("--pairs", "--captions", "--labels", "--similarity", "--protocol", "--depth"),
     "--scores": ("--pairs", "--captions", "--labels", "--protocol", "--depth"),
+    "two evaluations": (),
     "a system and --data": ("--data", "--root", "--protocol", "--depth", "--strict"),
 }
 
