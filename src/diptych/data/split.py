@@ -371,7 +371,7 @@ def _labels(name: str, label: Labels, rows: int) -> Labels:
     label = np.asarray(label)
     if label.ndim != 2 or len(label) != rows:
         raise BadData(f"{name} must be ({rows}, classes), not {label.shape}")
-    wrong = np.argwhere(~((label == 0) | (label == 1))) if label.size else []
+    wrong: Rows = np.argwhere(~((label == 0) | (label == 1)))
     if len(wrong):
         row, column = wrong[0]
         raise BadData(

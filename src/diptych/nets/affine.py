@@ -65,7 +65,7 @@ def directions(split: Split) -> int:
     and one fewer than it has different items, as they are centred.
     """
     items = (len(np.unique(rows)) - 1 for rows in split.pairs.T)
-    return max(min(*items, *(np.shape(side)[1] for side in (split.image, split.text))), 1)
+    return int(max(min(*items, *(np.shape(side)[1] for side in (split.image, split.text))), 1))
 
 
 def correlated(
