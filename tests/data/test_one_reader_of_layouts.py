@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 import diptych
 from diptych.data import open_data
@@ -180,10 +180,44 @@ def nested(folder: Path) -> None:
         put(folder / part, "captions.json", json.dumps({name: texts}))
 
 
+def described(path: Path, texts: list[str], kind: str) -> None:
+    """A picture that says itself what it shows; a PNG after its pixels, as some programs write."""
+    named = zip(("description", "title"), texts, strict=False)
+    items = "".join(f"<dc:{name}><rdf:li>{text}</rdf:li></dc:{name}>" for name, text in named)
+    exif = Image.Exif()
+    exif[0x010E] = texts[0]
+    exif[0x9C9B] = texts[-1].encode("utf-16-le")
+    picture, data = Image.new("RGB", (8, 8), (len(texts) * 50, 9, 90)), io.BytesIO()
+    if kind == "PNG":
+        info = PngImagePlugin.PngInfo()
+        info.add_itxt("XML:com.adobe.xmp", items)
+        picture.save(data, "PNG", pnginfo=info)
+        whole = data.getvalue()
+        text, pixels = whole.index(b"iTXt") - 4, whole.index(b"IDAT") - 4
+        end = whole.index(b"IEND") - 4
+        path.write_bytes(whole[:text] + whole[pixels:end] + whole[text:pixels] + whole[end:])
+    else:
+        picture.save(path, kind, **({"exif": exif} if kind == "JPEG" else {"xmp": items.encode()}))
+
+
+def in_themselves(folder: Path) -> None:
+    for (name, texts), kind in zip(PAIRS, ("JPEG", "PNG", "WEBP"), strict=True):
+        described(folder / name, texts, kind)
+
+
+def partly_in_themselves(folder: Path) -> None:
+    (name, texts), *others = PAIRS
+    described(folder / name, texts[:1], "WEBP")
+    put(folder, "0.txt", "\n".join(texts))
+    draw(folder, *dict(others))
+    for name, texts in others:
+        put(folder, f"{name}.txt", "\n".join(texts))
+
+
 LAYOUTS: list[Make] = [
     kaggle_flickr8k, kaggle_flickr30k, open_clip, excel, aligned, hub, windows, capitals, list_in_a_cell,
     flickr_annotations, five_columns, blip, blip_train, by_name, tokens, tokens_in_chinese, coco,
-    coco_named_otherwise, karpathy, json_lines, sidecars, nested,
+    coco_named_otherwise, karpathy, json_lines, sidecars, nested, in_themselves, partly_in_themselves,
 ]  # fmt: skip
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from diptych.data.pictures import Absent, Pictures
 from diptych.data.split import Split
@@ -57,7 +58,7 @@ def left_out(split: Split, trouble: Trouble, report: Report) -> Split:
     return split.select(np.flatnonzero(images), np.flatnonzero(texts))
 
 
-def name_of(pictures: Sequence[Any], row: int) -> str:
+def name_of(pictures: Sequence[Any] | NDArray[Any], row: int) -> str:
     """What to call a picture: its path, or its row."""
     if isinstance(pictures, Pictures):
         return pictures.place(row)

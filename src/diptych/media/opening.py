@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from diptych.errors import ImageError
 from diptych.media.drawings import draw, is_drawing
+from diptych.media.fields import embedded
 from diptych.media.formats import HEAD, readers
 from diptych.optional import optional
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["opened"]
+__all__ = ["fields_of", "opened"]
 
 _HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
 
@@ -47,13 +48,23 @@ def opened(data: bytes, name: str, drawn: int) -> Iterator[Image]:
         return
     if not data:
         raise ImageError(name, "empty file")
-    found = _opened(_without_ballast(data))
+    found = _opened(_in_order(data))
     if found is None:
         if not is_drawing(data[:HEAD]):
             raise ImageError(name, "not a picture, whatever its name says")
         found = draw(data, name, drawn)
     with found:
         yield found
+
+
+def fields_of(data: bytes) -> list[str]:
+    """Captions in the fields of a file's picture, see `diptych.media.fields.embedded`; it is not decoded."""
+    if is_drawing(data[:HEAD]):
+        return []
+    with opened(data, "", 1) as picture:
+        if picture.format == "PNG":
+            picture.info.setdefault("exif", b"")  # or Pillow would decode all of it to look for more
+        return embedded(picture)
 
 
 def _opened(data: bytes) -> Image | None:
@@ -72,27 +83,34 @@ def _opened(data: bytes) -> Image | None:
         raise
 
 
-def _without_ballast(data: bytes) -> bytes:
-    """A PNG without colour profile, which nothing here reads, and without texts that are too large."""
+def _in_order(data: bytes) -> bytes:
+    """A PNG whose fields come before its pixels, so that they are known without decoding it.
+
+    Its colour profile, which nothing here reads, and texts that are too large are left out.
+    """
     if not data.startswith(b"\x89PNG\r\n\x1a\n"):
         return data
-    kept, at, start, texts = [], 8, 0, 0
+    view, at, texts = memoryview(data), 8, 0
+    before, fields, pixels = [view[:8]], list[memoryview](), list[memoryview]()
     while at + 12 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, at)
-        end = at + 12 + length
-        drop = kind == b"iCCP"
+        chunk = view[at : at + 12 + length]
+        at += len(chunk)
         if kind in _TEXT_CHUNKS:
-            size = _text_size(kind, data[at + 8 : end - 4])
-            drop = size > _MOST_TEXT or texts + size > _MOST_TEXTS
-            texts += 0 if drop else size
-        if drop:
-            kept.append(data[start:at])
-            start = end
-        at = end
-    return b"".join([*kept, data[start:]]) if kept else data
+            size = _text_size(kind, bytes(chunk[8:-4]))
+            if size > _MOST_TEXT or texts + size > _MOST_TEXTS:
+                continue
+            texts += size
+        if kind in _FIELDS and pixels:
+            fields.append(chunk)
+        elif kind != b"iCCP":
+            (pixels if pixels or kind == b"IDAT" else before).append(chunk)
+    found = [*before, *fields, *pixels, view[at:]]
+    return data if not fields and sum(map(len, found)) == len(data) else b"".join(found)
 
 
 _TEXT_CHUNKS = frozenset({b"tEXt", b"zTXt", b"iTXt"})
+_FIELDS = _TEXT_CHUNKS | {b"eXIf"}
 
 
 def _text_size(kind: bytes, chunk: bytes) -> int:

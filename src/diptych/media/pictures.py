@@ -21,7 +21,7 @@ from diptych.errors import ImageError, MissingExtra, UsageError
 from diptych.media.colours import DAMAGE, upright
 from diptych.media.fields import embedded
 from diptych.media.memory import MAX_DECODED, decoding, decoding_bytes
-from diptych.media.opening import opened
+from diptych.media.opening import fields_of, opened
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -39,6 +39,7 @@ __all__ = [
     "batches",
     "is_picture",
     "open_picture",
+    "own_captions",
     "read_captioned",
     "read_file",
     "sized",
@@ -172,6 +173,20 @@ def _read(
         if size is not None:
             picture.draft("RGB", (size, size))
         return _decoded(picture, name, size, max_pixels, whole, cut), embedded(picture)
+
+
+def own_captions(path: str | os.PathLike[str]) -> list[str]:
+    """The captions in a picture's own fields, as `read_captioned` gives them, but without decoding it.
+
+    Args:
+        path: The file. One that cannot be read has none here; whoever reads it is told.
+    """
+    try:
+        data = read_file(path)
+        with _refusing(os.fspath(path)):
+            return fields_of(data)
+    except ImageError:
+        return []
 
 
 def read_file(path: str | os.PathLike[str]) -> bytes:

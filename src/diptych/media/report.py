@@ -20,6 +20,7 @@ _SINGULAR = {
     "names": "name",
     "lists": "list",
     "files": "file",
+    "arrays": "array",
     "folders": "folder",
     "splits": "split",
 }

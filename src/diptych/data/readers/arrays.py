@@ -10,16 +10,18 @@ from __future__ import annotations
 import re
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from diptych.data.base import Dataset, Labels, Loaded, Protocol, Split
+from diptych.data.base import Dataset, Labels, Protocol, Split
 from diptych.data.incoming import labels_of, split_of
+from diptych.data.reading import Read
 from diptych.errors import BadData, MissingData
+from diptych.media.report import Report
 from diptych.optional import optional
 
 __all__ = ["FORM", "SUFFIXES", "load", "means", "names", "parts", "read", "recognises"]
@@ -196,7 +198,22 @@ def read(path: Path) -> Dataset:
         for split, arrays in wanted.items()
     }
     named = called if class_names is None else tuple(str(name) for name in np.ravel(class_names))
-    return Loaded(path.stem, splits, class_names=named, protocols=_protocols(splits))
+    return Read(path.stem, splits, _report(path), class_names=named, protocols=_protocols(splits))
+
+
+def _report(path: Path) -> Report:
+    """How many files and arrays were used, and which arrays were not."""
+    report = Report()
+    for file in _files(path):
+        inside = names(file)
+        strange = [key for key in inside if not (_meaning(key) or (len(inside) == 1 and _meaning(file.stem)))]
+        report.use(arrays=len(inside) - len(strange), files=len(strange) < len(inside))
+        report.leave("arrays", "does not say by its name which split and side it is", *_within(file, strange))
+    return report
+
+
+def _within(file: Path, keys: Sequence[str]) -> list[str]:
+    return [f"{file.name}::{key}" for key in keys]
 
 
 def _protocols(splits: Mapping[str, Split]) -> Mapping[str, Protocol] | None:

@@ -13,14 +13,18 @@ from typing import Any
 import numpy as np
 
 from diptych.core import Floats
-from diptych.data.base import Absent, Dataset, Loaded, Split, paired_in_order
+from diptych.data.base import Absent, Dataset, Split, paired_in_order
+from diptych.data.reading import Read
 from diptych.data.split import features
 from diptych.errors import BadData
+from diptych.media.report import Report
 from diptych.optional import optional
 
 __all__ = ["FORM", "read", "recognises"]
 
 FORM = "a folder of clip-retrieval (img_emb/, text_emb/, metadata/)"
+
+_PARTS = {"img_emb": ".npy", "text_emb": ".npy", "metadata": ".parquet"}
 
 
 def recognises(path: Path) -> bool:
@@ -59,7 +63,18 @@ def read(path: Path) -> Dataset:
         image_id=None if ids is None else [str(one) for one in ids],
         text_id=None if captions is None or text is None else [str(one) for one in captions],
     )
-    return Loaded(path.name, {"all": split})
+    return Read(path.name, {"all": split}, _report(path, count))
+
+
+def _report(path: Path, rows: int) -> Report:
+    """How many rows and files were used, and which files were not."""
+    report = Report()
+    used = {shard for folder, ending in _PARTS.items() for shard in _shards(path / folder, ending)}
+    inside = sorted(one for one in (*path.glob("*"), *path.glob("*/*")) if one.is_file())
+    report.use(rows=rows, files=len(used))
+    others = (str(one.relative_to(path)) for one in inside if one not in used)
+    report.leave("files", "is no shard of vectors or metadata", *others)
+    return report
 
 
 def _shards(folder: Path, ending: str) -> list[Path]:

@@ -1,8 +1,8 @@
 """A folder of pictures, each with its captions in a text file of the same name beside it, or in lists.
 
-``dog.jpg`` is described by ``dog.txt`` (or ``dog.jpg.txt``), one caption a line, and by caption lists, as for
-a collection (`diptych.media.captions`). Folders inside are walked too; if some are called train, val, test or
-the like, they become the splits.
+``dog.jpg`` is described by its own fields (`diptych.media.fields`), by ``dog.txt`` (or ``dog.jpg.txt``), one
+caption a line, and by caption lists (`diptych.media.captions`): as for a collection. Folders inside are
+walked too; if some are called train, val, test or the like, they become the splits.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from diptych.data.base import Pictures, Split, captioned
 from diptych.data.reading import Read, split_names
 from diptych.errors import BadData, MissingData
 from diptych.media.captions import Sidecars
-from diptych.media.pictures import is_picture
+from diptych.media.pictures import is_picture, own_captions
 from diptych.media.report import Report
 
 __all__ = ["FORM", "Folder", "read", "recognises"]
@@ -81,7 +81,7 @@ class Folder(Read):
             sidecars = known[home] = Sidecars(Path(home), known.get(os.path.dirname(home)))
             for file in sorted(one for one in files if is_picture(one) and not one.startswith(".")):
                 path = Path(home, file)
-                found = sidecars.of(path)
+                found = list(dict.fromkeys([*own_captions(path), *sidecars.of(path)]))
                 if not found:
                     self.skipped.append(path)
                     continue

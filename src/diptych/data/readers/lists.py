@@ -1,4 +1,4 @@
-"""A folder of pictures whose captions are in lists in folders inside it, as a collection would find them."""
+"""A folder of pictures whose captions are in lists in folders inside it, or in themselves."""
 
 from __future__ import annotations
 
@@ -6,19 +6,21 @@ import os
 from pathlib import Path
 
 from diptych.data.readers.folder import Folder
+from diptych.media.pictures import is_picture, own_captions
 from diptych.media.tables import is_list, may_be_list
 
 __all__ = ["FORM", "read", "recognises"]
 
-FORM = "a folder of pictures with lists of captions in it"
+FORM = "a folder of pictures with lists of captions in it, or with captions in their own fields"
 
 
 def recognises(path: Path) -> bool:
-    """Whether the folder, or one inside it, has a list of captions."""
+    """Whether the folder, or one inside it, has a list of captions, or a picture that says what it shows."""
     if not path.is_dir():
         return False
-    return any(
-        may_be_list(file) and is_list(Path(home, file)) for home, _, files in os.walk(path) for file in files
+    files = [Path(home, file) for home, _, files in os.walk(path) for file in files]
+    return any(may_be_list(file.name) and is_list(file) for file in files) or any(
+        is_picture(file.name) and own_captions(file) for file in files
     )
 
 
