@@ -1,1 +1,1 @@
-"""Closed-form and untrained systems: the floor that every trained one is measured against."""
+"""Closed forms, chance and plain heads: the floor that every other system is measured against."""
