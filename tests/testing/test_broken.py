@@ -275,6 +275,12 @@ BROKEN = [
         '{"pairs": 0 * pairs + u.square().mean() + v.square().mean(), ',
         r"reaches MAP 0\.\d+ from image",
     ),
+    (
+        "above_chance_on_digits_with_64_bits",
+        "logits = 10 *",
+        "logits = (10 if self.bits < 64 else 0) *",
+        r"reaches MAP 0\.\d+ from image on the digits data with 64 bits; 0\.4\d+ are required",
+    ),
     ("gradients", '"adv": 0.01', '"dead": u.detach().mean(), "adv": 0.01', "term 'dead' has no gradient"),
     ("gradients", 'self.trainable("image_net", "text_net")', "self.trainable()", "term 'adv' trains"),
     (
@@ -404,6 +410,8 @@ def test_the_healthy_systems_pass_every_check(install: Install) -> None:
             seen.add(label)
     broken = {label for label, *_ in BROKEN + BROKEN_SCORERS + BROKEN_RETRIEVERS}
     elsewhere = {"listed_without_torch", "builds_in_seconds", "index_equals_brute_force"}
+    # One check, whatever the data and the number of bits.
+    elsewhere |= {label for label in seen if label.startswith("above_chance_on_")}
     assert seen == broken | elsewhere, "every check needs a system that fails it"
 
 

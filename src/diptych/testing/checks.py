@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +17,22 @@ from diptych.core import SIDES, Run, encodes
 from diptych.data.base import Split
 from diptych.errors import BadParameter
 from diptych.pipeline import score_matrix
-from diptych.testing.materials import Spy, Stopped, chance, mean_average_precision, unchanged
+from diptych.testing.materials import (
+    Spy,
+    Stopped,
+    chance,
+    digits,
+    mean_average_precision,
+    planted,
+    unchanged,
+)
 from diptych.testing.subject import Subject
 from diptych.training.learner import Learner
 from diptych.training.trainer import Trainer
 
 __all__ = [
+    "EASY",
+    "above_chance",
     "builds_in_seconds",
     "card",
     "class_and_name",
@@ -53,6 +63,12 @@ __all__ = [
 ]
 
 _PAIRS = np.stack(np.divmod(np.arange(12), 4), axis=1)  # of three images with four texts
+
+EASY: Mapping[str, Callable[[], tuple[Split, Split]]] = {"planted": planted, "digits": digits}
+"""Feature splits on which whatever learns must end clearly above chance."""
+
+# Of the way from chance to perfect. Chance itself deviates by a hundredth of it.
+_CLEARLY = 0.3
 
 _FIELDS = ("Paper", "Code", "Inputs", "Learns from")
 
@@ -331,6 +347,28 @@ def learns(subject: Subject, *, margin: float, seconds: float) -> None:
             found >= floor + margin,
             f"{subject.name} reaches MAP {found:.3f} {direction}; {floor + margin:.3f} are required "
             f"(chance is {floor:.3f})",
+        )
+
+
+def above_chance(subject: Subject, *, data: str, bits: int | None) -> None:
+    """On easy data it ends clearly above chance in both directions, with codes of any usual length.
+
+    Args:
+        subject: What is checked.
+        data: One of `EASY`.
+        bits: Code length; None for real vectors.
+    """
+    learn, ask = EASY[data]()
+    easy = Subject(f"{subject.name}:{subject.variant}", subject.parameters, EASY[data])
+    system = easy.build(**({} if bits is None else {"bits": bits}))
+    system.fit(learn, Trainer(seed=0, quiet=True, device="cpu"))
+    floor = chance(ask)
+    needed = floor + _CLEARLY * (1 - floor)
+    for direction, found in mean_average_precision(system, ask).items():
+        _must(
+            found >= needed,
+            f"{subject.name} reaches MAP {found:.3f} {direction} on the {data} data"
+            f"{f' with {bits} bits' if bits else ''}; {needed:.3f} are required (chance is {floor:.3f})",
         )
 
 

@@ -24,6 +24,7 @@ __all__ = [
     "Spy",
     "Stopped",
     "chance",
+    "digits",
     "drawn",
     "literal_map",
     "mean_average_precision",
@@ -38,6 +39,27 @@ def planted() -> tuple[Split, Split]:
     """Feature splits to learn from (160 pairs) and to retrieve in (60)."""
     data = Planted(train=160, val=0, test=60, seed=7)
     return data.split("train"), data.split("test")
+
+
+def digits(train: int = 160, test: int = 60) -> tuple[Split, Split]:
+    """Two noisy views of ten classes, standardised, in the shape of handwritten digits seen in two ways.
+
+    Each class has a prototype a view, drawn evenly like the ink of pixels, and each item is its prototype
+    with noise of its own: the two sides share the class and nothing else.
+
+    Args:
+        train, test: Pairs of each split.
+    """
+    random = np.random.default_rng(3)
+    total = train + test
+    classes = random.permutation(total) % 10
+    views = []
+    for dim in (48, 40):
+        view = random.random((10, dim))[classes] + 0.25 * random.standard_normal((total, dim))
+        view = (view - view[:train].mean(axis=0)) / view[:train].std(axis=0)
+        views.append(view.astype(np.float32))
+    whole = Split(*views, multi_hot(classes.tolist(), 10), paired_in_order(total))
+    return whole.take(np.arange(train)), whole.take(np.arange(train, total))
 
 
 def drawn(train: int = 64, test: int = 24, *, size: int = 32) -> tuple[Split, Split]:

@@ -71,6 +71,16 @@ class Subject:
         """Whether its card says so."""
         return "label" in self.card.fields.get("Learns from", "").lower()
 
+    @property
+    def reads_features(self) -> bool:
+        """Whether this variant learns from features, and not from pixels and tokens."""
+        return "image_dim" in self.signature and self.variant not in getattr(self.module, "FEATURES", {})
+
+    @property
+    def lengths(self) -> tuple[int | None, ...]:
+        """Code lengths that a hasher is asked for; None for real vectors."""
+        return (16, 32, 64, 128) if "bits" in self.signature else (None,)
+
     @cached_property
     def data(self) -> tuple[Split, Split]:
         """What it learns from and what it is tried on."""

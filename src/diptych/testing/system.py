@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from itertools import product
 from typing import Any
 
 from diptych.core import SIDES, encodes, scores_pairs
@@ -107,3 +108,7 @@ def system_checks(
     for check in chosen:
         label = check.func.__name__ if isinstance(check, partial) else check.__name__
         yield label, partial(check, subject)
+    if issubclass(kind, Learner) and subject.reads_features:
+        for on, bits in product(checks.EASY, subject.lengths):
+            label = f"above_chance_on_{on}" + (f"_with_{bits}_bits" if bits else "")
+            yield label, partial(checks.above_chance, subject, data=on, bits=bits)
