@@ -59,17 +59,6 @@ EXPECTED_FAILURES: Mapping[tuple[str, str], tuple[str, str]] = {
     ("random", "learns"): ("it is chance", r"random reaches MAP 0\.3"),
     ("random", "above_chance_on_planted"): ("it is chance", "on the planted data"),
     ("random", "above_chance_on_digits"): ("it is chance", "on the digits data"),
-    **{
-        ("dchmt", f"above_chance_on_digits_with_{bits}_bits"): (
-            "to be mended: its rate",
-            "on the digits data",
-        )
-        for bits in (16, 32, 64, 128)
-    },
-    **{
-        ("dcmh", f"above_chance_on_{data}_with_{bits}_bits"): ("to be mended: its rate", "dcmh reaches MAP")
-        for data, bits in (("planted", 64), ("planted", 128), ("digits", 16), ("digits", 128))
-    },
 }
 
 # Systems that cannot run here at all, with the reason.
