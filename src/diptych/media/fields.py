@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from html import unescape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -54,8 +54,8 @@ def _iptc(picture: Image) -> list[str]:
         return []  # a damaged field is no caption; the picture is not worse for it
     marked = fields.get((1, 90)) == _UTF8
     given = fields.get((2, 120))
-    values: list[Any] = given if isinstance(given, list) else [given]  # the field may be repeated
-    return [_decoded(one, utf8=marked) for one in values if isinstance(one, bytes)]
+    values = [given] if isinstance(given, bytes) else given or []  # the field may be repeated
+    return [_decoded(one, utf8=marked) for one in values]
 
 
 _UTF8 = b"\x1b%G"  # IPTC 1:90, the coded character set (IPTC-NAA IIM 4.2, section 1.5.90)
