@@ -16,6 +16,7 @@ long searches get more than short ones. Parts:
 - bandwidth: what share of the speed of reading memory the first stage reaches. Goal: 70 %.
 - graph and inverted lists: faiss' HNSW and IVF at the same recall, on fewer vectors (--others), as building
   them takes long.
+- tiers: whether a stage between codes and exact scores would pay.
 - growth: codes alone, from a tenth of the count to ten times it.
 """
 
@@ -244,6 +245,79 @@ def others(count: int, captions: int, target: float, singles: int) -> None:
             break
 
 
+class Tier:
+    """Scores of some candidates by an index of faiss' over smaller vectors, a megabyte's worth at a time.
+
+    Args:
+        index: Empty, and trained.
+        stored: (n, bytes) what it keeps of each vector.
+    """
+
+    def __init__(self, index: Any, stored: np.ndarray) -> None:
+        import faiss
+
+        self.index, self.stored = index, stored
+        faiss.copy_array_to_vector(np.zeros(1024 * stored.shape[1], np.uint8), index.codes)
+        size = 1024 * stored.shape[1]
+        self.room = faiss.rev_swig_ptr(index.codes.data(), size).reshape(1024, -1)
+
+    def best(self, places: np.ndarray, query: np.ndarray, count: int) -> np.ndarray:
+        """The best `count` of some places, best first."""
+        scores, found = [], []
+        for start in range(0, len(places), 1024):
+            part = places[start : start + 1024]
+            np.take(self.stored, part, axis=0, out=self.room[: len(part)], mode="clip")
+            self.index.ntotal = len(part)
+            values, at = self.index.search(query[None], min(count, len(part)))
+            scores.append(values[0])
+            found.append(part[at[0]])
+        return np.concatenate(found)[np.argsort(-np.concatenate(scores))[:count]]
+
+
+def tiers(images: np.ndarray, captions: np.ndarray, target: float, singles: int) -> None:
+    """Would a stage between codes and exact scores pay? What the two stages find, in less time."""
+    import faiss
+
+    held, asked = captions[: len(captions) // 2], unit(captions[len(captions) // 2 :])
+    learned = Codes.fit(DIM, images[:: max(1, len(images) // 20_000)], held)
+    index = two_stage(learned, images)
+    index = index.asked(candidates=calibrate(index, held, recall=target).candidates)
+    codes = learned.encode(asked, "text")
+    near = [index.nearest(code, index.candidates) for code in codes]
+    two = [index._scored(places, query, 10).rows[0] for places, query in zip(near, asked, strict=True)]
+    first = timed(lambda n: index.nearest(codes[n], index.candidates), singles)
+    last = timed(lambda n: index._scored(near[n], asked[n], 10), singles)
+    print(f"a stage between, {len(images)} x {DIM}, {index.candidates} candidates")
+    print(f"  without: codes {first:.2f} ms + exact scores {last:.2f} ms = {first + last:.2f} ms")
+    # The query as it is against the signs: a product quantizer whose centroids are all patterns of eight.
+    signs = faiss.IndexPQ(DIM, DIM // 8, 8, faiss.METRIC_INNER_PRODUCT)
+    patterns = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).astype(np.float32) * 2 - 1
+    faiss.copy_array_to_vector(np.tile(patterns, (DIM // 8, 1)).ravel(), signs.pq.centroids)
+    signs.is_trained = True
+    turned = np.asarray((asked - learned.means["text"]) @ learned.rotation, np.float32)
+    kinds = [("the same bits, the query in full", Tier(signs, index.codes), turned)]
+    for bits, kind in ((4, faiss.ScalarQuantizer.QT_4bit), (8, faiss.ScalarQuantizer.QT_8bit)):
+        made = faiss.IndexScalarQuantizer(DIM, kind, faiss.METRIC_INNER_PRODUCT)
+        made.train(images[:20_000].astype(np.float32))
+        parts = [images[start : start + BLOCK] for start in range(0, len(images), BLOCK)]
+        stored = np.concatenate([made.sa_encode(part.astype(np.float32)) for part in parts])
+        kinds.append((f"{bits} bits a dimension", Tier(made, stored), asked))
+    for name, tier, queries in kinds:
+        for kept in (10, 20, 50, 100, 200, 500, 1000, 2000, 5000):
+            passed = [tier.best(places, query, kept) for places, query in zip(near, queries, strict=True)]
+            if recall(passed, np.stack(two)) >= 0.998:
+                break
+        between = partial(lambda tier, queries, kept, n: tier.best(near[n], queries[n], kept), tier, queries)
+        middle = timed(partial(between, kept), singles)
+        rest = timed(partial(lambda left, n: index._scored(np.sort(left[n]), asked[n], 10), passed), singles)
+        size = 0.0 if tier.stored is index.codes else tier.stored.nbytes / 1e6
+        print(
+            f"  {name}: {first:.2f} + {middle:.2f} + {rest:.2f} ms ({kept} left) = "
+            f"{(first + last) / (first + middle + rest):.2f} x as fast, {size:.0f} MB more",
+            flush=True,
+        )
+
+
 def growth(counts: list[int]) -> None:
     print("growth, codes of 512 bits alone")
     rng = np.random.default_rng(2)
@@ -269,7 +343,9 @@ def one_thread() -> None:
 def main() -> None:
     one_thread()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("part", nargs="?", choices=("all", "main", "others", "growth"), default="all")
+    parser.add_argument(
+        "part", nargs="?", choices=("all", "main", "others", "tiers", "growth"), default="all"
+    )
     parser.add_argument("--count", type=int, default=1_000_000)
     parser.add_argument("--others", type=int, default=100_000)
     parser.add_argument("--queries", type=int, default=1000, help="half of them are held out")
@@ -284,6 +360,8 @@ def main() -> None:
         main_part(*vectors(options.count, options.queries), options.recall, options.singles)
     if options.part in ("all", "others"):
         others(options.others, options.queries, options.recall, options.singles)
+    if options.part in ("all", "tiers"):
+        tiers(*vectors(options.count, options.queries), options.recall, options.singles)
     if options.part in ("all", "growth"):
         growth([options.count // 10, options.count, options.count * 10])
 
