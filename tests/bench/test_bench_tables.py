@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from diptych import catalogue
-from diptych.bench import ablations, produce, survey, tables
+from diptych.bench import ablations, curves, produce, survey, tables
 from diptych.bench.fill import Filled
 from diptych.bench.per_query import difference, packed, unpacked
 from diptych.bench.plan import Plan, ours
@@ -18,7 +19,7 @@ from diptych.bench.report import ours_content, ours_tables
 from diptych.data import open_data
 from diptych.data.originals import Originals
 from diptych.errors import BadData, UnknownName
-from diptych.report.bench_page import as_html, as_markdown
+from diptych.report.bench_page import Chart, Table, as_html, as_markdown
 
 LATER = {"blip2", "grace"}
 
@@ -235,3 +236,59 @@ def test_precision_at_more_than_there_are_is_not_drawn(plan: Plan) -> None:
     charts = ours_tables(plan, Filled(results, reasons, {}, 9))[2].charts
     drawn = [chart.series["lsh"] for chart in charts if "precision at N" in chart.title]
     assert drawn == [([1, 10], [0.25, 0.5]), ([1, 10], [0.5, 0.5])]
+
+
+def test_learning_curves_name_what_exists_and_grow() -> None:
+    _, seeds, found = curves.curves()
+    plan = ours()
+    halves = {entry.id: entry.half for entry in plan.entries}
+    assert all(len(one.systems) == 5 and list(one.limits) == sorted(set(one.limits)) for one in found)
+    for one in found:
+        assert set(one.systems) <= set(plan.systems[halves[one.entry]])
+    cells = [one.cell for one in curves.wanted() if one.row == ("rsicd-codes", "dcmh")]
+    assert sorted({cell.limit for cell in cells}) == [75, 150, 300, 600, 1200]
+    assert {cell.settings["bits"] for cell in cells} == {32}
+    assert len(cells) == 5 * len(seeds)
+
+
+def test_learning_curves_have_means_deviations_and_reasons() -> None:
+    done = {("rsicd-scene", "acmr", 75): [result(0.25, 0.5), result(0.75, 0.5)]}
+    reasons = {(one.row[0], one.system): "gone" for one in curves.wanted()}
+    table = curves.curve_tables(Filled(done, reasons, {}, 9))[0]
+    rows = {row[0]: row[1:] for row in table.rows}
+    assert rows["acmr"] == ["0.500 ± 0.177", None, None, None, None]
+    assert rows["cca"] == ["- [1]", None, None, None, None]
+    assert list(table.reasons) == ["[1] gone"]
+    (chart,) = table.charts
+    assert chart.series == {"acmr": ([75], [0.5])}
+    assert chart.spread == {"acmr": [pytest.approx(0.1767767)]}
+
+
+def test_every_table_says_its_command(plan: Plan) -> None:
+    results = {("planted", "cca", 0): [result(0.25, 0.5)]}
+    reasons = {(entry.id, system): "gone" for entry in plan.entries for system in plan.systems[entry.half]}
+    filled = Filled(results, reasons, {}, 9)
+    command = "diptych bench ours --data planted"
+    assert f"Command: `{command}`" in as_markdown("t", ours_tables(plan, filled))
+    assert f"<code>{command}</code>" in as_html("t", ours_tables(plan, filled))
+    assert ours_content(plan, filled)["cells"][0]["command"] == f"{command} --system cca"
+
+
+def test_lines_have_error_bars() -> None:
+    lines = {"x": ([16, 32], [0.3, 0.4]), "y": ([16, 32], [0.2, 0.1])}
+    plain, spread = (
+        as_html("t", [Table("t", ["a"], [[1]], charts=[Chart("c", lines, spread=deviations)])])
+        for deviations in ({}, {"x": [0.1, 0.2]})
+    )
+    assert "LineCollection" not in plain
+    assert "LineCollection" in spread
+
+
+def test_a_page_without_matplotlib_has_its_tables_and_says_what_draws_charts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    chart = Chart("c", {"x": ([""], [0.3])})
+    page = as_html("t", [Table("t", ["a"], [[0.25]], charts=[chart])])
+    assert "0.2500" in page
+    assert "diptych[plots]" in page

@@ -100,7 +100,7 @@ def ablation_table(found: Found) -> Table:
         f"Mean and standard deviation over seeds {', '.join(map(str, seeds))}; the difference is to the "
         "whole system of the same seed. One smaller than twice its deviation may be chance."
     )
-    return Table(title, headings, rows, note, reasons=notes.lines())
+    return Table(title, headings, rows, note, reasons=notes.lines(), command="diptych bench ablations")
 
 
 def _values(results: Sequence[Result]) -> tuple[str, dict[str, list[float]]]:

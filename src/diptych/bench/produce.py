@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from diptych.bench import ablations, survey
+from diptych.bench import ablations, curves, survey
 from diptych.bench.fill import Filled, Filler
 from diptych.bench.plan import ours
 from diptych.bench.report import ours_content, ours_tables
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TABLES", "Report", "produce", "write"]
 
-TABLES = ("ours", *PUBLISHED, "ablations")
+TABLES = ("ours", *PUBLISHED, "ablations", "curves")
 
 _FINISHED = re.compile(r"^- (\d+) of \d+ cells finished\.$", re.MULTILINE)
 
@@ -84,7 +84,7 @@ def produce(
     filler = Filler(folder, root=root, entries=entries, systems=systems, compute=compute, tell=tell)
     if table in PUBLISHED:
         return _survey(table, filler)
-    return _ablations(filler) if table == "ablations" else _ours(filler)
+    return {"ablations": _ablations, "curves": _curves, "ours": _ours}[table](filler)
 
 
 def _survey(table: str, filler: Filler) -> Report:
@@ -103,6 +103,14 @@ def _ablations(filler: Filler) -> Report:
     found = ablations.found_rows(filled)
     shown = ablations.ablation_table(found)
     return _report("ablations", shown.title, [], [shown], ablations.ablation_content(found), filled)
+
+
+def _curves(filler: Filler) -> Report:
+    title, seeds, _ = curves.curves()
+    filled = filler.fill("the learning curves", curves.wanted())
+    facts = [f"Mean and standard deviation over seeds {', '.join(map(str, seeds))}; one thread; CPU."]
+    content = curves.curve_content(filled)
+    return _report("curves", title, facts, curves.curve_tables(filled), content, filled)
 
 
 def _ours(filler: Filler) -> Report:

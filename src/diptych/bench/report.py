@@ -13,7 +13,7 @@ from diptych.bench.store import Result
 from diptych.core import DIRECTIONS
 from diptych.report.bench_page import Chart, Table
 
-__all__ = ["Notes", "Results", "ours_content", "ours_tables", "spread"]
+__all__ = ["Notes", "Results", "main_values", "ours_content", "ours_tables", "spread", "told"]
 
 Results = Mapping[tuple[Any, ...], Sequence[Result]]
 """Finished cells by (entry, system, bits), one a seed."""
@@ -61,7 +61,13 @@ def ours_tables(plan: Plan, filled: Filled) -> list[Table]:
 def ours_content(plan: Plan, filled: Filled) -> dict[str, Any]:
     """All cells with their results, and the reasons for those that are not there, as JSON has it."""
     cells = [
-        {"entry": entry, "system": system, "bits": bits or None, "seeds": [_told(one) for one in found]}
+        {
+            "entry": entry,
+            "system": system,
+            "bits": bits or None,
+            "command": f"{_command(entry)} --system {system}",
+            "seeds": [told(one) for one in found],
+        }
         for (entry, system, bits), found in filled.results.items()
     ]
     missing = [
@@ -71,7 +77,7 @@ def ours_content(plan: Plan, filled: Filled) -> dict[str, Any]:
     return {"title": plan.title, "cells": cells, "missing": missing}
 
 
-def _told(one: Result) -> dict[str, Any]:
+def told(one: Result) -> dict[str, Any]:
     """A result without what each query reached, which is kept to be computed with."""
     results = {
         direction: {name: value for name, value in side.items() if name != "per_query"}
@@ -114,6 +120,7 @@ def _real(plan: Plan, entry: Entry, results: Results, reasons: Reasons) -> Table
         [chart] if bars else [],
         notes.lines(),
         best=range(1, 5),
+        command=_command(entry.id),
     )
 
 
@@ -142,39 +149,50 @@ def _hashing(plan: Plan, entry: Entry, results: Results, reasons: Reasons) -> Ta
         remarks += _against(plan, entry, results, "MAP@ALL", bits)
     note = f"{entry.note} MAP@ALL, expected over all orders of ties."
     charts, best = _code_charts(plan, entry, results), range(1, 1 + len(DIRECTIONS) * len(lengths))
-    return Table(entry.id, headings, rows, note, remarks, charts, notes.lines(), best)
+    return Table(
+        entry.id, headings, rows, note, remarks, charts, notes.lines(), best, command=_command(entry.id)
+    )
+
+
+def _command(entry: str) -> str:
+    return f"diptych bench ours --data {entry}"
 
 
 def _code_charts(plan: Plan, entry: Entry, results: Results) -> list[Chart]:
     charts, lengths = [], plan.lengths(entry)
     for direction, short in DIRECTIONS.items():
         lines: dict[str, tuple[list[Any], list[float]]] = {}
+        spreads: dict[str, list[float]] = {}
         curves: dict[str, tuple[list[Any], list[float]]] = {}
         lists: dict[str, tuple[list[Any], list[float]]] = {}
         middle = lengths[len(lengths) // 2]
         for system in plan.systems["hashing"]:
             done = [bits for bits in lengths if results.get((entry.id, system, bits))]
             if done:
-                means = [
-                    _mean(_tied(results[entry.id, system, bits], direction, "expected")) for bits in done
-                ]
-                lines[system] = (done, means)
+                found = [_tied(results[entry.id, system, bits], direction, "expected") for bits in done]
+                lines[system] = (done, [_mean(values) for values in found])
+                spreads[system] = [statistics.stdev(values) if len(values) > 1 else 0.0 for values in found]
             for one in results.get((entry.id, system, middle), ())[:1]:
-                found = one["results"][direction]
-                if "curve" in found:
-                    curves[system] = (found["curve"][0], found["curve"][1])
-                at = {int(k[2:]): v for k, v in found["values"].items() if k.startswith("P@")}
+                first = one["results"][direction]
+                if "curve" in first:
+                    curves[system] = (first["curve"][0], first["curve"][1])
+                at = {int(k[2:]): v for k, v in first["values"].items() if k.startswith("P@")}
                 # Of fewer entries, precision says how many there are.
-                at = {n: v for n, v in at.items() if n <= found.get("gallery", n)}
+                at = {n: v for n, v in at.items() if n <= first.get("gallery", n)}
                 lists[system] = (sorted(at), [at[n] for n in sorted(at)])
         if lines:
             if len(lengths) > 1:
-                charts.append(Chart(f"{entry.id} {short}: MAP against bits", lines, "bits", "MAP@ALL"))
+                charts.append(_against_bits(f"{entry.id} {short}", lines, spreads))
             charts += [
                 Chart(f"{entry.id} {short}: precision-recall, {middle} bits", curves, "recall", "precision"),
                 Chart(f"{entry.id} {short}: precision at N, {middle} bits", lists, "N", "P@N"),
             ]
     return charts
+
+
+def _against_bits(where: str, lines: Mapping[str, Any], spreads: Mapping[str, Sequence[float]]) -> Chart:
+    title = f"{where}: MAP against bits, deviation over seeds"
+    return Chart(title, lines, "bits", "MAP@ALL", spread=spreads)
 
 
 def _against(plan: Plan, entry: Entry, results: Results, measure: str, bits: int) -> list[str]:
@@ -191,7 +209,7 @@ def _against(plan: Plan, entry: Entry, results: Results, measure: str, bits: int
         for name in done:
             own = results[entry.id, name, bits]
             for direction, short in DIRECTIONS.items():
-                sides = (_mean(_main(one, direction, measure, bits)) for one in (own, base))
+                sides = (_mean(main_values(one, direction, measure, bits)) for one in (own, base))
                 value = next(sides) - next(sides)
                 found = difference(own, base, direction)
                 kind = list(_KINDS)[-1 if found is None else 1 - found.sign]
@@ -206,7 +224,8 @@ def _against(plan: Plan, entry: Entry, results: Results, measure: str, bits: int
     return remarks
 
 
-def _main(found: Sequence[Result], direction: str, measure: str, bits: int) -> list[float]:
+def main_values(found: Sequence[Result], direction: str, measure: str, bits: int) -> list[float]:
+    """What is compared, one value a seed: the measure, or of codes what MAP is expected over all ties."""
     return _tied(found, direction, "expected") if bits else _values(found, direction, measure)
 
 

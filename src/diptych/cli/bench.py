@@ -14,7 +14,7 @@ __all__ = ["command"]
 
 
 def command(
-    table: Annotated[str, typer.Argument(help="ours, ablations, table2, table3 or table4.")] = "ours",
+    table: Annotated[str, typer.Argument(help="ours, ablations, curves, table2, table3 or table4.")] = "ours",
     system: Annotated[
         list[str] | None,
         typer.Option("--system", help="Compute only this system; may be repeated.", show_default=False),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from diptych.errors import MissingExtra
 from diptych.report import page as html
 from diptych.report.style import COLOURS, safe
 
@@ -26,7 +27,7 @@ class Chart:
         series: Points by name: (x values, y values); one point each makes bars.
         x, y: Labels of the axes.
         dots: x are names, each a line of the chart, on which every series has a dot at y.
-        spread: Standard deviation of bars by name, where there is one.
+        spread: Standard deviation by name: of a bar, or of each point of a line.
     """
 
     title: str
@@ -34,7 +35,7 @@ class Chart:
     x: str = ""
     y: str = ""
     dots: bool = False
-    spread: Mapping[str, float] = field(default_factory=dict)
+    spread: Mapping[str, float] | Mapping[str, Sequence[float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class Table:
         charts: Shown below it in HTML.
         reasons: Why entries are empty; folded away in HTML.
         best: Columns whose largest value is the best, which is set in bold.
+        command: What computes it.
     """
 
     title: str
@@ -60,6 +62,7 @@ class Table:
     charts: Sequence[Chart] = field(default_factory=tuple)
     reasons: Sequence[str] = ()
     best: Sequence[int] = ()
+    command: str = ""
 
     def marked(self) -> list[list[Any]]:
         """The rows, the best values of the columns `best` as `Value`."""
@@ -85,6 +88,8 @@ def as_markdown(
         lines.append("|" + "---|" * len(table.headings))
         lines += ["| " + " | ".join(map(_bold, row)) + " |" for row in table.marked()]
         lines += ["", *(f"- {_plain(remark)}" for remark in (*table.remarks, *table.reasons)), ""]
+        if table.command:
+            lines += [f"Command: `{table.command}`", ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -99,8 +104,7 @@ def as_html(
         facts: What holds for all of it.
         reasons: Why results could not be compared with their data; folded away.
 
-    Raises:
-        MissingExtra: matplotlib is not installed.
+    Where matplotlib is not installed it has no charts, and says so.
     """
     parts = [f'<p class="note">{safe(fact)}</p>' for fact in facts]
     parts += [html.collapsed("Where the data come from that are not here", _list(reasons))] if reasons else []
@@ -115,7 +119,8 @@ def as_html(
                 shown,
                 _list(table.remarks) if table.remarks else "",
                 why if table.reasons else "",
-                html.charts(*map(_chart, table.charts)) if table.charts else "",
+                _charts(table.charts),
+                f'<p class="note">Command: <code>{safe(table.command)}</code></p>' if table.command else "",
                 note=table.note,
             )
         )
@@ -124,6 +129,15 @@ def as_html(
 
 def _list(lines: Sequence[str]) -> str:
     return "<ul>" + "".join(f"<li>{safe(line)}</li>" for line in lines) + "</ul>"
+
+
+def _charts(charts: Sequence[Chart]) -> str:
+    if not charts:
+        return ""
+    try:
+        return html.charts(*map(_chart, charts))
+    except MissingExtra as error:  # the tables are worth having without
+        return f'<p class="note">{safe(error)}</p>'
 
 
 def _chart(chart: Chart) -> str:
@@ -139,7 +153,16 @@ def _chart(chart: Chart) -> str:
             for number, (name, (x, y)) in enumerate(chart.series.items()):
                 # More systems than colours: the second round is dashed.
                 dashed = number // len(COLOURS) % 2
-                axes.plot(x, y, marker=".", label=name, linestyle="--" if dashed else "-")
+                axes.errorbar(
+                    x,
+                    y,
+                    yerr=chart.spread.get(name),
+                    marker=".",
+                    capsize=2,
+                    elinewidth=0.8,
+                    label=name,
+                    linestyle="--" if dashed else "-",
+                )
             axes.set(xlabel=chart.x, ylabel=chart.y)
             # Below the axes: a dozen lines leave no room among them.
             axes.figure.legend(loc="outside lower center", fontsize="x-small", ncols=5, handlelength=3)
