@@ -48,9 +48,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "middle": 64,
         "bits": 16,
         "batch_size": 64,
-        "epochs": 15,
+        "epochs": 30,
         "lr": 1e-3,
         "halve_every": 0,
+        "label_weight": 1e-3,
+        "modality_weight": 1e-3,
     },
     "cnn_f": {"image_tower": "cnn_f"},
 }
