@@ -105,7 +105,8 @@ def test_where_nothing_is_to_be_chosen_nothing_is_held_out(tmp_path: Path, monke
 
     monkeypatch.setattr(training, "score", held)
     data = without_validation()
-    for name, settings in (("cca", {"dim": 4, "ridge": 0.5}), ("random", {})):
+    fixed: dict[str, dict[str, Any]] = {"cca": {"dim": 4, "ridge": 0.5}, "random": {}}
+    for name, settings in fixed.items():
         done = train(name, data, tmp_path / name, settings=settings, **QUIET)
         assert not done.chosen
         assert "chosen" not in json.loads((tmp_path / name / "card.json").read_text())

@@ -58,7 +58,8 @@ def digits(train: int = 160, test: int = 60) -> tuple[Split, Split]:
         view = random.random((10, dim))[classes] + 0.25 * random.standard_normal((total, dim))
         view = (view - view[:train].mean(axis=0)) / view[:train].std(axis=0)
         views.append(view.astype(np.float32))
-    whole = Split(*views, multi_hot(classes.tolist(), 10), paired_in_order(total))
+    image, text = views
+    whole = Split(image, text, multi_hot(classes.tolist(), 10), paired_in_order(total))
     return whole.take(np.arange(train)), whole.take(np.arange(train, total))
 
 

@@ -31,7 +31,7 @@ from diptych.catalogue.extractors import named
 from diptych.chain import Standard, join
 from diptych.data.base import Dataset, Split, hold_out, input_kind
 from diptych.data.views import Featured, HeldOut, Standardised
-from diptych.errors import UsageError
+from diptych.errors import TrainingError, UsageError
 from diptych.evaluation import Evaluation, evaluate, measure_of, score
 from diptych.training.choosing import Choice, choose, open_grid
 from diptych.training.parameters import choose_parameters, module_of, takes, trained_kind
@@ -174,8 +174,10 @@ def train(
 
         def validated(number: int, some: Mapping[str, Any]) -> float:
             found = fitted(lesson, {**chosen, **some}, run / _CANDIDATES / str(number), **_QUIETLY)
-            best, trial = found[1].best, found[0]
-            return _mean(score(trial, lesson.check, lesson.check, relevance)) if best is None else best
+            best = found[1].best
+            if best is None:
+                raise TrainingError(f"{name} validates nothing, so its settings cannot be chosen; set them")
+            return best
 
         choice = choose(grid, _defaults(kind), validated)
         chosen |= choice.settings

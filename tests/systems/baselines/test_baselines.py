@@ -66,7 +66,10 @@ def test_canonical_correlations_are_those_of_one_shared_factor() -> None:
     rng = np.random.default_rng(0)
     factor = rng.standard_normal((20000, 1)).astype(np.float32)
     image, text = (
-        np.hstack([factor + rng.standard_normal((20000, 1)), rng.standard_normal((20000, 2))]) for _ in "ab"
+        np.hstack([factor + rng.standard_normal((20000, 1)), rng.standard_normal((20000, 2))]).astype(
+            np.float32
+        )
+        for _ in "ab"
     )
     split = Split(image=image, text=text, label=None, pairs=np.stack([np.arange(20000)] * 2, 1))
     cca = fitted("cca", split, dim=3, ridge=0.0)

@@ -121,7 +121,7 @@ def test_labels_change_the_supervised_variant_only() -> None:
         prints = {
             catalogue.load("infonce:tiny", epochs=2, supervised=supervised)
             .fit(one, Trainer(seed=0, quiet=True, device="cpu"))
-            .fingerprint  # type: ignore[attr-defined]
+            .fingerprint
             for one in (split, wrong)
         }
         assert len(prints) == (2 if supervised else 1)
