@@ -136,7 +136,7 @@ class _Selections(nn.Module):
         self.hidden, self.choice = nn.Linear(inputs, hidden), nn.Linear(hidden, 2 * bits)
         nn.init.kaiming_uniform_(self.hidden.weight, mode="fan_out", nonlinearity="relu")
         # Each bit is a layer of two outputs of its own, so that the spread does not depend on their number.
-        for bit in self.choice.weight.unflatten(0, (bits, 2)).detach():
+        for bit in self.choice.weight.detach().view(bits, 2, hidden):
             nn.init.kaiming_uniform_(bit, mode="fan_out", nonlinearity="relu")
         for layer in (self.hidden, self.choice):
             nn.init.zeros_(layer.bias)

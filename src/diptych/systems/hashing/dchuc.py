@@ -180,8 +180,8 @@ class DCHUC(FromPixels, Learner):
             outputs = [torch.zeros(sample, self.bits, device=trainer.device) for _ in nets]
             if not self.released:
                 # Before the sample is trained on: without gradient and dropout.
-                for buffer, net, side in zip(outputs, nets, (omega.image, omega.text), strict=True):
-                    buffer.copy_(torch.from_numpy(self.outputs(net, side, size=sample)))
+                for buffer, net, values in zip(outputs, nets, (omega.image, omega.text), strict=True):
+                    buffer.copy_(torch.from_numpy(self.outputs(net, values, size=sample)))
             for _ in range(self.epochs):
                 for side in (0, 1):
                     for batch in trainer.batches(omega, self.batch_size, shuffle=not self.released):
