@@ -36,13 +36,27 @@ def main() -> None:
 
         say(f"diptych: {told(known)}", err=True)
         sys.exit(2 if isinstance(known, UsageError) else 1)
-    except KeyboardInterrupt:
-        print("diptych: interrupted", file=sys.stderr)
-        sys.exit(130)
     except BrokenPipeError:
         # Whoever read our output has enough; nothing more may be written at exit either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except OSError as error:
+        # A file or folder that a command was told to write or read; without a name it is a fault of ours.
+        if debug or error.filename is None or error.strerror is None:
+            raise
+        from diptych.cli._terminal import say
+
+        name = error.filename2 or error.filename  # of two, the one that was to be written
+        name = os.fsdecode(name) if isinstance(name, bytes) else name
+        say(
+            f"diptych: {name} cannot be used: {error.strerror[0].lower()}{error.strerror[1:]}; give another "
+            "path, or mend this one",
+            err=True,
+        )
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("diptych: interrupted", file=sys.stderr)
+        sys.exit(130)
 
 
 if __name__ == "__main__":

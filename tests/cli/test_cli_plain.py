@@ -193,7 +193,7 @@ def test_progress_without_a_terminal_is_a_line_every_so_often(
             ("train", "dscmr", "--data", "{photos}", "--features", "builtin"),
             "diptych train needs {extra}[train]'",
         ),
-        (("evaluate", "dscmr", "--data", "{photos}"), "diptych evaluate needs {extra}[train]'"),
+        (("evaluate", "dscmr", "--data", "{photos}"), "dscmr needs {extra}[train]'"),
     ],
 )
 def test_what_needs_an_extra_ends_in_the_install_command(
@@ -233,3 +233,52 @@ def test_the_sheet_marks_what_was_asked_with_and_puts_it_last(indexed: Path, tmp
     text = page.read_text(encoding="utf-8")
     assert text.count('alt="a red wall"') == text.count('alt="rot wie ein Apfel — 猫"') == 1
     assert "2 of 2 texts in the folder photos" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("search", "dog", "-k", "abc"), "invalid value for '-k': "),
+        (("search", "dog", "--bogus"), "no such option: --bogus; see diptych search --help"),
+        (("serach", "dog"), "no such command 'serach'; see diptych --help"),
+        (("remove",), "missing argument 'PATH...'; see diptych remove --help"),
+        (("data", "info"), "missing argument 'name'; see diptych data info --help"),
+        (
+            ("evaluate", "--embeddings", "image.npy"),
+            "image.npy holds vectors of one side only; name the file",
+        ),
+    ],
+)
+def test_what_is_typed_wrongly_is_one_sentence(run, arguments: tuple[str, ...], sentence: str) -> None:
+    code, out, err = run(*arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"diptych: {sentence}")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments", [(), ("data",)])
+def test_nothing_typed_shows_the_help_line_by_line(run, arguments: tuple[str, ...]) -> None:
+    code, out, err = run(*arguments)
+    assert code == 2
+    assert "\nCommands:\n" in out + err
+    assert "\\n" not in out + err
+
+
+def test_a_result_that_cannot_be_written_is_one_sentence(indexed: Path, tmp_path: Path, run) -> None:
+    (tmp_path / "file").write_text("in the way")
+    asked = ("search", "red", "--in", str(indexed), "--html")
+    for target in (indexed, tmp_path / "file" / "found.html"):
+        code, _, err = run(*asked, str(target))
+        assert code == 1
+        assert err.startswith(f"diptych: {target.parent if target != indexed else target} cannot be used: ")
+        assert err.count("\n") == 1
+    with pytest.raises(OSError, match="irectory"):
+        run(*asked, str(indexed), "--debug")
+
+
+def test_a_path_that_is_nowhere_is_not_removed(indexed: Path, run) -> None:
+    code, _, err = run("remove", str(indexed / "rde.png"))
+    assert code == 2
+    assert "rde.png is not there, and nothing of it was indexed" in err
+    code, _, err = run("remove", str(indexed / "red.png"), str(indexed / "rde.png"))
+    assert (code, "1 file forgotten" in err) == (0, True)

@@ -35,13 +35,25 @@ _WrongUsage: Any = typer.BadParameter.__base__  # what a parser raises, wherever
 
 
 @contextlib.contextmanager
-def _visible() -> Iterator[None]:
-    """A block whose errors of usage repeat what was typed in a way that shows on a terminal."""
+def _one_sentence() -> Iterator[None]:
+    """A block whose errors of usage are told as every other error is, and say where the options stand.
+
+    Raises:
+        UsageError: what was typed does not parse.
+    """
     try:
         yield
     except _WrongUsage as error:
-        error.message = printable(error.message)
-        raise
+        if error.ctx is not None and error.message == error.ctx.get_help():
+            raise  # nothing was typed: that is the help itself
+        from diptych.errors import UsageError
+
+        said = printable(error.format_message()).rstrip(".")
+        names, at = [], error.ctx
+        while at is not None and at.parent is not None:
+            names, at = [at.info_name, *names], at.parent
+        command = " ".join(["diptych", *names, "--help"])
+        raise UsageError(f"{said[0].lower()}{said[1:]}; see {command}") from error
 
 
 class _Once(typer.core.TyperCommand):
@@ -62,11 +74,11 @@ class _Lazy(typer.core.TyperGroup):
     """Finds a command by importing the module of its name."""
 
     def make_context(self, *given: Any, **more: Any) -> Any:
-        with _visible():
+        with _one_sentence():
             return super().make_context(*given, **more)
 
     def invoke(self, ctx: Any) -> Any:
-        with _visible():
+        with _one_sentence():
             return super().invoke(ctx)
 
     def list_commands(self, ctx: Any) -> list[str]:

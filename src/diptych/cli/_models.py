@@ -28,8 +28,10 @@ def remark() -> str:
     if importlib.util.find_spec("transformers") is None:
         return (
             "using the built-in model; for stronger ones: pip install 'diptych[hub]', "
-            f"then diptych index --model {STRONGER}"
+            f"then diptych index --rebuild --model {STRONGER}"
         )
     if not hub_answers():
         return "no model hub within reach: using the built-in model"
-    return f"using the built-in model; stronger, and downloaded once: diptych index --model {STRONGER}"
+    return (
+        f"using the built-in model; stronger, and downloaded once: diptych index --rebuild --model {STRONGER}"
+    )

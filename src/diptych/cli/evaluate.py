@@ -243,6 +243,11 @@ def _given(
 
     system: Any
     if scores is None:
+        if len(files) == 1 and files[0].suffix == ".npy":
+            raise UsageError(
+                f"{files[0]} holds vectors of one side only; name the file of the texts' vectors after that "
+                "of the images': --embeddings image.npy text.npy"
+            )
         system, dataset = read_vectors(
             files, pairs=pairs, captions=captions, labels=labels, similarity=similarity
         )

@@ -21,7 +21,7 @@ from diptych.core import SIDES, Encoder, Floats, Item, Side
 from diptych.engine.gallery import Gallery, gallery_of, item_of_file
 from diptych.engine.opening import Opened, folder_of
 from diptych.engine.place import absolute, default_home, discard, find
-from diptych.engine.query import composed
+from diptych.engine.query import check_side, composed
 from diptych.engine.results import Progress, Result, Results, Skipped, Summary
 from diptych.engine.search import search_many
 from diptych.errors import UsageError
@@ -88,7 +88,12 @@ class Collection(Opened):
     # What it holds
 
     def count(self, side: Side) -> int:
-        """How many pictures or texts there are."""
+        """How many pictures or texts there are.
+
+        Raises:
+            UsageError: it is no side.
+        """
+        check_side("side", side)
         return self.home.count(side)
 
     def get(self, name: str | Path) -> Item | None:
@@ -97,12 +102,18 @@ class Collection(Opened):
         Args:
             name: The file, or its `id` in results: its path from the collection's folder.
         """
-        keys = os.fsencode(Path(name).as_posix()), self.home.key(absolute(name))
+        path = absolute(name)
+        keys = os.fsencode(Path(name).as_posix()), self.home.key(path)
         with self.home.snapshot():  # a file's rows and what they hold are of one moment
             return next((item for item in (item_of_file(self.home, key) for key in keys) if item), None)
 
     def vectors(self, side: Side) -> tuple[list[str], Floats]:
-        """The `id` of every item of a side, and their vectors (n, d); of binary codes, +1 and -1."""
+        """The `id` of every item of a side, and their vectors (n, d); of binary codes, +1 and -1.
+
+        Raises:
+            UsageError: it is no side.
+        """
+        check_side("side", side)
         with self.home.snapshot():
             _, kept = self.home.vectors_now(side).stored()
             column = self.home.column
@@ -110,7 +121,12 @@ class Collection(Opened):
             return self.home.ids(side), similarity.unpack(kept) if codes else kept.astype(np.float32)
 
     def gallery(self, to: Side) -> Gallery:
-        """The items of a side as they are now, with what searches them; see `diptych.pipeline.over`."""
+        """The items of a side as they are now, with what searches them; see `diptych.pipeline.over`.
+
+        Raises:
+            UsageError: it is no side.
+        """
+        check_side("to", to)
         return gallery_of(self, to)
 
     def info(self) -> Mapping[str, Any]:

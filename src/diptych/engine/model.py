@@ -28,6 +28,8 @@ __all__ = ["DEFAULT_MODEL", "Model", "adopt", "check_fingerprint", "check_name",
 DEFAULT_MODEL = "builtin"
 """Name of the system that a collection gets if none is asked for."""
 
+_HELD = ("cosine", "dot", "hamming")
+
 
 class Model:
     """An encoder under the name that a collection remembers.
@@ -40,6 +42,7 @@ class Model:
         encoder: The encoder.
         fingerprint: Equal only if vectors compare.
         similarity: What compares them.
+        dimensions: Of a collection's vectors, which every further one must have; None while there are none.
 
     Raises:
         UnknownName: no system has that name.
@@ -56,6 +59,7 @@ class Model:
         # Computed once: a learner hashes all its weights for it.
         self.fingerprint = str(offered(self.encoder, "fingerprint", self.name))
         self.similarity = str(getattr(self.encoder, "similarity", ""))
+        self.dimensions: int | None = None
 
     def try_pictures(self) -> int:
         """Encode one small picture; returns the dimensions of its vector.
@@ -70,6 +74,11 @@ class Model:
             )
         if self.similarity == "maxsim":
             raise UsageError(f"{self.name} gives a vector a token, which a collection cannot hold")
+        if self.similarity not in _HELD:
+            raise UsageError(
+                f"{self.name} has the similarity {self.similarity!r}, which a collection cannot compare by; "
+                f"its attribute `similarity` must be one of {', '.join(_HELD)}"
+            )
         from PIL import Image
 
         picture = Image.linear_gradient("L").resize((64, 64)).convert("RGB")
@@ -84,11 +93,12 @@ class Model:
                 f"{refusal} ({_said(error)}); a run that learned from feature files takes nothing but such "
                 "features: train it on features of an encoder, and it takes pictures"
             ) from error
-        if vectors.ndim != 2 or len(vectors) != 1 or not vectors.size or not np.isfinite(vectors).all():
+        if vectors.ndim != 2 or len(vectors) != 1 or not vectors.size:
             raise UsageError(
-                f"{refusal}: one picture should give finite numbers of shape (1, d), but gave shape "
-                f"{vectors.shape}"
+                f"{refusal}: one picture should give numbers of shape (1, d), but gave shape {vectors.shape}"
             )
+        if not np.isfinite(vectors).all():
+            raise UsageError(f"{refusal}: one picture should give finite numbers, but gave NaN or infinity")
         return int(vectors.shape[1])
 
     def stored(self, side: Side, content: Sequence[Any]) -> list[bytes]:
@@ -119,7 +129,20 @@ class Model:
                 f"{self.name} gave no finite vectors for {what}, but shape {vectors.shape}; what was stored "
                 "before is kept"
             )
+        self.check_dimensions(vectors, what)
         return vectors
+
+    def check_dimensions(self, vectors: Floats, what: str) -> None:
+        """See that vectors have as many dimensions as the collection's.
+
+        Raises:
+            CollectionError: they have others, as where an encoder's two sides do not share a space.
+        """
+        if self.dimensions is not None and vectors.shape[-1] != self.dimensions:
+            raise CollectionError(
+                f"{self.name} gave {vectors.shape[-1]} dimensions for {what}, but the collection's vectors "
+                f"have {self.dimensions}; pictures and texts must be encoded into one space"
+            )
 
     @contextlib.contextmanager
     def named(self, what: str) -> Iterator[None]:
@@ -162,7 +185,7 @@ def adopt(home: Home, model: Model) -> None:
     Raises:
         UsageError: it gives no vectors of pictures.
     """
-    dimensions = model.try_pictures()
+    dimensions = model.dimensions = model.try_pictures()
     with home.batch(changes=False):
         home.put_column("main", model.name, model.fingerprint, model.similarity, dimensions)
 
@@ -176,8 +199,8 @@ def check_name(home: Home, folder: Path, asked: str) -> None:
     column = home.column
     if column is not None and model_name(asked) != column.model:
         raise WrongModel(
-            f"{folder} was indexed with {column.model}, not {asked}; search it without naming a model, or "
-            f"rebuild it with {asked}"
+            f"{folder} was indexed with {column.model}, not {asked}; leave the model unnamed, or rebuild it "
+            f"with {asked}: diptych index {folder} --rebuild --model {asked}"
         )
 
 

@@ -192,6 +192,8 @@ class Opened:
                 check_model(self.model, self.folder)
             self._model = named_in(self.folder, self.model)
         check_fingerprint(self.home, self.folder, self._model)
+        column = self.home.column
+        self._model.dimensions = None if column is None else column.dimensions
         return self._model
 
     def made_them(self, encoder: Any) -> bool:

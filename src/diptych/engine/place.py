@@ -11,7 +11,7 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
-from diptych.errors import CollectionBusy, CollectionError
+from diptych.errors import CollectionBusy, CollectionError, UsageError
 
 __all__ = [
     "DATABASE",
@@ -33,7 +33,15 @@ DATABASE = "collection.sqlite"
 
 
 def absolute(path: str | Path) -> Path:
-    """The path from the root, ``~`` and ``..`` resolved, links kept."""
+    """The path from the root, ``~`` and ``..`` resolved, links kept.
+
+    Raises:
+        UsageError: it is no path.
+    """
+    if not isinstance(path, str | os.PathLike):
+        raise UsageError(
+            f"an object of type {type(path).__name__} names no file; give a path, as a str or a Path"
+        )
     return Path(os.path.abspath(Path(path).expanduser()))
 
 

@@ -5,19 +5,19 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from diptych.core import Item, Side, offered
+from diptych.core import SIDES, Item, Side, offered
 from diptych.errors import UsageError
 
 if TYPE_CHECKING:
     from diptych.engine.homes.base import Home
 
-__all__ = ["as_item", "check_recall", "check_score", "composed", "decoded", "sides_of"]
+__all__ = ["as_item", "check_recall", "check_score", "check_side", "composed", "decoded", "sides_of"]
 
 
 # Single precision keeps a part of this weight beside one of the other.
@@ -81,7 +81,7 @@ def composed(
         terms.append((image_weight, Item(image=_picture(one, paths=(str, os.PathLike)))))
     if not terms:
         raise UsageError("nothing was asked; give words or a picture")
-    for text in [negative] if isinstance(negative, str) else negative:
+    for text in negative if isinstance(negative, Iterable) and not isinstance(negative, str) else [negative]:
         if not isinstance(text, str):
             raise UsageError(f"what to keep away from is said in words, not by a {type(text).__name__}")
         if text.strip():
@@ -149,7 +149,10 @@ def check_recall(home: Home, exact: bool, recall: float | None) -> None:
     if not 0 < recall <= 1:
         raise UsageError(f"a recall lies above 0 and at most at 1, such as 0.98, not {recall}")
     if home.codes is None:
-        raise UsageError(f"{home.place} has no codes, so it is searched exactly; make codes first")
+        raise UsageError(
+            f"{home.place} has no codes, so it is searched exactly and finds everything; ask for no recall, "
+            "or make codes first: diptych index FOLDER --codes 256"
+        )
 
 
 def check_score(min_score: float | None) -> None:
@@ -162,6 +165,16 @@ def check_score(min_score: float | None) -> None:
         return
     if not isinstance(min_score, int | float | np.number) or not math.isfinite(min_score):
         raise UsageError(f"the lowest score of a result must be a finite number, not {min_score!r}")
+
+
+def check_side(name: str, side: object) -> None:
+    """See that an argument of that name says which of the two sides is meant.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    if side not in SIDES:
+        raise UsageError(f"{name} must be image or text, not {side!r}")
 
 
 def sides_of(queries: Sequence[Item]) -> list[Side] | None:

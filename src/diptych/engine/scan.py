@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from diptych.core import Side
+from diptych.engine.place import absolute
 from diptych.errors import UsageError
 from diptych.media.links import LEADS_OUT, leads_out, real
 from diptych.media.pictures import SUFFIXES
@@ -52,11 +53,11 @@ def expand(paths: Iterable[str | Path]) -> list[Path]:
     """Absolute paths, patterns (``*.jpg``, ``**/cat*``) replaced by what they match.
 
     Raises:
-        UsageError: a path that does not exist, or a pattern that matches nothing or leads too deep.
+        UsageError: what is no path, or does not exist, or a pattern that matches nothing or leads too deep.
     """
     found: list[Path] = []
     for given in paths:
-        path = Path(os.path.abspath(Path(given).expanduser()))
+        path = absolute(given)
         if os.path.lexists(path):
             found.append(path)
             continue

@@ -16,7 +16,7 @@ from diptych.engine.gallery import Gallery, gallery_of
 from diptych.engine.homes.base import Stored
 from diptych.engine.opening import Opened
 from diptych.engine.presence import Presence
-from diptych.engine.query import as_item, check_recall, check_score, decoded, sides_of
+from diptych.engine.query import as_item, check_recall, check_score, check_side, decoded, sides_of
 from diptych.engine.results import Result, Results
 from diptych.errors import UsageError
 from diptych.pipeline import RESCORED, Remembered, encode, over
@@ -35,8 +35,7 @@ def search_many(
     recall: float | None,
 ) -> list[Results]:
     """The k best matches of each query; see `Collection.search_many`."""
-    if to not in ("image", "text"):
-        raise UsageError(f"to must be image or text, not {to!r}")
+    check_side("to", to)
     if isinstance(queries, str | bytes):
         raise UsageError("search_many takes a list of queries; a single one goes to search")
     check_recall(opened.home, exact, recall)
@@ -49,8 +48,10 @@ def search_many(
         model = opened.loaded()
         started = time.perf_counter()
         asked = Remembered([decoded(item, model.encoder) for item in items])
-        with model.named("the query" if len(items) == 1 else f"{len(items)} queries"):
-            encode(model.encoder, asked)
+        what = "the query" if len(items) == 1 else f"{len(items)} queries"
+        with model.named(what):
+            vectors = encode(model.encoder, asked)
+        model.check_dimensions(vectors, what)
     with opened.home.snapshot():
         gallery, sides = gallery_of(opened, to), sides_of(items)
 
