@@ -59,10 +59,6 @@ EXPECTED_FAILURES: Mapping[tuple[str, str], tuple[str, str]] = {
     ("random", "learns"): ("it is chance", r"random reaches MAP 0\.3"),
     ("random", "above_chance_on_planted"): ("it is chance", "on the planted data"),
     ("random", "above_chance_on_digits"): ("it is chance", "on the digits data"),
-    ("ssah", "above_chance_on_digits_with_16_bits"): (
-        "to be mended: sixteen bits tell few of the ten classes apart",
-        r"ssah reaches MAP 0\.4",
-    ),
 }
 
 # Systems that cannot run here at all, with the reason.
