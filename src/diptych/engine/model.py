@@ -220,7 +220,7 @@ def check_fingerprint(home: Home, folder: Path, model: Model) -> None:
 
 def model_name(name: str) -> str:
     """The name of a system as a collection remembers it: of a run folder, the whole path."""
-    return os.path.abspath(name) if "@" not in name and (Path(name) / "card.json").is_file() else name
+    return os.path.abspath(name) if "@" not in name and os.path.isfile(Path(name) / "card.json") else name
 
 
 def _said(error: Exception) -> str:

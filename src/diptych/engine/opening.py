@@ -32,7 +32,7 @@ def folder_of(path: str | Path, *, create: bool) -> tuple[Path, Path | None]:
     """
     folder = find(path)
     start = absolute(path)
-    if start != folder and not start.is_dir():
+    if start != folder and not os.path.isdir(start):
         what = "is not a folder" if os.path.lexists(start) else "does not exist"
         raise MissingData(f"{path} {what}; give the folder whose pictures are meant")
     if folder is None and not create:

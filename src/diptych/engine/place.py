@@ -64,7 +64,8 @@ def find(path: str | Path) -> Path | None:
     """The folder whose collection covers `path`: itself or the nearest above it; None if there is none."""
     start = absolute(path)
     for folder in (start, *start.parents):
-        if any((place / DATABASE).is_file() for place in _places(folder)):
+        # Not `Path.is_file`, which raises what a folder that cannot be entered or named gives.
+        if any(os.path.isfile(place / DATABASE) for place in _places(folder)):
             return folder
     return None
 
