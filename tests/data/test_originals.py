@@ -92,6 +92,17 @@ def test_the_home_follows_argument_then_environment(
     assert data_home().name == "data"
 
 
+def test_variants_may_lie_in_folders_of_their_own(tmp_path: Path, toys: Path) -> None:
+    toys.rename(tmp_path / "toys")
+    (tmp_path / "toy").mkdir()
+    np.savez(tmp_path / "toy" / "other.npz", x=np.ones(3))
+    assert Toy(tmp_path, variant="other").root == tmp_path / "toy"
+    plain = Toy(tmp_path, variant="plain")
+    assert plain.root == tmp_path / "toys"
+    assert len(plain.split("train").image) == 3
+    assert Toy(tmp_path).variant == "other"
+
+
 def test_absent_says_where_to_get_it_and_where_to_put_it(tmp_path: Path) -> None:
     with pytest.raises(
         MissingData,

@@ -146,7 +146,7 @@ class Originals(Dataset):
     def __init__(self, root: str | Path | None = None, *, variant: str | None = None) -> None:
         if variant is not None and variant not in self.variants:
             raise UnknownName(f"variant of {self.name}", variant, self.variants)
-        self.root = self._root(root)
+        self.root = self._root(root, variant)
         self.variant = variant or self._variant_here()
         self._loaded: dict[str, Split] = {}
 
@@ -159,20 +159,24 @@ class Originals(Dataset):
         """
         return cls(root, variant=variant)
 
-    def _root(self, root: str | Path | None) -> Path:
+    def _root(self, root: str | Path | None, variant: str | None) -> Path:
         parent = data_home() if root is None else Path(root).expanduser()
         if root is not None and ((parent / _MANIFEST).is_file() or self._any_file(parent)):
             return parent
-        for name in (self.name, self.name.replace("_", "-"), *self.folders):
-            if (parent / name).is_dir():
-                return parent / name
+        names = (self.name, self.name.replace("_", "-"), *self.folders)
+        homes = [parent / name for name in names if (parent / name).is_dir()]
+        # Variants of one set can lie in folders of their own.
+        for home in homes:
+            if (home / _MANIFEST).is_file() or self._any_file(home, variant):
+                return home
+        if homes:
+            return homes[0]
         return parent / self.name if root is None else parent
 
-    def _any_file(self, folder: Path) -> bool:
+    def _any_file(self, folder: Path, variant: str | None = None) -> bool:
         files = Files(folder)
-        return any(
-            need in files for layouts in self.variants.values() for way in layouts for need in way.needs
-        )
+        chosen = self.variants.values() if variant is None else (self.variants[variant],)
+        return any(need in files for layouts in chosen for way in layouts for need in way.needs)
 
     def _variant_here(self) -> str:
         """The first variant of which a whole split is there, else any file, else the first of all."""

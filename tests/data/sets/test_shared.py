@@ -567,6 +567,30 @@ def test_halves_of_the_tags_share_no_tag(shared_data: Path, opened: dict[str, An
         np.testing.assert_array_equal(found.label, whole.split(split).label)
 
 
+def test_mirflickr_has_38_labels_that_hold_the_24(shared_data: Path, opened: dict[str, Any]) -> None:
+    wide = open_data("mirflickr:labels-38", shared_data)
+    rows = {}
+    for part, labels in (("train", 18449), ("query", 4613), ("database", 94844)):
+        split = wide.split(part)
+        assert int(split.label.sum()) == labels
+        assert not rows.keys() & set(split.image_id)
+        rows |= dict(zip(split.image_id, split.label, strict=True))
+    assert len(rows) == 25000
+    tags = opened.setdefault("mirflickr", open_data("mirflickr", shared_data))
+    columns = [wide.class_names.index(name) for name in tags.class_names]
+    for part in ("query", "database"):
+        split = tags.split(part)
+        found = np.array([rows[name] for name in split.image_id])
+        np.testing.assert_array_equal(found[:, columns], split.label)
+    every = np.array(list(rows.values()))
+    beyond = 0
+    for column, name in enumerate(wide.class_names):
+        if name.endswith("_r1"):
+            wider = every[:, wide.class_names.index(name.removesuffix("_r1"))]
+            beyond += int((every[:, column] > wider).sum())
+    assert beyond == 4
+
+
 def test_fashion_titles_are_in_one_split_only(shared_data: Path, opened: dict[str, Any]) -> None:
     fashion = opened.setdefault("fashion", open_data("fashion", shared_data))
     titles = {split: {text.lower() for text in fashion.split(split).text} for split in ("train", "val")}
