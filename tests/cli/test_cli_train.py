@@ -70,14 +70,16 @@ def test_train_evaluate_validation_and_bench_tell_one_number(run, tmp_path: Path
     from diptych.data import open_data
     from diptych.evaluation import score
 
-    settings = ("--set", "bits=8", "--device", "cpu")
+    chosen = {"bits": 8, "dim": 32, "ridge": 0.01}
+    settings = [part for key, value in chosen.items() for part in ("--set", f"{key}={value}")]
+    settings += ["--device", "cpu"]
     trained = json.loads(run("cca_itq", "--data", "planted", *settings, "--out", "a", "--json"))[0]
     printed = run("cca_itq", "--data", "planted", *settings, "--out", "b")
     app = typer.Typer()
     app.command("evaluate")(evaluate)
     done = CliRunner().invoke(app, ["a", "--data", "planted", "--json"], catch_exceptions=False)
     evaluated = json.loads(done.stdout)["results"]
-    cell = Cell("cca_itq", "planted", "label", settings={"bits": 8})
+    cell = Cell("cca_itq", "planted", "label", settings=chosen)
     stored = computed(cell, open_cell_data(cell), tmp_path / "bench")["results"]
     test = open_data("planted").split("test")
     validated = score(catalogue.load("cca_itq@a"), test, test, "label")

@@ -37,7 +37,7 @@ def photos(tmp_path: Path) -> Path:
         (lambda c: c.vectors("pictures"), "side must be image or text, not 'pictures'"),
         (lambda c: c.gallery("pictures"), "to must be image or text, not 'pictures'"),
         (lambda c: c.search("a", negative=3), "said in words, not by a int"),
-        (lambda c: c.search("a", recall=0.9), "make codes first: diptych index FOLDER --codes 256"),
+        (lambda c: c.search("a", recall=0.9), "or index it with codes first"),
     ],
 )
 def test_misuse_is_said(photos: Path, misuse: Callable[[Collection], Any], message: str) -> None:

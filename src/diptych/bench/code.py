@@ -37,6 +37,7 @@ OUTSIDE: Mapping[str, str] = {
     "diptych.data.reading": "says what was read; what is read counts by its contents",
     "diptych.media.captions": "reads captions; what is read counts by its contents",
     "diptych.media.cells": "reads cells of tables; what is read counts by its contents",
+    "diptych.media.links": "says which files may be read",
     "diptych.media.names": "finds pictures by name; what is read counts by its contents",
     "diptych.media.report": "says what was read; what is read counts by its contents",
     "diptych.media.separated": "reads tables; what is read counts by its contents",

@@ -13,7 +13,7 @@ from diptych.bench.fill import Filled, Wanted
 from diptych.bench.plan import ours
 from diptych.bench.report import Notes, main_values, spread, told
 from diptych.core import DIRECTIONS
-from diptych.report.bench_page import Chart, Table
+from diptych.report.bench_page import Chart, Table, bench_command
 
 __all__ = ["Curve", "curve_content", "curve_tables", "curves", "wanted"]
 
@@ -100,7 +100,7 @@ def _table(curve: Curve, filled: Filled) -> Table:
         charts=[chart] if lines else [],
         reasons=notes.lines(),
         best=range(1, 1 + len(curve.limits)),
-        command=f"diptych bench curves --data {curve.entry}",
+        command=bench_command("curves", curve.entry),
     )
 
 

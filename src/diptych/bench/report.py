@@ -11,7 +11,7 @@ from diptych.bench.per_query import difference
 from diptych.bench.plan import Entry, Plan
 from diptych.bench.store import Result
 from diptych.core import DIRECTIONS
-from diptych.report.bench_page import Chart, Table
+from diptych.report.bench_page import Chart, Table, bench_command
 
 __all__ = ["Notes", "Results", "main_values", "ours_content", "ours_tables", "spread", "told"]
 
@@ -65,7 +65,7 @@ def ours_content(plan: Plan, filled: Filled) -> dict[str, Any]:
             "entry": entry,
             "system": system,
             "bits": bits or None,
-            "command": f"{_command(entry)} --system {system}",
+            "command": bench_command("ours", entry, system),
             "seeds": [told(one) for one in found],
         }
         for (entry, system, bits), found in filled.results.items()
@@ -120,7 +120,7 @@ def _real(plan: Plan, entry: Entry, results: Results, reasons: Reasons) -> Table
         [chart] if bars else [],
         notes.lines(),
         best=range(1, 5),
-        command=_command(entry.id),
+        command=bench_command("ours", entry.id),
     )
 
 
@@ -150,12 +150,16 @@ def _hashing(plan: Plan, entry: Entry, results: Results, reasons: Reasons) -> Ta
     note = f"{entry.note} MAP@ALL, expected over all orders of ties."
     charts, best = _code_charts(plan, entry, results), range(1, 1 + len(DIRECTIONS) * len(lengths))
     return Table(
-        entry.id, headings, rows, note, remarks, charts, notes.lines(), best, command=_command(entry.id)
+        entry.id,
+        headings,
+        rows,
+        note,
+        remarks,
+        charts,
+        notes.lines(),
+        best,
+        command=bench_command("ours", entry.id),
     )
-
-
-def _command(entry: str) -> str:
-    return f"diptych bench ours --data {entry}"
 
 
 def _code_charts(plan: Plan, entry: Entry, results: Results) -> list[Chart]:

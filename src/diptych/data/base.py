@@ -188,7 +188,9 @@ class Loaded(Dataset):
             for name, one in protocols.items()
             if one.relevance == "pair"
             and (one.query, one.gallery) not in by_label
-            and all(self.parts[part].label is not None for part in (one.query, one.gallery))
+            and all(
+                part in self.parts and self.parts[part].label is not None for part in (one.query, one.gallery)
+            )
         }
         return {**protocols, **more}
 

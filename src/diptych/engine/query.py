@@ -151,7 +151,7 @@ def check_recall(home: Home, exact: bool, recall: float | None) -> None:
     if home.codes is None:
         raise UsageError(
             f"{home.place} has no codes, so it is searched exactly and finds everything; ask for no recall, "
-            "or make codes first: diptych index FOLDER --codes 256"
+            "or index it with codes first"
         )
 
 

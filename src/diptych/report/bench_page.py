@@ -15,7 +15,7 @@ from diptych.report.style import COLOURS, safe
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["Chart", "Table", "as_html", "as_markdown"]
+__all__ = ["Chart", "Table", "as_html", "as_markdown", "bench_command"]
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,11 @@ class Table:
                 if len(means) > 1 and mean == max(means.values()):
                     rows[at][column] = html.Value(_plain(rows[at][column]), best=True)
         return rows
+
+
+def bench_command(table: str, data: str, system: str = "") -> str:
+    """What computes the cells of a data set, or of a system on it."""
+    return f"diptych bench {table} --data {data}" + (f" --system {system}" if system else "")
 
 
 def as_markdown(
