@@ -199,8 +199,8 @@ def check_name(home: Home, folder: Path, asked: str) -> None:
     column = home.column
     if column is not None and model_name(asked) != column.model:
         raise WrongModel(
-            f"{folder} was indexed with {column.model}, not {asked}; leave the model unnamed, or index "
-            f"it anew with {asked}, which is a rebuild"
+            f"{folder} was indexed with {column.model}, not {asked}; leave the model unnamed, or "
+            f"rebuild it with {asked}"
         )
 
 
