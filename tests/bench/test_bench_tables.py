@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,7 @@ def test_our_own_plan_names_what_exists() -> None:
             catalogue.variant(name)
     for entry in found.entries:
         open_data(entry.data).protocol(entry.protocol)
+        assert set(entry.systems) <= set(found.systems[entry.half])
     ids = {entry.id for entry in found.entries}
     for settings in found.settings:
         assert set(settings.entries) <= ids
@@ -223,6 +225,21 @@ def test_values_gaps_and_their_reasons_are_shown_once(plan: Plan) -> None:
         ("planted", "cca", None)
     ]
     assert {"entry": "planted", "system": "ridge", "reason": "failed: no"} in content["missing"]
+
+
+def test_an_entry_may_ask_few_systems(plan: Plan) -> None:
+    entries = [replace(entry, systems=("dsph:tiny", "cca", "lsh")) for entry in plan.entries]
+    few = replace(plan, entries=entries)
+    asked: dict[str, list[str]] = {entry.id: [] for entry in few.entries}
+    for one in few.wanted():
+        if one.system not in asked[one.entry]:
+            asked[one.entry].append(one.system)
+    assert asked == {"planted": ["cca"], "absent": ["cca"], "syn": ["lsh", "dsph:tiny"]}
+    reasons = {(entry, system): "gone" for entry, systems in asked.items() for system in systems}
+    found = {
+        table.title: [row[0] for row in table.rows] for table in ours_tables(few, Filled({}, reasons, {}, 9))
+    }
+    assert found == asked
 
 
 def test_precision_at_more_than_there_are_is_not_drawn(plan: Plan) -> None:

@@ -24,6 +24,7 @@ class Entry:
         half: "real" or "hashing".
         note: What a reader must know.
         bits: Code lengths, if not those of the table.
+        systems: Those that are computed on it, if not all of its half.
     """
 
     id: str
@@ -37,6 +38,7 @@ class Entry:
     pairs: bool = False
     standardise: bool = False
     bits: Sequence[int] = ()
+    systems: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ class Plan:
     def wanted(self) -> Iterator[Wanted]:
         """All cells; the row is (entry, system), the part (bits), 0 for real values."""
         for entry in self.entries:
-            for system in self.systems[entry.half]:
+            for system in self.asked(entry):
                 for bits in self.lengths(entry):
                     for seed in self.seeds[:1] if system in self.deterministic else self.seeds:
                         where = f"{entry.id} {system}" + (f" {bits} bits" if bits else "")
@@ -92,6 +94,10 @@ class Plan:
                             part=(bits,),
                             label=f"{where} seed {seed}",
                         )
+
+    def asked(self, entry: Entry) -> Sequence[str]:
+        """Systems that are computed on an entry, in the table's order."""
+        return tuple(one for one in self.systems[entry.half] if not entry.systems or one in entry.systems)
 
     def lengths(self, entry: Entry) -> Sequence[int]:
         """Code lengths of an entry; 0 for real values."""

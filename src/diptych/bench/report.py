@@ -94,7 +94,7 @@ def _real(plan: Plan, entry: Entry, results: Results, reasons: Reasons) -> Table
     notes = Notes()
     bars: dict[str, tuple[list[Any], list[float]]] = {}
     deviations: dict[str, float] = {}
-    for system in plan.systems["real"]:
+    for system in plan.asked(entry):
         found = results.get((entry.id, system, 0), ())
         if not found:
             rows.append([system, notes.mark(reasons[entry.id, system]), *[None] * 5])
@@ -131,7 +131,7 @@ def _hashing(plan: Plan, entry: Entry, results: Results, reasons: Reasons) -> Ta
     headings += ["ties at fewest bits (worst to best, IqT)", "seeds"]
     rows: list[list[Any]] = []
     notes = Notes()
-    for system in plan.systems["hashing"]:
+    for system in plan.asked(entry):
         row: list[Any] = [system]
         for direction in DIRECTIONS:
             for bits in lengths:
@@ -170,7 +170,7 @@ def _code_charts(plan: Plan, entry: Entry, results: Results) -> list[Chart]:
         curves: dict[str, tuple[list[Any], list[float]]] = {}
         lists: dict[str, tuple[list[Any], list[float]]] = {}
         middle = lengths[len(lengths) // 2]
-        for system in plan.systems["hashing"]:
+        for system in plan.asked(entry):
             done = [bits for bits in lengths if results.get((entry.id, system, bits))]
             if done:
                 found = [_tied(results[entry.id, system, bits], direction, "expected") for bits in done]
@@ -202,7 +202,7 @@ def _against_bits(where: str, lines: Mapping[str, Any], spreads: Mapping[str, Se
 def _against(plan: Plan, entry: Entry, results: Results, measure: str, bits: int) -> list[str]:
     """How far the trained systems are from the baselines, in words: above, below, or not to be told apart."""
     floors = [_FLOOR[entry.half], *(("ridge", "sm") if entry.half == "real" else ("lsh",))]
-    trained = [name for name in plan.systems[entry.half] if name not in plan.baselines]
+    trained = [name for name in plan.asked(entry) if name not in plan.baselines]
     remarks = []
     for floor in floors:
         base = results.get((entry.id, floor, bits), ())
