@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -157,3 +158,9 @@ def test_without_what_an_extra_brings_every_name_says_how_to_install_it() -> Non
     assert not {"builtin", "system builtin"} & told.keys()  # which needs none
     needing = {name for name, message in told.items() if "pip install 'diptych[" in message}
     assert {"dcmh", "acmr", "system clip"} <= needing
+
+
+@pytest.mark.parametrize("name", [3, None, ["builtin"]])
+def test_what_is_no_name_is_refused(name: Any) -> None:
+    with pytest.raises(UsageError, match="loaded by its name or its folder, not by"):
+        catalogue.load(name)

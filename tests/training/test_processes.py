@@ -25,6 +25,16 @@ def test_one_process_in_full_precision_needs_no_accelerate(monkeypatch: pytest.M
     assert found.device == torch.device("cpu")
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_device_that_is_not_here_is_refused_before_anything_is_built(precision: Any) -> None:
+    absent = "mps" if torch.cuda.is_available() else "cuda"
+    for device in (absent, "banana", "cuda:99"):
+        with pytest.raises(
+            BadParameter, match=rf"cannot compute on the device '{device}' here \(.+\); take cpu"
+        ):
+            Processes.of(precision, 1, device)
+
+
 @pytest.mark.parametrize("devices", [0, -1])
 def test_fewer_than_one_device_is_refused(devices: int) -> None:
     with pytest.raises(BadParameter, match=f"at least 1, not {devices}"):

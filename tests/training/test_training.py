@@ -340,3 +340,12 @@ def test_a_run_of_the_same_items_with_other_features_is_another(
         with pytest.raises(TrainingError, match="holds another training"):
             train("dscmr", changed, tmp_path, settings=QUICK, quiet=True, device="cpu")
     train("dscmr", data(own, val), tmp_path, settings=QUICK, quiet=True, device="cpu")
+
+
+def test_a_name_is_no_data_set(tmp_path: Path) -> None:
+    for call in (
+        lambda: train("dscmr:tiny", "planted", tmp_path / "run"),
+        lambda: evaluate(object(), "planted"),
+    ):
+        with pytest.raises(UsageError, match=r"must be a data set, not 'planted'; .*open_data gives one"):
+            call()

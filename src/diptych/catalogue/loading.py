@@ -52,7 +52,7 @@ class System(Encoder, Capabilities, Protocol):
         ...
 
 
-def load(name: str, *, seed: int = 0, **parameters: Any) -> System:
+def load(name: str | Path, *, seed: int = 0, **parameters: Any) -> System:
     """The system or extractor of that name, ready to encode, score or be trained.
 
     Args:
@@ -61,6 +61,7 @@ def load(name: str, *, seed: int = 0, **parameters: Any) -> System:
         parameters: Hyper-parameters, over those of the variant.
 
     Raises:
+        UsageError: no name at all.
         UnknownName: no such system, extractor or variant.
         BadParameter: a hyper-parameter that the system does not have.
         MissingData: the weights are not there.
@@ -68,12 +69,15 @@ def load(name: str, *, seed: int = 0, **parameters: Any) -> System:
         BadData: a run folder that is not whole.
         WrongModel: the weights of an extractor of a run are no longer those that it was trained with.
     """
-    with needing(name):
+    with needing(str(name)):
         loaded: System = _loaded(name, seed, parameters)
     return loaded
 
 
-def _loaded(name: str, seed: int, parameters: Mapping[str, Any]) -> Any:
+def _loaded(name: str | Path, seed: int, parameters: Mapping[str, Any]) -> Any:
+    if not isinstance(name, str | Path):
+        raise UsageError(f"a system is loaded by its name or its folder, not by {name!r}")
+    name = str(name)
     if _is_path(name):
         return _run(Path(name).expanduser(), parameters)
     parts = parse(name)

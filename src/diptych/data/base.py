@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -29,7 +29,7 @@ from diptych.data.split import (
     multi_hot,
     paired_in_order,
 )
-from diptych.errors import BadData, UnknownName
+from diptych.errors import BadData, UnknownName, UsageError
 
 __all__ = [
     "Absent",
@@ -42,6 +42,7 @@ __all__ = [
     "Relevance",
     "Side",
     "Split",
+    "as_dataset",
     "captioned",
     "concat",
     "hold_out",
@@ -153,6 +154,18 @@ class Protocol:
     folds: int = 1
     captions: int = 0
     note: str = ""
+
+
+def as_dataset(value: Any) -> Dataset:
+    """A value that is a data set, as it is.
+
+    Raises:
+        UsageError: it is none, such as a name.
+    """
+    if not all(hasattr(value, name) for name in ("split", "protocol", "protocols")):
+        raise UsageError(f"the data must be a data set, not {value!r}; diptych.open_data gives one by name")
+    found: Dataset = value
+    return found
 
 
 class Loaded(Dataset):

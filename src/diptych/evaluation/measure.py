@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from diptych import metrics
 from diptych.core import DIRECTIONS, SIDES, Floats, Hits, Item, Run, Side, offered
-from diptych.data.base import Absent, Dataset, Pictures, Relevance, Split
+from diptych.data.base import Absent, Dataset, Pictures, Relevance, Split, as_dataset
 from diptych.data.readable import left_out
 from diptych.data.reading import report_of
 from diptych.errors import UsageError
@@ -133,11 +133,11 @@ def evaluate(
 
     Raises:
         ImageError: a picture cannot be read, and `strict`.
-        UsageError: the system does not encode a side, scores too many pairs one by one, or the data have no
-            labels for a label protocol.
+        UsageError: the system does not encode a side, scores too many pairs one by one, or the data are none
+            or have no labels for a label protocol.
         BadData: vectors or scores that are not finite, or none of the pictures can be read.
     """
-    chosen = dataset.protocol(protocol)
+    chosen = as_dataset(dataset).protocol(protocol)
     report = Report().join(report_of(dataset))
     label = chosen.relevance == "label"
     folds: dict[str, list[Fold]] = {direction: [] for direction in DIRECTIONS}

@@ -32,7 +32,7 @@ class Processes:
         """The processes that fit; see `Trainer` for the arguments.
 
         Raises:
-            BadParameter: fewer than one, or more than were started.
+            BadParameter: fewer than one, more than were started, or a device that is not here.
             MissingExtra: Accelerate is not installed.
         """
         if devices < 1:
@@ -45,7 +45,7 @@ class Processes:
                 argument="devices",
             )
         if precision == "fp32" and started == 1:
-            return Processes(torch.device(device or _fastest()))
+            return Processes(_here(device or _fastest()))
         return Accelerated(precision, device)
 
     def __init__(self, device: torch.device) -> None:
@@ -100,7 +100,7 @@ class Accelerated(Processes):
 
     def __init__(self, precision: Precision, device: str | torch.device | None) -> None:
         accelerate = optional("accelerate", "mixed precision or training on several devices", "train")
-        on_cpu = str(device or _fastest()) == "cpu"
+        on_cpu = str(_here(device or _fastest())) == "cpu"
         mode = "no" if precision == "fp32" else precision
         self._accelerator = accelerate.Accelerator(mixed_precision=mode, cpu=on_cpu)
         super().__init__(self._accelerator.device)
@@ -194,6 +194,24 @@ class _RowsShared:
             torch.distributed.all_reduce(changed)
             with torch.no_grad():
                 tensor.copy_(before + change / changed.clamp(min=1))
+
+
+def _here(device: str | torch.device) -> torch.device:
+    """A device that torch can compute on here.
+
+    Raises:
+        BadParameter: it cannot, or knows none of that name.
+    """
+    try:
+        found = torch.device(device)
+        torch.zeros(1, device=found)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise BadParameter(
+            f"torch cannot compute on the device {str(device)!r} here ({str(error).splitlines()[0]}); "
+            "take cpu, or name none for the fastest there is",
+            argument="device",
+        ) from error
+    return found
 
 
 def _fastest() -> str:

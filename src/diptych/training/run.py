@@ -29,7 +29,7 @@ import numpy as np
 from diptych import catalogue
 from diptych.catalogue.extractors import named
 from diptych.chain import Standard, join
-from diptych.data.base import Dataset, Split, hold_out, input_kind
+from diptych.data.base import Dataset, Split, as_dataset, hold_out, input_kind
 from diptych.data.views import Featured, HeldOut, Standardised
 from diptych.errors import TrainingError, UsageError
 from diptych.evaluation import Evaluation, evaluate, measure_of, score
@@ -104,7 +104,7 @@ class Trained:
 def train(
     name: str,
     dataset: Dataset,
-    run: Path,
+    run: str | Path,
     *,
     settings: Mapping[str, Any] | None = None,
     seed: int = 0,
@@ -142,6 +142,7 @@ def train(
     """
     from diptych.training.trainer import Trainer
 
+    dataset, run = as_dataset(dataset), Path(run)
     if (run / "card.json").exists():
         raise UsageError(
             f"{run} holds a finished training; choose another folder or remove it", argument="run"
