@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["printable", "printable_json"]
+__all__ = ["printable", "printable_json", "type_of"]
 
 _SHORT = {"\t": "\\t", "\n": "\\n", "\r": "\\r"}
 
@@ -41,6 +41,17 @@ def printable_json(text: str) -> str:
         {"name": "dog\u009b"}
     """
     return _UNSEEN.sub(lambda found: found[0] if found[0] == "\n" else f"\\u{ord(found[0]):04x}", text)
+
+
+def type_of(value: object) -> str:
+    """What a value is, for a sentence.
+
+    Example:
+        >>> type_of(3), type_of("a cat")
+        ('an int', 'a str')
+    """
+    name = type(value).__name__
+    return f"{'an' if name[0].lower() in 'aeio' else 'a'} {name}"
 
 
 def _escaped(found: re.Match[str]) -> str:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import typer
 from PIL import Image
@@ -111,6 +112,62 @@ def test_json_holds_what_the_table_does(run) -> None:  # type: ignore[no-untyped
 def test_a_wrong_setting_names_the_nearest(run) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(BadParameter, match="did you mean"):
         run("dscmr", "--data", "planted", "--set", "epoch=3")
+
+
+def test_the_builtin_model_is_trained_without_pictures_that_cannot_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from diptych.data import open_data
+    from diptych.data.base import hold_out
+    from diptych.errors import ImageError
+
+    app = typer.Typer()
+    app.command("train")(command)
+    monkeypatch.chdir(tmp_path)
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    random = np.random.default_rng(0)
+    for row in range(40):
+        noise = random.integers(0, 255, (40, 40, 3), np.uint8)
+        Image.fromarray(noise).save(pictures / f"{row:02}.jpg")
+        (pictures / f"{row:02}.txt").write_text(f"a picture of noise, number {row}\n")
+    whole = (pictures / "07.jpg").read_bytes()
+    learned, held = (list(part.image_id or ()) for part in hold_out(open_data(str(pictures)).split("all")))
+    # One that is learned from and one that is measured on are lost.
+    for lost in (learned[0], held[0]):
+        (pictures / lost).write_bytes(whole[:150])
+    wanted = ["builtin", "--data", str(pictures), "--device", "cpu", "--set", "epochs=1", "--json"]
+    done = CliRunner().invoke(app, [*wanted, "--out", "run"], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    (row,) = json.loads(done.stdout)
+    (pictures_lost, captions_lost) = row["read"]["not_used"]
+    assert (pictures_lost["what"], pictures_lost["count"]) == ("pictures", 2)
+    assert sorted(pictures_lost["first"]) == sorted(str(pictures / name) for name in (learned[0], held[0]))
+    assert (captions_lost["what"], captions_lost["count"]) == ("captions", 2)
+    assert row["read"]["used"]["pictures"] == row["read"]["used"]["captions"] == 38
+    assert f"2 pictures not used: {pictures_lost['reason']}" in done.stderr
+    card = json.loads(Path("run", "card.json").read_text())
+    assert card["read"] == row["read"]
+    assert (card["images"], card["captions"], card["held_out"]["images"]) == (35, 35, 3)
+    refused = CliRunner().invoke(app, [*wanted, "--out", "strict", "--strict"])
+    assert isinstance(refused.exception, ImageError)
+
+
+def test_pictures_that_are_cut_short_are_counted_once(tmp_path: Path) -> None:
+    from diptych import train
+    from diptych.data import open_data
+
+    random = np.random.default_rng(0)
+    for row in range(40):
+        noise = random.integers(0, 255, (64, 64, 3), np.uint8)
+        Image.fromarray(noise).save(tmp_path / f"{row:02}.jpg")
+        data = (tmp_path / f"{row:02}.jpg").read_bytes()
+        (tmp_path / f"{row:02}.jpg").write_bytes(data[: len(data) * 3 // 4])
+        (tmp_path / f"{row:02}.txt").write_text(f"a picture of noise, number {row}\n")
+    data = open_data(str(tmp_path))
+    done = train("builtin", data, tmp_path / "run", settings={"epochs": 1}, quiet=True, device="cpu")
+    (partly,) = done.read["used_in_part"]
+    assert (partly["what"], partly["count"]) == ("pictures", 40)
 
 
 def test_the_builtin_model_is_trained_like_any_other(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

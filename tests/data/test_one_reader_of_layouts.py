@@ -140,6 +140,14 @@ def tokens_in_chinese(folder: Path) -> None:
     put(folder, "flickr8kzhc.caption.txt", "\n".join(rows))
 
 
+def tokens_before_a_space(folder: Path) -> None:
+    """As Flickr8k-CN has them; the first caption of each picture holds a comma."""
+    draw(folder, *dict(PAIRS))
+    said = [(name, sorted(texts, key=lambda text: "," not in text)) for name, texts in PAIRS]
+    rows = [f"{name}#zhc#{number} {text}" for name, texts in said for number, text in enumerate(texts)]
+    put(folder, "flickr8kzhc.caption.txt", "\n".join(rows))
+
+
 def coco(folder: Path, name: str = "annotations/captions_val2017.json", place: str = "val2017") -> None:
     draw(folder / place, *dict(PAIRS))
     images = [{"id": f"img_{name}", "file_name": name} for name in dict(PAIRS)]
@@ -216,7 +224,8 @@ def partly_in_themselves(folder: Path) -> None:
 
 LAYOUTS: list[Make] = [
     kaggle_flickr8k, kaggle_flickr30k, open_clip, excel, aligned, hub, windows, capitals, list_in_a_cell,
-    flickr_annotations, five_columns, blip, blip_train, by_name, tokens, tokens_in_chinese, coco,
+    flickr_annotations, five_columns, blip, blip_train, by_name, tokens, tokens_in_chinese,
+    tokens_before_a_space, coco,
     coco_named_otherwise, karpathy, json_lines, sidecars, nested, in_themselves, partly_in_themselves,
 ]  # fmt: skip
 

@@ -36,7 +36,7 @@ def photos(tmp_path: Path) -> Path:
         (lambda c: c.count("pictures"), "side must be image or text, not 'pictures'"),
         (lambda c: c.vectors("pictures"), "side must be image or text, not 'pictures'"),
         (lambda c: c.gallery("pictures"), "to must be image or text, not 'pictures'"),
-        (lambda c: c.search("a", negative=3), "said in words, not by a int"),
+        (lambda c: c.search("a", negative=3), "said in words, not by an int"),
         (lambda c: c.search("a", recall=0.9), "or index it with codes first"),
     ],
 )

@@ -173,8 +173,8 @@ def test_a_picture_may_be_given_in_any_way(
     ("how", "message"),
     [
         ({"query": ["red", "blue"]}, "a list cannot be searched for; give words, or a picture"),
-        ({"query": 3}, "a int cannot be searched for"),
-        ({"image": 3}, "a int cannot be searched for"),
+        ({"query": 3}, "an int cannot be searched for"),
+        ({"image": 3}, "an int cannot be searched for"),
         ({"query": "red", "negative": [Path("x")]}, "said in words, not by a PosixPath"),
         ({"query": "red", "text_weight": float("nan")}, "text part must be a finite number, not nan"),
         ({"query": "red", "k": 2.5}, "k must be at least 1, not 2.5"),

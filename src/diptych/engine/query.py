@@ -13,6 +13,7 @@ import numpy as np
 
 from diptych.core import SIDES, Item, Side, offered
 from diptych.errors import UsageError
+from diptych.printable import type_of
 
 if TYPE_CHECKING:
     from diptych.engine.homes.base import Home
@@ -83,7 +84,7 @@ def composed(
         raise UsageError("nothing was asked; give words or a picture")
     for text in negative if isinstance(negative, Iterable) and not isinstance(negative, str) else [negative]:
         if not isinstance(text, str):
-            raise UsageError(f"what to keep away from is said in words, not by a {type(text).__name__}")
+            raise UsageError(f"what to keep away from is said in words, not by {type_of(text)}")
         if text.strip():
             terms.append((-negative_weight, Item(text=_words(text))))
     return terms[0][1] if len(terms) == 1 and terms[0][0] > 0 else Item(terms=tuple(terms))
@@ -114,7 +115,7 @@ def _picture(value: Any, *, paths: tuple[type, ...]) -> Any:
     if isinstance(value, bytes | np.ndarray | Image):
         return value
     raise UsageError(
-        f"a {type(value).__name__} cannot be searched for; give words, or a picture as a path, bytes, a PIL "
+        f"{type_of(value)} cannot be searched for; give words, or a picture as a path, bytes, a PIL "
         "picture or an array"
     )
 

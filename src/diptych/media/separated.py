@@ -1,7 +1,7 @@
 """Tables whose cells are separated by commas, semicolons, tabs, bars or spaces, as they come.
 
 The separator is told from the head. A file without a head whose lines begin with the name of a picture, such
-as Flickr's ``NAME#0``, a tab and a caption, has the columns "image" and "text".
+as Flickr's ``NAME#0``, a tab or a space and a caption, has the columns "image" and "text".
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Form:
     """How a table is written.
 
     Args:
-        delimiter: Between cells; "" for spaces.
+        delimiter: Between cells; "" for the spaces of columns that stand below each other.
         names: Of the columns.
         headed: Whether the first line holds them.
         spaced: Whether a space follows each delimiter.
@@ -137,7 +137,9 @@ def _by_spaces(line: str, columns: int) -> list[str]:
 
 def _unheaded(line: str) -> Form | None:
     """The form of a table that begins with a picture and its caption; None if it does not."""
-    for delimiter in "\t,;|":
+    for delimiter in "\t,;| ":
+        if delimiter == " " and not _TOKEN.fullmatch(line.partition(" ")[0]):
+            continue  # a name and words: a sentence may begin like that
         cells = _unheaded_cells(line, delimiter)
         if len(cells) == 2 and _is_named(cells[0]) and not _is_numbers(cells[1]):
             return Form(delimiter, ("image", "text"), False, False)

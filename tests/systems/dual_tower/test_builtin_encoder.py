@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw
 
 from diptych import catalogue
 from diptych.core import offered
-from diptych.errors import BadData, BadParameter, MissingData
+from diptych.errors import BadData, BadParameter, MissingData, UsageError
 from diptych.systems.dual_tower import builtin
 from diptych.systems.dual_tower.builtin import Builtin
 from diptych.towers.heads import compact, expanded, project
@@ -79,6 +79,17 @@ def test_pictures_paths_and_prepared_arrays_are_one(encoder: Builtin, tmp_path: 
 
 def test_nothing_in_gives_nothing_out(encoder: Builtin) -> None:
     assert encoder.encode_image([]).shape == encoder.encode_text([]).shape == (0, encoder.dim)
+
+
+def test_what_is_no_list_of_pictures_or_texts_is_refused(encoder: Builtin) -> None:
+    with pytest.raises(UsageError, match=r"texts are given as a list, such as \['a cat'\], not as a str"):
+        encoder.encode_text("a cat")
+    with pytest.raises(UsageError, match=r"text 1 is an int; give texts as strings"):
+        encoder.encode_text(["a cat", 3])  # type: ignore[list-item]
+    with pytest.raises(UsageError, match=r"pictures are given as a list.*, not as a PosixPath|WindowsPath"):
+        encoder.encode_image(Path("cat.jpg"))  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"pictures are given as a list.*, not as an Image"):
+        encoder.encode_image(drawn(1)[0])  # type: ignore[arg-type]
 
 
 def test_meaning_survives(encoder: Builtin) -> None:

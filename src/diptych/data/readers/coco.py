@@ -19,6 +19,7 @@ from diptych.media.cells import is_missing, one_line
 from diptych.media.report import Report
 from diptych.media.structured import image_names
 from diptych.media.textfiles import parsed
+from diptych.printable import type_of
 
 __all__ = ["CLASSES", "FORM", "categories", "read", "recognises", "split"]
 
@@ -214,7 +215,7 @@ def _load(file: Path) -> Mapping[str, Any]:
     except (BadData, UnicodeDecodeError) as error:
         raise BadData(f"{file} is not whole ({error})") from error
     if not isinstance(content, dict):
-        raise BadData(f"{file} is not COCO's form: it holds a {type(content).__name__}, not an object")
+        raise BadData(f"{file} is not COCO's form: it holds {type_of(content)}, not an object")
     return content
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from diptych.core import Rows
 from diptych.errors import BadData, MissingData
 from diptych.media.textfiles import parsed
+from diptych.printable import type_of
 
 __all__ = ["left_out", "matches"]
 
@@ -91,7 +92,7 @@ def _listed(path: Path) -> dict[str, list[str]]:
         raise BadData(f"{path} must map each id to a list of the ids that match it ({error})") from error
     wanted = f"{path} must map each id to a list of the ids that match it"
     if not isinstance(content, dict):
-        raise BadData(f"{wanted}, but it is a {type(content).__name__}")
+        raise BadData(f"{wanted}, but it is {type_of(content)}")
     for key, values in content.items():
         if not isinstance(values, list) or not all(isinstance(value, str | int) for value in values):
             raise BadData(f"{wanted}, but {key!r} has {str(values)[:60]!r}")

@@ -20,6 +20,7 @@ import hashlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 from zipfile import BadZipFile
@@ -32,6 +33,7 @@ from diptych.core import Floats, Side
 from diptych.errors import BadData, BadParameter, MissingData, UsageError
 from diptych.media.pictures import batches
 from diptych.optional import optional
+from diptych.printable import type_of
 from diptych.provenance import commit, versions
 from diptych.towers.calibration import FITTED_AMONG, Background, chances, fitted
 from diptych.towers.concepts import ConceptSpace, likely_concepts
@@ -163,12 +165,32 @@ class Builtin:
         return prepare_image(picture)
 
     def encode_image(self, images: Sequence[Any]) -> Floats:
-        """Unit vectors (n, d) of pictures, each as `open_picture` takes it or what `prepare_image` gave."""
+        """Unit vectors (n, d) of pictures, each as `open_picture` takes it or what `prepare_image` gave.
+
+        Raises:
+            UsageError: a single picture and no sequence of them.
+            ImageError: one cannot be read.
+        """
+        if isinstance(images, str | bytes | PathLike) or not hasattr(images, "__len__"):
+            raise UsageError(
+                f"pictures are given as a list, such as [Path('cat.jpg')], not as {type_of(images)}"
+            )
         parts = [self._space.image(*self.image_tower(batch)) for batch in batches(images, self)]
         return np.concatenate(parts) if parts else np.zeros((0, self.dim), np.float32)
 
     def encode_text(self, texts: Sequence[str]) -> Floats:
-        """Unit vectors (n, d) of texts."""
+        """Unit vectors (n, d) of texts.
+
+        Raises:
+            UsageError: a single text and no sequence of them, or something that is no text.
+        """
+        if isinstance(texts, str | bytes) or not hasattr(texts, "__len__"):
+            raise UsageError(f"texts are given as a list, such as ['a cat'], not as {type_of(texts)}")
+        strange = next((row for row, text in enumerate(texts) if not isinstance(text, str)), None)
+        if strange is not None:
+            raise UsageError(
+                f"text {strange} is {type_of(texts[strange])}; give texts as strings, such as ['a cat']"
+            )
         if len(texts) == 0:
             return np.zeros((0, self.dim), np.float32)
         return self._space.text(self.text_tower(texts))
@@ -229,6 +251,7 @@ class Builtin:
 
         Raises:
             UsageError: see `check`.
+            ImageError: a picture cannot be read; `diptych.train` leaves such out.
             MissingExtra: torch is not installed.
         """
         self.check(split)
