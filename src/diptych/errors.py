@@ -76,7 +76,8 @@ class UnknownName(UsageError):
             hint = f"known: {', '.join(self.known)}."
         else:
             hint = "none is known."
-        super().__init__(f"there is no {kind} {name!r}; {hint}")
+        what, of, whose = kind.partition(" of ")
+        super().__init__(f"there is no {what} {name!r}{of}{whose}; {hint}")
 
 
 class BadParameter(UsageError):

@@ -107,7 +107,7 @@ def test_third_parties_add_systems_by_entry_point(tmp_path: Path, monkeypatch: p
     assert "their_system" not in sys.modules
     assert catalogue.load("theirs").size == 3
     assert catalogue.load("theirs", size=5).size == 5
-    with pytest.raises(UnknownName, match="variant of theirs 'papr'; did you mean paper"):
+    with pytest.raises(UnknownName, match="variant 'papr' of theirs; did you mean paper"):
         catalogue.load("theirs:papr")
 
 

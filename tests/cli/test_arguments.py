@@ -36,6 +36,21 @@ def test_the_command_line_says_the_option(
     assert "choose another folder or remove it (option --out)" in capsys.readouterr().err
 
 
+def test_an_error_about_pairs_names_both_options(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    files = [str(tmp_path / f"{side}.npy") for side in ("image", "text")]
+    for file, count in zip(files, (30, 70), strict=True):
+        np.save(file, rng.standard_normal((count, 4)))
+    monkeypatch.setattr("sys.argv", ["diptych", "evaluate", "--embeddings", *files])
+    with pytest.raises(SystemExit):
+        main()
+    assert "the number of captions of each image (option --pairs or --captions)" in capsys.readouterr().err
+
+
 def test_every_argument_that_an_error_names_has_an_option() -> None:
     named = set()
     for path in SOURCE.rglob("*.py"):

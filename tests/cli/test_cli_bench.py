@@ -44,10 +44,18 @@ def test_a_table_is_filled_written_and_collected(tmp_path: Path, capsys: pytest.
     shown = capsys.readouterr()
     assert shown.out.startswith("# Ours")
     assert "1 of 4 cells finished." in shown.out
-    assert "not run yet" in shown.out
+    assert "not run yet" not in shown.out
+    assert "| cca |" in shown.out
+    assert "random" not in shown.out
     assert shown.err.count("planted cca seed 0: MAP@ALL image to text 0.") == 1
     assert shown.err.splitlines()[-3:] == ["bench/ours.md", "bench/ours.json", "bench/ours.html"]
-    assert (tmp_path / "bench" / "ours.md").read_text() == shown.out
+    written = (tmp_path / "bench" / "ours.md").read_text()
+    assert "not run yet" in written
+    assert "| random |" in written
+    assert main(["bench", "--system", "cca", "--json", "--quiet"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert [cell["system"] for cell in content["cells"]] == ["cca"]
+    assert content["missing"] == []
 
     assert main(["bench", "ours", "--json", "--quiet"]) == 0
     shown = capsys.readouterr()
@@ -82,6 +90,28 @@ def test_tables_of_others_say_what_is_missing(capsys: pytest.CaptureFixture[str]
         assert "cells finished." in shown.out
         assert "is not in" in shown.out
         assert f"found/{table}.md" in shown.err
+
+
+@pytest.mark.usefixtures("_tiny")
+@pytest.mark.parametrize("table", ["table2", "table3", "ablations", "curves"])
+def test_only_what_was_chosen_is_printed(table: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", table, "--collect", "--quiet", "--json"]) == 0
+    whole = json.loads(capsys.readouterr().out)
+    rows = whole["missing"] if table == "curves" else whole["rows"]
+    key = "name" if table.startswith("table") else "system"
+    system = next(row[key] for row in rows if row[key])
+    chosen = ["--system", system, "--collect", "--quiet"]
+    assert main(["bench", table, *chosen, "--json"]) == 0
+    some = json.loads(capsys.readouterr().out)
+    shown = some["missing"] if table == "curves" else some["rows"]
+    assert shown == [row for row in rows if row[key] == system]
+    assert 0 < len(shown) < len(rows)
+    assert json.loads(Path("bench", f"{table}.json").read_text()) == whole
+    assert main(["bench", table, *chosen]) == 0
+    printed = capsys.readouterr().out
+    assert printed != Path("bench", f"{table}.md").read_text()
+    others = {row[key] for row in rows if row[key]} - {system}
+    assert not [one for one in others if f"| {one} |" in printed]
 
 
 @pytest.mark.usefixtures("_tiny")

@@ -64,7 +64,7 @@ def test_what_is_not_read_is_counted_by_its_ending(photos: Path, run) -> None:
     line = next(line for line in err.splitlines() if line.startswith("passed over"))
     assert "2 raw pictures of cameras (export them as JPEG)" in line
     assert "2 .tga" in line
-    assert "1 videos" in line
+    assert "1 video, " in line
     assert "1 without an ending" in line
 
 
@@ -100,6 +100,33 @@ def test_skipped_files_are_told_by_reason_and_once(photos: Path, run) -> None:
     assert "3 unchanged, 7 skipped (6 of them before)" in err
     _, _, err = run("index", str(photos), "--verbose")
     assert len([line for line in err.splitlines() if line.startswith("skipped")]) == 7
+
+
+def test_a_weight_of_what_is_not_asked_is_refused(indexed: Path, run) -> None:
+    place = ("--in", str(indexed))
+    for asked, refused in (
+        (("red", "--image-weight", "2"), "--image-weight 2 weighs nothing without --image; leave it out"),
+        (("red", "--not-weight", "0.7"), "--not-weight 0.7 weighs nothing without --not"),
+        (
+            ("--image", str(indexed / "red.png"), "--text-weight", "2"),
+            "--text-weight 2 weighs nothing without words",
+        ),
+    ):
+        code, out, err = run("search", *asked, *place)
+        assert (code, out) == (2, "")
+        assert refused in err
+    every = ("--image", str(indexed / "red.png"), "--not", "a dog")
+    weights = ("--text-weight", "1", "--image-weight", "1", "--not-weight", "0.5")
+    plain, weighed = (run("search", "red", *every, *more, *place, "--json") for more in ((), weights))
+    assert [one["score"] for one in json.loads(plain[1])["results"]] == [
+        one["score"] for one in json.loads(weighed[1])["results"]
+    ]
+
+
+def test_one_of_a_kind_is_told_in_the_singular(tmp_path: Path, run) -> None:
+    Image.new("RGB", (20, 20), "red").save(tmp_path / "red.png")
+    (tmp_path / "red.txt").write_text("a red wall\n")
+    assert "it holds 1 picture and 1 text\n" in run("index", str(tmp_path))[2]
 
 
 def test_index_and_info_count_alike(photos: Path, run) -> None:
@@ -204,7 +231,7 @@ def test_progress_without_a_terminal_is_a_line_every_so_often(
         (("index", "{photos}", "--model", "dscmr"), "dscmr needs {extra}[train]'"),
         (
             ("train", "dscmr", "--data", "{photos}", "--features", "builtin"),
-            "diptych train needs {extra}[train]'",
+            "dscmr needs {extra}[train]'",
         ),
         (("evaluate", "dscmr", "--data", "{photos}"), "dscmr needs {extra}[train]'"),
     ],

@@ -159,7 +159,7 @@ def test_mistakes_in_asking() -> None:
         vectors(eye, eye, captions=0)
     with pytest.raises(UsageError, match="labels of the texts alone"):
         vectors(eye, eye, text_labels=np.arange(3))
-    with pytest.raises(UnknownName, match="similarity of given vectors 'cosin'; did you mean cosine"):
+    with pytest.raises(UnknownName, match="similarity 'cosin' of given vectors; did you mean cosine"):
         vectors(eye, eye, similarity="cosin")
 
 
@@ -201,6 +201,18 @@ def test_a_file_of_several_splits_keeps_them(tmp_path: Path) -> None:
     assert (found.measured["image to text"].queries, found.measured["image to text"].gallery) == (3, 8)
     with pytest.raises(UsageError, match="holds the splits query, database; name pairs and labels inside it"):
         read_vectors([file], captions=5)
+
+
+def test_an_error_that_asks_for_pairs_names_their_argument() -> None:
+    rng = np.random.default_rng(0)
+    image, text = rng.standard_normal((30, 4)), rng.standard_normal((70, 4))
+    with pytest.raises(BadData, match="30 images and 70 texts do not pair up") as unpaired:
+        vectors(image, text)
+    with pytest.raises(BadData, match="repeats each row 5 times") as repeated:
+        vectors(np.repeat(image[:4], 5, axis=0), text[:20])
+    with pytest.raises(BadData, match="turn the matrix round") as turned:
+        scores(rng.standard_normal((20, 4)))
+    assert {error.value.argument for error in (unpaired, repeated, turned)} == {"pairs"}
 
 
 def test_files_that_do_not_say_what_they_hold(tmp_path: Path) -> None:

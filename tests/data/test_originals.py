@@ -231,7 +231,7 @@ def test_variants_by_name_or_by_what_is_there(tmp_path: Path) -> None:
     np.savez(tmp_path / "other.npz", x=np.zeros(1))
     assert Toy(tmp_path).variant == "other"
     assert Toy(tmp_path, variant="plain").available == ()
-    with pytest.raises(UnknownName, match="variant of toy 'plane'; did you mean plain"):
+    with pytest.raises(UnknownName, match="variant 'plane' of toy; did you mean plain"):
         Toy(tmp_path, variant="plane")
 
 

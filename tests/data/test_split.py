@@ -158,9 +158,9 @@ def test_loaded_chooses_its_protocols() -> None:
     assert dataset.protocol() == Protocol("test", "test", "label", validation="val")
     assert dataset.relevance == "label"
     assert Loaded("mine", {"all": small()}).protocol() == Protocol("all", "all", "pair", train="all")
-    with pytest.raises(UnknownName, match="split of mine 'tset'; did you mean test"):
+    with pytest.raises(UnknownName, match="split 'tset' of mine; did you mean test"):
         dataset.split("tset")
-    with pytest.raises(UnknownName, match="protocol of mine '5k'"):
+    with pytest.raises(UnknownName, match="protocol '5k' of mine"):
         dataset.protocol("5k")
 
 

@@ -86,6 +86,8 @@ def ablation_table(found: Found) -> Table:
     for ablation in systems:
         whole: dict[str, list[float]] = {}
         for label, _ in ablation.rows():
+            if (ablation.name, label) not in found:
+                continue
             results = found[ablation.name, label]
             if isinstance(results, str):
                 rows.append([ablation.name, ablation.entry, label, *[notes.mark(results)] * 2, None, None])

@@ -63,7 +63,12 @@ def wanted() -> Iterator[Wanted]:
 
 def curve_tables(filled: Filled) -> list[Table]:
     """One table and one chart a data set: the mean of both directions, and its deviation over seeds."""
-    return [_table(curve, filled) for curve in curves()[2]]
+    tables = []
+    for curve in curves()[2]:
+        systems = [one for one in curve.systems if filled.has((curve.entry, one))]
+        if systems:
+            tables.append(_table(replace(curve, systems=systems), filled))
+    return tables
 
 
 def _table(curve: Curve, filled: Filled) -> Table:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -68,6 +68,22 @@ class Filled:
         """Number of cells that have a result."""
         return sum(map(len, self.results.values()))
 
+    def only(self, rows: Collection[Place]) -> Filled:
+        """The same of some rows alone; the numbers of cells stay those of the whole table."""
+        return replace(
+            self,
+            results={place: found for place, found in self.results.items() if _row(place, rows)},
+            reasons={row: reason for row, reason in self.reasons.items() if row in rows},
+        )
+
+    def has(self, row: Place) -> bool:
+        """Whether anything is known of a row."""
+        return row in self.reasons or any(_row(place, [row]) for place in self.results)
+
+
+def _row(place: Place, rows: Collection[Place]) -> bool:
+    return any(place[:end] in rows for end in range(1, len(place) + 1))
+
 
 class _GapError(Exception):
     """Why a cell has no result."""
@@ -120,6 +136,18 @@ class Filler:
                 results.setdefault(one.place, []).append(found)
         return Filled(results, reasons, unchecked, len(cells))
 
+    def chosen(self, wanted: Iterable[Wanted]) -> set[Place] | None:
+        """The rows of the entries and systems that were chosen; None if none were, which are all."""
+        if not (self.entries or self.systems):
+            return None
+        return {one.row for one in wanted if self._is_chosen(one)}
+
+    def _is_chosen(self, one: Wanted) -> bool:
+        return all(
+            not allowed or name in allowed
+            for name, allowed in ((one.system, self.systems), (one.entry, self.entries))
+        )
+
     @staticmethod
     def _check(kind: str, chosen: Collection[str], known: Collection[str]) -> None:
         for name in chosen:
@@ -149,7 +177,7 @@ class Filler:
             return found
         if key in self._failed:
             raise _GapError(self._failed[key])
-        if wanted and self.compute and _chosen(one.system, self.systems) and _chosen(one.entry, self.entries):
+        if wanted and self.compute and self._is_chosen(one):
             return self._computed(one, key, dataset, store)
         raise _GapError("not run yet" if latest is None else _stale(latest, cell))
 
@@ -205,7 +233,3 @@ def _stale(result: Result, cell: Cell) -> str:
     if known is None:
         return f"{made} kept without saying what it depends on"
     return f"{made} the {'code has' if known['code'] != cell.code() else 'data have'} changed since"
-
-
-def _chosen(name: str, allowed: Collection[str]) -> bool:
-    return not allowed or name in allowed

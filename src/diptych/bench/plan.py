@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib import resources
 from typing import Any
 
@@ -98,6 +98,15 @@ class Plan:
     def asked(self, entry: Entry) -> Sequence[str]:
         """Systems that are computed on an entry, in the table's order."""
         return tuple(one for one in self.systems[entry.half] if not entry.systems or one in entry.systems)
+
+    def only(self, rows: Collection[tuple[str, str]]) -> Plan:
+        """The same of some (entry, system) alone."""
+        entries = [
+            replace(entry, systems=chosen)
+            for entry in self.entries
+            if (chosen := [one for one in self.asked(entry) if (entry.id, one) in rows])
+        ]
+        return replace(self, entries=entries)
 
     def lengths(self, entry: Entry) -> Sequence[int]:
         """Code lengths of an entry; 0 for real values."""

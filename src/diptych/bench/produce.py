@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diptych.bench import ablations, curves, survey
-from diptych.bench.fill import Filled, Filler
+from diptych.bench.fill import Filled, Filler, Wanted
 from diptych.bench.plan import ours
 from diptych.bench.report import ours_content, ours_tables
 from diptych.bench.tables import PUBLISHED, published
@@ -22,6 +22,12 @@ from diptych.report.bench_page import as_html, as_markdown
 
 if TYPE_CHECKING:
     from diptych.report.bench_page import Table
+
+Rows = Collection[tuple[Any, ...]]
+"""Rows of a table, as `Wanted` names them."""
+
+Told = tuple[list["Table"], Mapping[str, Any]]
+"""Tables to show, and their content as JSON has it."""
 
 __all__ = ["TABLES", "Report", "produce", "write"]
 
@@ -41,6 +47,7 @@ class Report:
         content: All of it as JSON text.
         reasons: Why results were not compared with their data.
         finished, asked: Numbers of cells that have a result, and of all.
+        chosen: The same of the entries and systems alone that were chosen; None if none were.
     """
 
     title: str
@@ -50,6 +57,7 @@ class Report:
     finished: int
     asked: int
     reasons: Sequence[str] = ()
+    chosen: Report | None = None
 
     def markdown(self) -> str:
         """All of it as Markdown."""
@@ -89,43 +97,78 @@ def produce(
 
 def _survey(table: str, filler: Filler) -> Report:
     printed = published(table)
-    filled = filler.fill(table, survey.wanted(printed))
-    found = survey.found_rows(printed, filled)
+    filled, rows = _filled(filler, table, survey.wanted(printed))
     facts = ["Ours: seed 0, on data and features that are here; otherwise the cell says what is missing."]
-    tables = [survey.survey_table(printed, found)]
-    if printed.references:
-        tables.append(survey.reference_table(printed))
-    return _report(table, printed.title, facts, tables, survey.survey_content(printed, found), filled)
+
+    def told(rows: Rows | None) -> Told:
+        one, found = printed, survey.found_rows(printed, filled)
+        if rows is not None:
+            numbers = [number for number in found if (number,) in rows]
+            found = {place: found[number] for place, number in enumerate(numbers)}
+            one = replace(printed, rows=[printed.rows[number] for number in numbers], references=())
+        tables = [survey.survey_table(one, found)]
+        if one.references:
+            tables.append(survey.reference_table(one))
+        return tables, survey.survey_content(one, found)
+
+    return _report(table, printed.title, facts, filled, told, rows)
 
 
 def _ablations(filler: Filler) -> Report:
-    filled = filler.fill("the ablations", ablations.wanted())
-    found = ablations.found_rows(filled)
-    shown = ablations.ablation_table(found)
-    return _report("ablations", shown.title, [], [shown], ablations.ablation_content(found), filled)
+    filled, rows = _filled(filler, "the ablations", ablations.wanted())
+
+    def told(rows: Rows | None) -> Told:
+        found = ablations.found_rows(filled)
+        if rows is not None:
+            found = {row: one for row, one in found.items() if row in rows}
+        return [ablations.ablation_table(found)], ablations.ablation_content(found)
+
+    return _report("ablations", ablations.ablations()[0], [], filled, told, rows)
 
 
 def _curves(filler: Filler) -> Report:
     title, seeds, _ = curves.curves()
-    filled = filler.fill("the learning curves", curves.wanted())
+    filled, rows = _filled(filler, "the learning curves", curves.wanted())
     facts = [f"Mean and standard deviation over seeds {', '.join(map(str, seeds))}; one thread; CPU."]
-    content = curves.curve_content(filled)
-    return _report("curves", title, facts, curves.curve_tables(filled), content, filled)
+
+    def told(rows: Rows | None) -> Told:
+        some = filled if rows is None else filled.only(rows)
+        return curves.curve_tables(some), curves.curve_content(some)
+
+    return _report("curves", title, facts, filled, told, rows)
 
 
 def _ours(filler: Filler) -> Report:
     plan = ours()
-    filled = filler.fill("our table", plan.wanted())
+    filled, rows = _filled(filler, "our table", plan.wanted())
     facts = [
         f"Mean and standard deviation over seeds {', '.join(map(str, plan.seeds))}; one thread; CPU.",
         f"MAP@ALL: {definitions()['MAP@ALL']}. R@n: {definitions()['R@n']}.",
         f"Ties: {definitions()['ties']}.",
     ]
-    return _report("ours", plan.title, facts, ours_tables(plan, filled), ours_content(plan, filled), filled)
+
+    def told(rows: Rows | None) -> Told:
+        if rows is None:
+            return ours_tables(plan, filled), ours_content(plan, filled)
+        # With the baselines' results, which the others are compared with.
+        return ours_tables(plan.only(rows), filled), ours_content(plan, filled.only(rows))
+
+    return _report("ours", plan.title, facts, filled, told, rows)
+
+
+def _filled(filler: Filler, table: str, wanted: Iterable[Wanted]) -> tuple[Filled, Rows | None]:
+    """What there is of a table, and which of its rows were chosen, if not all."""
+    cells = list(wanted)
+    return filler.fill(table, cells), filler.chosen(cells)
 
 
 def _report(
-    name: str, title: str, facts: list[str], tables: list[Table], content: Mapping[str, Any], filled: Filled
+    name: str,
+    title: str,
+    facts: list[str],
+    filled: Filled,
+    told: Callable[[Rows | None], Told],
+    rows: Rows | None,
 ) -> Report:
     made = f"Command: diptych bench {name}. Commit {(commit() or 'unknown')[:10]}, "
     made += ", ".join(f"{package} {version}" for package, version in versions().items()) + "."
@@ -137,8 +180,13 @@ def _report(
         )
     reasons = [f"{data}: {why}" for data, why in filled.unchecked.items()]
     numbers = {"finished": filled.finished, "asked": filled.asked}
-    text = json.dumps({**content, **numbers}, indent=1) + "\n"
-    return Report(title, [*facts, made], tables, text, filled.finished, filled.asked, reasons)
+
+    def of(rows: Rows | None, chosen: Report | None = None) -> Report:
+        tables, content = told(rows)
+        text = json.dumps({**content, **numbers}, indent=1) + "\n"
+        return Report(title, [*facts, made], tables, text, filled.finished, filled.asked, reasons, chosen)
+
+    return of(None, None if rows is None else of(rows))
 
 
 def write(report: Report, folder: Path, name: str) -> list[Path]:

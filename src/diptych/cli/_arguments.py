@@ -7,10 +7,12 @@ from diptych.errors import DiptychError
 __all__ = ["OPTIONS", "told"]
 
 OPTIONS = {
+    "device": "--device",
     "devices": "--devices",
     "features": "--features",
     "image": "--image",
     "model": "--model",
+    "pairs": "--pairs or --captions",
     "rebuild": "--rebuild",
     "run": "--out",
     "settings": "--set",

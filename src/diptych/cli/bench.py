@@ -36,8 +36,9 @@ def command(
 ) -> None:
     """Fill a result table and write it as Markdown, JSON and HTML.
 
-    Finished cells are kept under a fingerprint of system, settings, seed, data, features and code, and are
-    not computed again. A written table is not replaced by one with fewer finished cells.
+    Finished cells are kept under a fingerprint of system, settings, seed, data, features and code, and
+    are not computed again. What was chosen is printed, the whole table is written. A written table is not
+    replaced by one with fewer finished cells.
     """
     from diptych.bench.produce import produce, write
 
@@ -46,7 +47,8 @@ def command(
         table, out, entries=data or (), systems=system or (), root=root, compute=not collect, tell=told
     )
     paths = write(report, out, table)
-    say(*(report.content if as_json else report.markdown()).removesuffix("\n").split("\n"))
+    shown = report.chosen or report
+    say(*(shown.content if as_json else shown.markdown()).removesuffix("\n").split("\n"))
     for path in paths:
         say(path, err=True)
     if not paths:

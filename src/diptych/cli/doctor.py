@@ -74,8 +74,11 @@ def _print(facts: dict[str, Any]) -> None:
     say(f"collections that cannot lie in their folder: {facts['home']}")
     say(f"free disk: {facts['free bytes'] / 1e9:.1f} GB")
     if here := facts["collection"]:
+        from diptych.media.report import counted
+
         say(
-            f"collection here: {here['images']} pictures and {here['texts']} texts of {here['folder']}, by "
+            f"collection here: {counted(here['images'], 'pictures')} and "
+            f"{counted(here['texts'], 'texts')} of {here['folder']}, by "
             f"{here['model']}, kept in {here['place']}"
         )
     else:

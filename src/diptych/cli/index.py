@@ -32,6 +32,11 @@ _KINDS = {
     ),
 }
 
+_ONE = {
+    "raw pictures of cameras (export them as JPEG)": "raw picture of a camera (export it as JPEG)",
+    "videos": "video",
+}
+
 
 def command(
     paths: Annotated[
@@ -236,6 +241,7 @@ def _report(opened: Collection, summary: Summary, as_json: bool, quiet: bool, ve
         return
     from diptych.engine.plan import LOOSE
     from diptych.media.pictures import TOO_LARGE
+    from diptych.media.report import counted
 
     lines = _told("skipped", summary.skipped, opened.folder, verbose)
     if any(not one.known and one.reason.startswith(TOO_LARGE) for one in summary.skipped):
@@ -257,10 +263,12 @@ def _report(opened: Collection, summary: Summary, as_json: bool, quiet: bool, ve
         before = sum(one.known for one in summary.skipped)
         counts.append(f"{len(summary.skipped)} skipped" + (f" ({before} of them before)" if before else ""))
     rate = f" ({summary.per_second:.0f}/s)" if summary.added + summary.changed else ""
-    holds = f"it holds {opened.count('image')} pictures and {opened.count('text')} texts"
+    holds = " and ".join(
+        counted(opened.count(side), what) for side, what in (("image", "pictures"), ("text", "texts"))
+    )
     lines.append(
         f"{opened.folder}: {', '.join(counts) or 'no pictures or texts found'} "
-        f"in {summary.seconds:.1f} s{rate}; {holds}"
+        f"in {summary.seconds:.1f} s{rate}; it holds {holds}"
     )
     if summary.away:
         lines.append(
@@ -297,6 +305,6 @@ def _passed_over(endings: Mapping[str, int]) -> str:
             (kind for kind, known in _KINDS.items() if ending in known), ending or "without an ending"
         )
         kinds[kind] = kinds.get(kind, 0) + count
-    shown = [f"{count} {kind}" for kind, count in kinds.items()]
+    shown = [f"{count} {_ONE.get(kind, kind) if count == 1 else kind}" for kind, count in kinds.items()]
     rest = sum(list(kinds.values())[_ENDINGS:])
     return ", ".join(shown[:_ENDINGS]) + (f" and {rest} others" if rest else "")

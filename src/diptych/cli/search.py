@@ -30,9 +30,15 @@ def command(
     negative: Annotated[
         list[str] | None, typer.Option("--not", help="Words to keep away from; may be repeated.")
     ] = None,
-    text_weight: Annotated[float, typer.Option(help="Weight of the words.")] = 1.0,
-    image_weight: Annotated[float, typer.Option(help="Weight of each picture.")] = 1.0,
-    not_weight: Annotated[float, typer.Option(help="Weight of each --not.")] = 0.5,
+    text_weight: Annotated[
+        float | None, typer.Option(help="Weight of the words; default 1.", show_default=False)
+    ] = None,
+    image_weight: Annotated[
+        float | None, typer.Option(help="Weight of each picture; default 1.", show_default=False)
+    ] = None,
+    not_weight: Annotated[
+        float | None, typer.Option(help="Weight of each --not; default 0.5.", show_default=False)
+    ] = None,
     to: Annotated[str, typer.Option(help="What to find: image or text.")] = "image",
     k: Annotated[int, typer.Option("-k", help="Most results.")] = 10,
     min_score: Annotated[
@@ -66,6 +72,11 @@ def command(
     from diptych.engine import collection as engine
 
     asked = " ".join(words or [])
+    weights = {
+        "text_weight": _weight("--text-weight", text_weight, "words", asked.strip()),
+        "image_weight": _weight("--image-weight", image_weight, "--image", image),
+        "negative_weight": _weight("--not-weight", not_weight, "--not", negative),
+    }
     with engine.open(place, create=False, trust=trust) as opened:
         if update:
             opened.add()
@@ -73,9 +84,7 @@ def command(
             asked or None,
             image=image or (),
             negative=negative or (),
-            text_weight=text_weight,
-            image_weight=image_weight,
-            negative_weight=not_weight,
+            **{name: weight for name, weight in weights.items() if weight is not None},
             to=to,  # type: ignore[arg-type]  # search says what is allowed
             k=k,
             min_score=min_score,
@@ -95,6 +104,15 @@ def command(
             _notes(opened, results, to, min_score)
     if not results:
         raise typer.Exit(1)
+
+
+def _weight(option: str, weight: float | None, part: str, given: object) -> float | None:
+    """The weight of a part of the query, refused where there is no such part: it would say nothing."""
+    from diptych.errors import UsageError
+
+    if weight is not None and not given:
+        raise UsageError(f"{option} {weight:g} weighs nothing without {part}; leave it out or add {part}")
+    return weight
 
 
 def _question(asked: str, images: list[str], negative: list[str]) -> str:

@@ -158,7 +158,9 @@ def _report(results: Sequence[Trained], as_json: bool) -> None:
             say(_choice(one.chosen))
     held = results[0].held_out
     if held:
-        say(f"measured on {held['images']} images held out of {held['of']!r}, not learned from")
+        from diptych.media.report import counted
+
+        say(f"measured on {counted(held['images'], 'images')} held out of {held['of']!r}, not learned from")
 
 
 def _choice(chosen: Mapping[str, Any]) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diptych import catalogue
-from diptych.errors import BadData, MissingData, UnknownName
+from diptych.errors import BadData, MissingData, UnknownName, UsageError
+from diptych.printable import type_of
 
 if TYPE_CHECKING:
     from diptych.data.base import Dataset
@@ -44,6 +46,7 @@ def open_data(name_or_path: str | Path, root: str | Path | None = None) -> Datas
         root: Where the files of a named set are; default: where ``diptych data prepare`` recorded them.
 
     Raises:
+        UsageError: what is neither a name nor a path.
         UnknownName: neither the name of a set or variant, nor a path.
         MissingData: there is no such path.
         BadData: no reader recognises what the path holds.
@@ -52,6 +55,11 @@ def open_data(name_or_path: str | Path, root: str | Path | None = None) -> Datas
         >>> open_data("planted:syn").split("query")
         <Split: 200 images, 200 texts, 200 pairs, 24 classes>
     """
+    if not isinstance(name_or_path, str | os.PathLike):
+        raise UsageError(
+            f"data are opened by their name or path, such as 'flickr8k' or Path('photos'), not by "
+            f"{type_of(name_or_path)}"
+        )
     name, colon, variant = str(name_or_path).partition(":")
     key = name.replace("-", "_").lower()
     if key in names() and not isinstance(name_or_path, Path):

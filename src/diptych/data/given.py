@@ -184,7 +184,8 @@ def scores(
     if pairs is None and captions is None and images == CAPTIONS * texts:
         raise BadData(
             f"{name} has {images} rows and {texts} columns; rows are images and columns texts, so turn the "
-            "matrix round if its rows are captions, or say the pairs"
+            "matrix round if its rows are captions, or say the pairs",
+            argument="pairs",
         )
     given = {"image": list(range(images)), "text": list(range(texts))}
     return stage, _dataset(given, name, pairs, captions, labels, text_labels)
@@ -310,6 +311,7 @@ def _dataset(
         label=found.get(where.get("label", "")),
         text_label=found.get(where.get("text_label", "")),
         captions=captions,
+        argument="pairs",
     )
     protocols: dict[str, Protocol] = {}
     if told:

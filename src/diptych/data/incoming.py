@@ -141,6 +141,7 @@ def pairs_of(
     *,
     captions: int | None = None,
     where: str = "pairs",
+    argument: str = "",
 ) -> tuple[Rows, str]:
     """Which image and text belong together.
 
@@ -149,6 +150,7 @@ def pairs_of(
         pairs: (p, 2) image row and text row, or (texts,) the image row of each text; rows count from 0.
         captions: Texts of each image, which stand in its order one image after the other.
         where: What `pairs` is, to begin an error with.
+        argument: What says the pairs, for an error that asks for them, see `diptych.errors.DiptychError`.
 
     Returns:
         (p, 2) image row and text row, and a sentence of how they were found. Where nothing is said, as many
@@ -171,7 +173,8 @@ def pairs_of(
         return paired_in_order(images, CAPTIONS), f"{CAPTIONS} texts an image, in order"
     raise BadData(
         f"{images} images and {texts} texts do not pair up by themselves; say which belong together: pairs "
-        "of image row and text row, or the number of captions of each image"
+        "of image row and text row, or the number of captions of each image",
+        argument=argument,
     )
 
 
@@ -182,6 +185,7 @@ def split_of(
     label: Labels | None = None,
     text_label: Labels | None = None,
     captions: int | None = None,
+    argument: str = "",
 ) -> tuple[Split, str]:
     """A split of arrays, and a sentence of how its pairs were found.
 
@@ -190,7 +194,7 @@ def split_of(
             and, if there are any, "pairs", "image_id" and "text_id".
         where: Begins the errors ("f.npz: train").
         label, text_label: (n, C) of both sides.
-        captions: See `pairs_of`.
+        captions, argument: See `pairs_of`.
 
     Raises:
         BadData: see `diptych.data.split.features` and `pairs_of`.
@@ -208,12 +212,14 @@ def split_of(
         pairs, found = np.zeros((0, 2), np.int64), "none: what shares a class belongs together"
     else:
         if not asked and images == texts:
-            _refuse_repeated(sides["image"], where)
-        pairs, found = pairs_of(images, texts, given.get("pairs"), captions=captions, where=f"{where} pairs")
+            _refuse_repeated(sides["image"], where, argument)
+        pairs, found = pairs_of(
+            images, texts, given.get("pairs"), captions=captions, where=f"{where} pairs", argument=argument
+        )
     return Split(sides["image"], sides["text"], label, pairs, text_label=text_label, **ids), found  # type: ignore[arg-type]
 
 
-def _refuse_repeated(image: Any, where: str) -> None:
+def _refuse_repeated(image: Any, where: str, argument: str) -> None:
     """Refuse images that stand once for each of their captions: pairs in order would make each its own."""
     count = len(image)
     if not isinstance(image, np.ndarray) or count % CAPTIONS or count < 2 * CAPTIONS:
@@ -221,7 +227,8 @@ def _refuse_repeated(image: Any, where: str) -> None:
     if all(np.array_equal(image[0::CAPTIONS], image[at::CAPTIONS]) for at in range(1, CAPTIONS)):
         raise BadData(
             f"{where} image repeats each row {CAPTIONS} times, once a caption, so no image has one place; "
-            f"keep each once (image[::{CAPTIONS}]), or give the pairs"
+            f"keep each once (image[::{CAPTIONS}]), or give the pairs",
+            argument=argument,
         )
 
 

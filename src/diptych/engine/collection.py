@@ -25,6 +25,7 @@ from diptych.engine.query import check_side, composed
 from diptych.engine.results import Progress, Result, Results, Skipped, Summary
 from diptych.engine.search import search_many
 from diptych.errors import UsageError
+from diptych.media.report import counted
 
 if TYPE_CHECKING:
     from diptych.media.pictures import Source
@@ -82,7 +83,7 @@ class Collection(Opened):
             yield from self.gallery(side)
 
     def __repr__(self) -> str:
-        counts = f"{self.count('image')} pictures, {self.count('text')} texts"
+        counts = f"{counted(self.count('image'), 'pictures')}, {counted(self.count('text'), 'texts')}"
         return f"<Collection of {self.folder}: {counts}, {self.model}>"
 
     # What it holds

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-__all__ = ["IN_PART", "Left", "Report"]
+__all__ = ["IN_PART", "Left", "Report", "counted"]
 
 IN_PART = "used in part"
 """How a line begins that tells of those, after what they are."""
@@ -23,7 +23,29 @@ _SINGULAR = {
     "arrays": "array",
     "folders": "folder",
     "splits": "split",
+    "texts": "text",
+    "images": "image",
 }
+
+
+_VERBS = frozenset(
+    {"belongs", "describes", "does", "has", "holds", "is", "lacks", "leads", "means", "names", "needs", "was"}
+)
+"""With which a reason may begin, which then speaks of one."""
+
+
+def counted(count: int, what: str) -> str:
+    """So many of a kind.
+
+    Args:
+        count: How many.
+        what: Their kind in the plural, one of those that a `Report` counts or "texts" and "images".
+
+    Example:
+        >>> counted(1, "pictures"), counted(2000, "texts")
+        ('1 picture', '2,000 texts')
+    """
+    return f"{count:,} {_SINGULAR.get(what, what) if count == 1 else what}"
 
 
 @dataclass(slots=True)
@@ -43,14 +65,14 @@ class Left:
     first: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
-        """One line: ``2 rows not used: has no caption (captions.csv, line 3; ...)``."""
+        """One line: ``2 rows not used: each has no caption (captions.csv, line 3; ...)``."""
         return self.told("not used")
 
     def told(self, how: str) -> str:
         """One line that says how they were used."""
-        what = _SINGULAR.get(self.what, self.what) if self.count == 1 else self.what
         more = "; ..." if self.count > len(self.first) else ""
-        return f"{self.count:,} {what} {how}: {self.reason} ({'; '.join(self.first)}{more})"
+        each = "each " if self.count > 1 and self.reason.partition(" ")[0] in _VERBS else ""
+        return f"{counted(self.count, self.what)} {how}: {each}{self.reason} ({'; '.join(self.first)}{more})"
 
     def count_in(self, names: Sequence[str], count: int) -> None:
         """Count more of them, the first of which are named."""
@@ -136,11 +158,7 @@ class Report:
 
     def lines(self) -> list[str]:
         """All of it, a line for what was used, for each reason and for each remark."""
-        counts = [
-            f"{count:,} {_SINGULAR.get(what, what) if count == 1 else what}"
-            for what, count in sorted(self.used.items(), key=_order)
-            if count
-        ]
+        counts = [counted(count, what) for what, count in sorted(self.used.items(), key=_order) if count]
         read = [f"read: {', '.join(counts)}"] if counts else []
         return [*read, *map(str, self.left), *(one.told(IN_PART) for one in self.partly), *self.remarks]
 

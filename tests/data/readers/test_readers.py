@@ -72,7 +72,7 @@ def test_folder_of_splits(tmp_path: Path) -> None:
 
 def test_folder_without_captions_says_how(tmp_path: Path) -> None:
     draw(tmp_path, "a.png")
-    with pytest.raises(BadData, match=r"no picture with a caption \(1 pictures without\).*dog\.txt"):
+    with pytest.raises(BadData, match=r"no picture with a caption \(1 picture without\).*dog\.txt"):
         Folder(tmp_path)
     with pytest.raises(MissingData, match="is not a folder"):
         Folder(tmp_path / "none")
@@ -548,7 +548,7 @@ def test_hugging_face(tmp_path: Path) -> None:
 def test_unknown_names_and_paths(tmp_path: Path) -> None:
     with pytest.raises(UnknownName, match="'wikipdia'; did you mean wikipedia"):
         open_data("wikipdia")
-    with pytest.raises(UnknownName, match="variant of wikipedia 'snn'; did you mean"):
+    with pytest.raises(UnknownName, match="variant 'snn' of wikipedia; did you mean"):
         open_data("wikipedia:snn")
     with pytest.raises(MissingData, match="does not exist; give a file or folder, or one of caltech101"):
         open_data(tmp_path / "none")

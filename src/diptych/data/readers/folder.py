@@ -15,7 +15,7 @@ from diptych.data.reading import Read, split_names
 from diptych.errors import BadData, MissingData
 from diptych.media.captions import Sidecars
 from diptych.media.pictures import is_picture, own_captions
-from diptych.media.report import Report
+from diptych.media.report import Report, counted
 
 __all__ = ["FORM", "Folder", "read", "recognises"]
 
@@ -63,8 +63,9 @@ class Folder(Read):
         if not parts:
             why = next((f"; {left.first[0]} {left.reason}" for left in report.left if left.first), "")
             raise BadData(
-                f"{folder} holds no picture with a caption ({len(self.skipped)} pictures without): "
-                f"dog.jpg needs a dog.txt beside it, one caption a line{why}"
+                f"{folder} holds no picture with a caption "
+                f"({counted(len(self.skipped), 'pictures')} without): dog.jpg needs a "
+                f"dog.txt beside it, one caption a line{why}"
             )
         report.leave("pictures", "has no caption", *map(str, self.skipped))
         super().__init__(folder.resolve().name, parts, report)
