@@ -36,10 +36,11 @@ with diptych.open(sys.argv[1], create=False) as collection:
 
 def fill(collection: Collection, items: int, seed: int) -> None:
     """Store random pictures that need not exist; a search never opens them."""
-    encoder, record = collection.encoder, collection.home
+    encoder = collection.encoder
     rng = np.random.default_rng(seed)
     dim = encoder.encode_text(["anything"]).shape[1]
     with collection.writing():
+        record = collection.home  # writing founds it
         for start in range(0, items, 10_000):
             vectors = unit(rng.standard_normal((min(10_000, items - start), dim))).astype(np.float16)
             with record.batch():

@@ -1,0 +1,37 @@
+"""Every benchmark runs to its end at a small size. What it measures is not looked at: machines are busy."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+RUNS = {
+    "cold.py --items 300 --rounds 1 --queries 2": "cold search",
+    "index.py ratio --count 20": "indexing reaches",
+    "index.py memory --count 60": "MiB",
+    "index.py plan --count 300": "MiB",
+    "metrics.py recall --images 60 --rounds 1": "same ranks: True",
+    "search.py main --count 4000 --queries 40 --singles 3": "two-stage at 0.98",
+    "search.py others --others 3000 --queries 40 --singles 3": "faiss IVF",
+    "search.py tiers --count 4000 --queries 40 --singles 3": "8 bits a dimension",
+    "search.py growth --count 5000": "of the bandwidth|GB/s",
+}
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_it_runs_to_its_end(run: str) -> None:
+    name, *arguments = run.split()
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "benchmarks" / name), *arguments],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert any(said in done.stdout for said in RUNS[run].split("|")), done.stdout
