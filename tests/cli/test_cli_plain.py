@@ -129,6 +129,25 @@ def test_one_of_a_kind_is_told_in_the_singular(tmp_path: Path, run) -> None:
     assert "it holds 1 picture and 1 text\n" in run("index", str(tmp_path))[2]
 
 
+def test_a_list_used_in_part_and_loose_texts_are_told_once(photos: Path, run) -> None:
+    (photos / "list.csv").write_text("image,caption\nred.png,a wall\ngreen.png,\ngone.png,a dog\n")
+    (photos / "later" / "notes.txt").write_text("a note\n")
+    err = run("index", str(photos))[2]
+    assert [line for line in err.splitlines() if "not used" in line] == [
+        "captions: 1 file not used: texts that belong to no picture, which are taken only if asked for "
+        "(later/notes.txt)",
+        "captions: 1 row not used: names no picture that is here (list.csv, line 4 (gone.png))",
+        "captions: 1 row not used: has no caption (list.csv, line 3)",
+    ]
+    assert "skipped" not in err
+    assert "--texts" in err
+    (photos / "later" / "notes.txt").write_text("a longer note\n")
+    again = run("index", str(photos))[2]
+    assert "not used" not in again
+    assert "--texts" not in again
+    assert "skipped" not in again
+
+
 def test_index_and_info_count_alike(photos: Path, run) -> None:
     (photos / "broken.jpg").write_bytes(b"no picture")
     os.symlink(photos / "nowhere.png", photos / "link.png")

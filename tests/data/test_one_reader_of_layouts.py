@@ -269,7 +269,30 @@ def test_what_is_left_out_is_counted_and_named_alike(tmp_path: Path) -> None:
         assert "gone.png" in lines
         assert "expected 2 columns (captions.csv, line 6)" in lines
         assert json.loads(json.dumps(told.as_dict())) == told.as_dict()
-    assert "5 of its rows are not used" in summary.skipped[0].reason
+    assert summary.skipped == []
+
+
+@pytest.mark.parametrize("others", ["sidecars", "list", "lists below"])
+def test_a_list_too_deep_is_counted_whatever_its_name(others: str, tmp_path: Path) -> None:
+    draw(tmp_path, "0.png")
+    if others == "sidecars":
+        put(tmp_path, "0.txt", "red")
+    else:
+        place = "captions.csv" if others == "list" else "text/list.csv"
+        put(tmp_path, place, table("image", "caption", rows=[("0.png", "red")]))
+    put(tmp_path, "captions-deep.json", '[["a ]", ' * 60_000)
+    data = open_data(tmp_path)
+    assert data.split("all").text == ["red"]
+    report = report_of(data)
+    with diptych.open(tmp_path, model=Colours()) as collection:
+        summary = collection.add()
+        assert collection.count("text") == 1
+    for told in (report, summary.captions):
+        assert told is not None
+        (left,) = told.left
+        assert (left.what, left.count) == ("files", 1)
+        assert "it is too deep (more than 100 levels)" in left.reason
+        assert left.first == [str(tmp_path / "captions-deep.json")]
 
 
 @pytest.mark.parametrize("form", ["csv", "tsv", "json"])
@@ -301,7 +324,10 @@ def test_loose_texts_are_taken_only_if_asked_for(tmp_path: Path) -> None:
         assert collection.count("text") == 2
     put(tmp_path, "more/letter.txt", "dear all\n")
     with diptych.open(tmp_path, model=Colours()) as collection:
-        assert collection.add().added == 0
+        summary = collection.add()
+        assert (summary.added, [left.count for left in summary.captions.left]) == (0, [1])
+        assert collection.add().captions.left == []  # which was said once
+        assert collection.info()["skipped"] == {}
         assert collection.add(texts=True).added == 1
 
 

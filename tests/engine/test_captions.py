@@ -315,10 +315,13 @@ def test_a_row_that_cannot_be_used_costs_no_other(
     paint("a.png")
     paint("b.png", "blue")
     table(photos, name, text)
-    for _ in range(2):
-        (skipped,) = collection.add().skipped
-        assert skipped.path == photos / name
-        assert f"1 of its rows is not used (line {line}: {reason}" in skipped.reason
+    summary = collection.add()
+    assert summary.skipped == []
+    (left,) = summary.captions.left
+    assert (left.what, left.count) == ("rows", 1)
+    assert left.reason.startswith(reason)
+    assert left.first[0].startswith(f"{Path(name).name}, line {line}")
+    assert collection.add().captions.left == []
     assert where(collection, photos) == {"b.png": ["blue"]}
 
 

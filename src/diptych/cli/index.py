@@ -247,7 +247,7 @@ def _report(opened: Collection, summary: Summary, as_json: bool, quiet: bool, ve
     if any(not one.known and one.reason.startswith(TOO_LARGE) for one in summary.skipped):
         lines.append("to read larger pictures: --max-pixels")
     lines += _told("used in part", summary.in_part, opened.folder, verbose)
-    lines += [f"captions: {line}" for line in summary.captions.lines()]
+    lines += [f"captions: {line}" for line in summary.captions.below(str(opened.folder)).lines()]
     if any(left.reason == LOOSE for left in summary.captions.left):
         lines.append("to search these texts too: --texts, or give the files by name")
     if summary.passed_over:

@@ -21,6 +21,7 @@ from diptych.core import SIDES, Encoder, Floats, Item, Side
 from diptych.engine.gallery import Gallery, gallery_of, item_of_file
 from diptych.engine.opening import Opened, folder_of
 from diptych.engine.place import absolute, default_home, discard, find
+from diptych.engine.plan import LOOSE
 from diptych.engine.query import check_side, composed
 from diptych.engine.results import Progress, Result, Results, Skipped, Summary
 from diptych.engine.search import search_many
@@ -142,7 +143,9 @@ class Collection(Opened):
             "texts": self.count("text"),
             "bytes": sum(file.stat().st_size for file in self.place.rglob("*") if file.is_file()),
             "codes": self.home.codes,
-            "skipped": {str(self.home.path(key)): reason for key, reason, *_ in self.home.skipped()},
+            "skipped": {
+                str(self.home.path(key)): reason for key, reason, *_ in self.home.skipped() if reason != LOOSE
+            },
             "check": self.home.check(),
         }
 

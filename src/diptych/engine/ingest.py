@@ -384,7 +384,7 @@ class Ingest:
             sidecars.read.clear()  # a folder may have a file for each picture: each is noted once
             for path in read_now:
                 key = self.home.key(path)
-                reason = sidecars.wrong.get(path) or sidecars.partly.get(path)
+                reason = sidecars.wrong.get(path)
                 if reason is None:
                     self.home.remove_skipped([key])
                 elif key not in self.told:

@@ -69,6 +69,7 @@ class Plan:
     Attributes:
         unseen: Numbers of known files, below the folders walked, that were not met on the walk.
         problems: Files that the walk itself found to be unreadable, with the reason.
+        loose: Files of loose texts that nobody asked for and that were not met before.
     """
 
     def __init__(
@@ -88,6 +89,7 @@ class Plan:
         self._given, self._removed = frozenset(given), home.removed()
         self.unseen = array("q")
         self.problems: dict[bytes, str] = {}
+        self.loose: set[bytes] = set()
         self._folders: OrderedDict[Path, Sidecars | None] = OrderedDict()
 
     def work(self, files: Iterable[Found], *, under: Path | None) -> Iterator[Work]:
@@ -136,7 +138,8 @@ class Plan:
             self.summary.unchanged += 1
             return None
         failed = self.home.skipped_file(key)
-        again = self.check or (self.larger and failed is not None and failed[0].startswith(TOO_LARGE))
+        reason = "" if failed is None else failed[0]
+        again = self.check or reason == LOOSE or (self.larger and reason.startswith(TOO_LARGE))
         if failed is not None and not again and failed[1:] == (found.size, found.mtime_ns):
             self.summary.skipped.append(Skipped(found.path, failed[0], known=True))
             return None
@@ -149,7 +152,11 @@ class Plan:
                 self.unseen.append(before.id)
             return False
         if before is None and not (self.texts or found.named):
-            self.summary.captions.leave("files", LOOSE, str(found.path))
+            key = self.home.key(found.path)
+            told = self.home.skipped_file(key)
+            if told is None or told[0] != LOOSE:
+                self.loose.add(key)
+                self.summary.captions.leave("files", LOOSE, str(found.path))
             return False
         return True
 

@@ -19,7 +19,7 @@ from diptych.engine.ingest import Ingest
 from diptych.engine.model import Model, adopt
 from diptych.engine.opening import Opened
 from diptych.engine.place import absolute
-from diptych.engine.plan import Plan, Work
+from diptych.engine.plan import LOOSE, Plan, Work
 from diptych.engine.presence import Presence
 from diptych.engine.results import Progress, Skipped, Summary
 from diptych.errors import DiptychError
@@ -106,7 +106,7 @@ def _updated(
                     seconds = time.perf_counter() - started
                     on_progress(Progress(done, ahead.total, len(summary.skipped), last, seconds))
     folders = [path for path in given if path.is_dir()]
-    _keep_problems(home, plan.problems)
+    _keep_problems(home, plan.problems | dict.fromkeys(plan.loose, LOOSE))
     _tell_captions(home, summary, ingest.told, folders)
     _forget_gone(home, summary, plan.unseen, folders, how)
     _forget_entered(home, plan.problems, folders, how.recursive)
@@ -222,7 +222,7 @@ def _work(home: Home, plan: Plan, given: Sequence[Path], how: How) -> Iterator[W
 
 
 def _keep_problems(home: Home, problems: Mapping[bytes, str]) -> None:
-    """Remember what the walk could not read, to be tried anew each time."""
+    """Remember what the walk could not read or did not take, to be looked at anew each time."""
     if problems:
         with home.batch(changes=False):
             for key, reason in problems.items():

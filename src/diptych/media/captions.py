@@ -40,7 +40,6 @@ from diptych.media.tables import (
 __all__ = ["Sidecars", "lines"]
 
 _LIST_FOLDERS = frozenset({"annotations", "annotation", "captions", "text", "texts", "metadata"})
-_TOLD = 3  # rows that are named in the reason why a list was used only in part
 
 
 class _List:
@@ -54,13 +53,12 @@ class _List:
     Attributes:
         read: Whether it was: it turned out to be a list.
         wrong: Why it was not used; empty if it was, and before it is read.
-        partly: Which rows were not used, and why; likewise.
         report: What was used of it; likewise.
     """
 
     def __init__(self, path: Path, root: Path, state: tuple[int, int]) -> None:
         self.path, self.root, self.state = path, root, state
-        self.read, self.wrong, self.partly = False, "", ""
+        self.read, self.wrong = False, ""
         self.report = Report()
 
     def of(self, picture: Path) -> list[str]:
@@ -96,19 +94,10 @@ class _List:
     def _tell(self, content: CaptionList, matched: names.Matched) -> None:
         used = sum(len(content.lines[name]) for name in matched.found)
         self.report.use(rows=used, lists=1)
-        wrong = dict(content.skipped)
         for name, reason in matched.lost.items():
-            wrong |= dict.fromkeys(content.lines[name], f"{reason}: {name}")
             self.report.leave("rows", reason, *self._places(content.lines[name], f" ({name})"))
         for line, reason in content.skipped.items():
             self.report.leave("rows", reason, *self._places([line]))
-        if wrong:
-            told = [f"line {line}: {wrong[line]}" for line in sorted(wrong)[:_TOLD]]
-            rows = len(wrong)
-            more = "; ..." if rows > len(told) else ""
-            self.partly = (
-                f"{rows} of its rows {'is' if rows == 1 else 'are'} not used ({'; '.join(told)}{more})"
-            )
 
     def _places(self, rows: list[int], more: str = "") -> Iterator[str]:
         return (f"{self.path.name}, line {line}{more}" for line in rows)
@@ -129,7 +118,6 @@ class Sidecars:
         files: Size (bytes) and time (nanoseconds) of every ``.txt``, and of all that may be a caption list.
         read: Those that were read.
         wrong: Those that could not be used, with the reason.
-        partly: Those some rows of which could not be used, with the first reasons.
 
     Raises:
         OSError: the folder cannot be listed.
@@ -148,7 +136,6 @@ class Sidecars:
         self._inside: list[str] | None = None if follow_links else given or real([folder])
         self.read: set[Path] = set()
         self.wrong: dict[Path, str] = {}
-        self.partly: dict[Path, str] = {}
         self._beside = Report()
         texts: dict[Path, tuple[int, int]] = {}
         entries = self._followed(_listed(folder))
@@ -202,8 +189,6 @@ class Sidecars:
                 self.read.add(one.path)
             if one.wrong:
                 self.wrong[one.path] = one.wrong
-            if one.partly:
-                self.partly[one.path] = one.partly
         return list(dict.fromkeys(found))
 
     def reports(self) -> dict[Path, Report]:

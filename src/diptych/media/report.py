@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 __all__ = ["IN_PART", "Left", "Report", "counted"]
@@ -155,6 +156,18 @@ class Report:
             self.note(part.what, part.reason, *part.first, count=part.count)
         self.remarks += [one for one in other.remarks if one not in self.remarks]
         return self
+
+    def below(self, folder: str) -> Report:
+        """The same with the paths that lie in a folder written from there."""
+        start = folder.rstrip(os.sep) + os.sep
+
+        def short(found: Mapping[tuple[str, str], Left]) -> dict[tuple[str, str], Left]:
+            return {
+                key: replace(left, first=[name.removeprefix(start) for name in left.first])
+                for key, left in found.items()
+            }
+
+        return replace(self, _left=short(self._left), _partly=short(self._partly))
 
     def lines(self) -> list[str]:
         """All of it, a line for what was used, for each reason and for each remark."""

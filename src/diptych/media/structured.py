@@ -9,12 +9,14 @@ from typing import Any
 from diptych.errors import BadData
 from diptych.media.cells import COLUMNS, column, has_texts
 from diptych.media.pictures import is_picture
+from diptych.media.textfiles import DEEPEST
 
-__all__ = ["has_captions", "image_names", "rows"]
+__all__ = ["has_captions", "image_names", "rows", "too_deep"]
 
 # Under which an object may hold its rows.
 _WRAPPED = ("images", "annotations", "data", "rows", "items", "samples", "records")
 _KEY = re.compile(r'"([^"\\]{1,80})"\s{0,8}:')
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*(?:"|$)', re.DOTALL)
 _IMAGE, _FILE = "image", COLUMNS["image"]
 
 
@@ -56,6 +58,16 @@ def has_captions(head: str) -> bool:
         return True
     files = column(names, "image") in ("file_name", "filename", "file_path") or "image_id" in names
     return files and ("images" in names or "annotations" in names) and not _lists_objects(names)
+
+
+def too_deep(head: str) -> bool:
+    """Whether a JSON document that begins so has more levels than are read, whatever it is meant to be."""
+    level = 0
+    for mark in re.findall(r"[\[{\]}]", _STRING.sub("", head)) if head.lstrip()[:1] in ("[", "{") else ():
+        level += 1 if mark in "[{" else -1
+        if level > DEEPEST:
+            return True
+    return False
 
 
 def _lists_objects(names: Sequence[str]) -> bool:

@@ -44,6 +44,7 @@ __all__ = [
     "rows",
     "strings",
     "texts",
+    "too_deep",
 ]
 
 LIST_SUFFIXES = frozenset({".csv", ".tsv", ".txt", ".token", ".jsonl", ".ndjson", ".json"})
@@ -95,7 +96,10 @@ def is_named_list(name: str) -> bool:
 
 
 def is_list(path: Path) -> bool:
-    """Whether a file lists captions of the pictures around it: by its name, or else by how it begins."""
+    """Whether a file lists captions of the pictures around it: by its name, or else by how it begins.
+
+    JSON with more levels than are read counts, too: whoever reads it says what is wrong with it.
+    """
     if is_named_list(path.name):
         return True
     if not may_be_list(path.name) or not path.is_file():
@@ -104,8 +108,13 @@ def is_list(path: Path) -> bool:
     ending = _ending(path.name)
     if ending in (".json", ".jsonl", ".ndjson"):
         first = head.partition("\n")[0] if ending != ".json" else head
-        return structured.has_captions(first if ending == ".json" else f"[{first}")
+        return structured.has_captions(first if ending == ".json" else f"[{first}") or too_deep(path)
     return separated.form(head.partition("\n")[0], _usual(path)).captions
+
+
+def too_deep(path: Path) -> bool:
+    """Whether a file is JSON with more levels than are read, as far as its beginning tells."""
+    return _ending(path.name) == ".json" and path.is_file() and structured.too_deep(_head(path))
 
 
 def picture_folders(table: Path) -> tuple[str, ...]:

@@ -39,7 +39,8 @@ _SHARD = re.compile(r"-(\d+)-of-(\d+)$")
 def recognises(path: Path) -> bool:
     """Whether the path is a table, or a folder that has tables named after splits or a single table."""
     if path.is_dir():
-        return bool(_tables(path))
+        # One that nobody can read says nothing of what the folder holds.
+        return any(not media.too_deep(one) for shards in _tables(path).values() for one in shards)
     return _is_table(path)
 
 
@@ -70,8 +71,7 @@ def read(
         raise BadData(f"{path} holds no table; known endings: {', '.join(_ENDINGS)}")
     named = {"image": image, "text": text, "label": label, "split": split}
     content: dict[str, tuple[Path, Sequence[Mapping[str, Any]]]] = {
-        common_name(name): (shards[0], [row for shard in shards for row in _usable(shard, named, report)])
-        for name, shards in tables.items()
+        common_name(name): (shards[0], _rows_of(shards, named, report)) for name, shards in tables.items()
     }
     for table, some in content.values():
         _check_says_something(table, some, named)
@@ -88,6 +88,27 @@ def read(
         name: _found(table, part, pictures, named, classes, report) for name, (table, part) in content.items()
     }
     return Read(path.name.split(".")[0], parts, report, class_names=classes)
+
+
+def _rows_of(tables: Sequence[Path], columns: Mapping[str, Any], report: Report) -> list[dict[str, Any]]:
+    """The rows of the tables of a split; one that cannot be read costs no other.
+
+    Raises:
+        BadData: none of them can be read, or one of the shards that are a table only together.
+    """
+    found: list[dict[str, Any]] = []
+    wrong: BadData | None = None
+    for table in tables:
+        try:
+            found += _usable(table, columns, report)
+        except BadData as error:
+            if _SHARD.search(_stem(table)):
+                raise
+            wrong = wrong or error
+            report.leave("files", str(error).removeprefix(f"{table}").lstrip(", "), str(table))
+    if wrong is not None and not found:
+        raise wrong
+    return found
 
 
 def _usable(table: Path, columns: Mapping[str, Any], report: Report) -> list[dict[str, Any]]:
