@@ -263,12 +263,10 @@ def _report(opened: Collection, summary: Summary, as_json: bool, quiet: bool, ve
         before = sum(one.known for one in summary.skipped)
         counts.append(f"{len(summary.skipped)} skipped" + (f" ({before} of them before)" if before else ""))
     rate = f" ({summary.per_second:.0f}/s)" if summary.added + summary.changed else ""
-    holds = " and ".join(
-        counted(opened.count(side), what) for side, what in (("image", "pictures"), ("text", "texts"))
-    )
+    pictures, texts = counted(opened.count("image"), "pictures"), counted(opened.count("text"), "texts")
     lines.append(
         f"{opened.folder}: {', '.join(counts) or 'no pictures or texts found'} "
-        f"in {summary.seconds:.1f} s{rate}; it holds {holds}"
+        f"in {summary.seconds:.1f} s{rate}; it holds {pictures} and {texts}"
     )
     if summary.away:
         lines.append(
