@@ -35,7 +35,7 @@ with diptych.open(sys.argv[1], create=False) as collection:
 
 
 def fill(collection: Collection, items: int, seed: int) -> None:
-    """Store random pictures that need not exist; a search never opens them."""
+    """Store random pictures, whose files are empty: a search looks whether its hits are there, no further."""
     encoder = collection.encoder
     rng = np.random.default_rng(seed)
     dim = encoder.encode_text(["anything"]).shape[1]
@@ -46,8 +46,10 @@ def fill(collection: Collection, items: int, seed: int) -> None:
             with record.batch():
                 record.put_column("main", collection.model, encoder.fingerprint, encoder.similarity, dim)
                 for number, vector in enumerate(vectors, start=start):
-                    name = f"{number // 1000}/{number}.jpg".encode()
-                    file = record.put_file(name, 1, 1, number.to_bytes(16, "big"))
+                    name = f"{number // 1000}/{number}.jpg"
+                    (collection.folder / name).parent.mkdir(exist_ok=True)
+                    (collection.folder / name).touch()
+                    file = record.put_file(name.encode(), 1, 1, number.to_bytes(16, "big"))
                     record.put_image(file, vector.tobytes())
 
 
