@@ -79,7 +79,7 @@ def test_broken_tables_get_a_sentence() -> None:
         tables.read(head + good + "columns=[16]\nsurvey=[0.1]\n" + reference)
     with pytest.raises(BadData, match="no result table"):
         tables.read("rows = 3")
-    with pytest.raises(UnknownName, match="table of the survey"):
+    with pytest.raises(UnknownName, match="table 'table5' of the survey"):
         tables.published("table5")
 
 
@@ -93,9 +93,9 @@ def test_the_surveys_tables_say_what_each_cell_needs(name: str, tmp_path: Path) 
     page = as_html(report.title, report.tables, facts=report.facts)
     assert page.count("<svg") == 2
     assert len(report.tables[0].rows) == len(rows)
-    with pytest.raises(UnknownName, match=f"system of {name} 'nobody'"):
+    with pytest.raises(UnknownName, match=f"system 'nobody' of {name}"):
         produce.produce(name, tmp_path, systems=["nobody"])
-    with pytest.raises(UnknownName, match=f"data set of {name} 'nothing'"):
+    with pytest.raises(UnknownName, match=f"data set 'nothing' of {name}"):
         produce.produce(name, tmp_path, entries=["nothing"])
     with pytest.raises(UnknownName, match="result table"):
         produce.produce("table9", tmp_path)
@@ -146,9 +146,9 @@ def test_ablations_name_what_exists_and_say_what_is_missing(tmp_path: Path) -> N
     assert len(report.tables[0].rows) == sum(1 + len(one.without) for one in wanted)
     assert all(row[3].startswith("- [") for row in report.tables[0].rows)
     assert all("is not in" in reason for reason in report.tables[0].reasons)
-    with pytest.raises(UnknownName, match="system of the ablations"):
+    with pytest.raises(UnknownName, match="system 'nobody' of the ablations"):
         produce.produce("ablations", tmp_path, systems=["nobody"])
-    with pytest.raises(UnknownName, match="data set of the ablations"):
+    with pytest.raises(UnknownName, match="data set 'nothing' of the ablations"):
         produce.produce("ablations", tmp_path, entries=["nothing"])
 
 

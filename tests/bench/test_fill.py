@@ -54,9 +54,9 @@ def test_only_what_is_chosen_is_computed(plan: Plan, tmp_path: Path) -> None:
     assert set(part.results) == {("planted", "ridge", 0)}
     assert part.reasons == {("planted", "cca"): "not run yet"}
     assert filled(small(plan), tmp_path, compute=False) == part
-    with pytest.raises(UnknownName, match="system of our table"):
+    with pytest.raises(UnknownName, match="system 'nobody' of our table"):
         filled(plan, tmp_path, systems=["nobody"])
-    with pytest.raises(UnknownName, match="data set of our table"):
+    with pytest.raises(UnknownName, match="data set 'nothing' of our table"):
         filled(plan, tmp_path, entries=["nothing"])
 
 

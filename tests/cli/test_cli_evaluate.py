@@ -212,7 +212,7 @@ def test_own_data_are_measured_by_what_was_held_out(
         (["evaluate", "x", "--run", "found"], "give no system"),
         (["evaluate", "builtin", "--data", "planted", "--cut", "3"], "--cut goes with --run"),
         (["evaluate", "builtin", "--data", "planted", "--matches", "x"], "--matches goes with --run"),
-        (["evaluate", "builtin", "--data", "planted", "--protocol", "tset"], "protocol of planted 'tset'"),
+        (["evaluate", "builtin", "--data", "planted", "--protocol", "tset"], "protocol 'tset' of planted"),
         (["evaluate", "--run", "nowhere"], "is not there"),
         (
             ["evaluate", "--run", "found", "--pairs", "x"],

@@ -32,7 +32,7 @@ def test_a_data_set_seen_through_extractors_is_fitted_on_training_texts() -> Non
     assert test.text.shape == (3, 7)  # "car" is only in the training texts
     assert seen.split("test") is test
     assert [len(query) for query, _ in seen.cases()] == [2]
-    with pytest.raises(UnknownName, match="split of"):
+    with pytest.raises(UnknownName, match="split 'tset' of mine"):
         seen.split("tset")
     with pytest.raises(UsageError, match="features already"):
         Featured(seen, {"text": TfIdf()}).split("train")

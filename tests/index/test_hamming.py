@@ -192,7 +192,7 @@ def test_only_some_rows_are_searched(candidates: int) -> None:
 def test_bad_input_gets_a_sentence() -> None:
     with pytest.raises(UsageError, match="multiple of 8"):
         Hamming(12)
-    with pytest.raises(UnknownName, match="kind of Hamming index"):
+    with pytest.raises(UnknownName, match="kind 'tree' of Hamming index"):
         Hamming(16, kind="tree")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="do not fit an index of 16 bits"):
         Hamming(16).add(np.array([0]), np.ones((1, 8)))

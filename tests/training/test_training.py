@@ -81,9 +81,9 @@ def test_what_does_not_exist_is_refused_before_data_are_read(tmp_path: Path) -> 
             raise AssertionError("read")
 
     for name, settings, kind, said in (
-        ("dscmr", {"epoch": 3}, BadParameter, "'epoch'; did you mean epochs"),
+        ("dscmr", {"epoch": 3}, BadParameter, "'epoch' of .*; did you mean epochs"),
         ("dscmr", {"epochs": "many"}, BadParameter, "must be a whole number like 500, not 'many'"),
-        ("dscmr:papre", {}, UnknownName, "variant of dscmr 'papre'; did you mean paper"),
+        ("dscmr:papre", {}, UnknownName, "variant 'papre' of dscmr; did you mean paper"),
         ("dscrm", {}, UnknownName, "dscrm"),
     ):
         with pytest.raises(kind, match=said):

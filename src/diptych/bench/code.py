@@ -22,6 +22,7 @@ OUTSIDE: Mapping[str, str] = {
     "diptych.provenance": "says versions and commit",
     "diptych.errors": "words sentences",
     "diptych.optional": "words sentences about packages that are not installed",
+    "diptych.printable": "words sentences",
     "diptych.files": "writes results, and does not make them",
     "diptych.cli": "reads words of the command line and prints",
     "diptych.report": "shows results",
