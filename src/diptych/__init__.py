@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from diptych.pipeline import Rerank as Rerank
     from diptych.pipeline.over import over as over
     from diptych.training.learner import Learner as Learner
-    from diptych.training.legible import train as train
+    from diptych.training.run import train as train
     from diptych.training.trainer import Trainer as Trainer
 
 # Public name -> where it is; resolved on first use, so that `import diptych` stays light.
@@ -88,7 +88,7 @@ _PUBLIC = {
     "open": "diptych.engine.collection:open_collection",
     "open_data": "diptych.data:open_data",
     "over": "diptych.pipeline:over",
-    "train": "diptych.training.legible:train",
+    "train": "diptych.training.run:train",
 }
 
 __all__ = [

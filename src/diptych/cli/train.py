@@ -87,8 +87,8 @@ def command(
         raise typer.Exit(_launched(devices, sys.argv[1:]))
     from diptych.cli._read import say_left_out, say_read
     from diptych.data import open_data
-    from diptych.training.legible import train
     from diptych.training.parameters import parse_settings
+    from diptych.training.run import train
 
     chosen = parse_settings(settings or [])
     dataset = open_data(data, root)

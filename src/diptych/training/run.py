@@ -29,7 +29,9 @@ import numpy as np
 from diptych import catalogue
 from diptych.catalogue.extractors import named
 from diptych.chain import Standard, join
+from diptych.core import offered
 from diptych.data.base import Dataset, Split, as_dataset, hold_out, input_kind
+from diptych.data.legible import Legible
 from diptych.data.views import Featured, HeldOut, Standardised
 from diptych.errors import TrainingError, UsageError
 from diptych.evaluation import Evaluation, evaluate, measure_of, score
@@ -152,6 +154,8 @@ def train(
     kind = trained_kind(name)
     catalogue.checked(kind, chosen)
     catalogue.variant(name)
+    if offered(kind, "prepare_image") is not None:
+        dataset = Legible(dataset, kind, protocol=protocol, strict=strict)
     seen = _seen(name, dataset, chosen, features, standardise, protocol, validation, strict)
     relevance = seen.dataset.protocol(seen.protocol).relevance
 

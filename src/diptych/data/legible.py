@@ -1,4 +1,4 @@
-"""Trains also what reads pictures by itself without those that cannot be read; see `diptych.training.run`.
+"""Data for what reads pictures by itself, without those that cannot be read.
 
 Extractors leave such pictures out while they read (`diptych.data.views.Featured`). A learner that no
 extractor reads for is given its splits without them.
@@ -7,12 +7,10 @@ extractor reads for is given its splits without them.
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from diptych.core import offered
 from diptych.data.base import Absent, Dataset, Split, hold_out
 from diptych.data.readable import left_out
 from diptych.data.reading import report_of
@@ -20,10 +18,8 @@ from diptych.data.views import HeldOut, View
 from diptych.errors import BadData
 from diptych.media.ahead import Trouble, ahead
 from diptych.media.report import Report
-from diptych.training import run as run_
-from diptych.training.parameters import trained_kind
 
-__all__ = ["Legible", "train"]
+__all__ = ["Legible"]
 
 
 class Legible(View):
@@ -76,33 +72,3 @@ class Legible(View):
             whole = replace(split, image_id=[str(row) for row in range(len(split))])
             return {int(row) for row in hold_out(whole.take(rows))[0].image_id or ()} if rows else set()
         return set() if name in (chosen.query, chosen.gallery) else set(rows)
-
-
-def train(
-    name: str,
-    dataset: Dataset,
-    run: Path,
-    *,
-    protocol: str | None = None,
-    strict: bool = False,
-    **how: Any,
-) -> run_.Trained:
-    """Train one system with one seed into a run folder, or go on where that folder stands, and evaluate it.
-
-    Args:
-        name: ``system[:variant]``.
-        dataset: The data.
-        run: Gets card, weights, log and curves.
-        protocol: How to split and evaluate; the data's default, if None.
-        strict: Refuse a picture that cannot be read. Otherwise it is left out with the texts that are its
-            alone, and counted in the card.
-        how: All else that `diptych.training.run.train` takes.
-
-    Raises:
-        ImageError: a picture cannot be read, and `strict`.
-        UsageError, BadParameter, UnknownName, TrainingError: as that says.
-    """
-    kind = trained_kind(name)
-    if offered(kind, "prepare_image") is not None:
-        dataset = Legible(dataset, kind, protocol=protocol, strict=strict)
-    return run_.train(name, dataset, run, protocol=protocol, strict=strict, **how)
