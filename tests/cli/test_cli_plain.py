@@ -11,25 +11,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from diptych.__main__ import main
 from diptych.cli import _progress
 from diptych.engine.results import Progress
 from diptych.optional import EXTRAS
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["diptych", *arguments])
-        code = 0
-        try:
-            main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return call
 
 
 @pytest.fixture
@@ -250,7 +234,7 @@ def test_progress_without_a_terminal_is_a_line_every_so_often(
         (("index", "{photos}", "--model", "dscmr"), "dscmr needs {extra}[train]'"),
         (
             ("train", "dscmr", "--data", "{photos}", "--features", "builtin"),
-            "dscmr needs {extra}[train]'",
+            "diptych train needs {extra}[train]'",
         ),
         (("evaluate", "dscmr", "--data", "{photos}"), "dscmr needs {extra}[train]'"),
     ],

@@ -15,8 +15,6 @@ import pytest
 import typer
 from PIL import Image
 
-from diptych.__main__ import main
-
 ROOT = Path(__file__).parents[2]
 
 
@@ -28,21 +26,6 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "red.txt").write_text("a red wall\n")
     (folder / "broken.jpg").write_bytes(b"no picture")
     return folder
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["diptych", *arguments])
-        code = 0
-        try:
-            main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return call
 
 
 @pytest.fixture
