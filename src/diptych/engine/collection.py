@@ -18,7 +18,7 @@ from diptych.engine.contents import Contents
 from diptych.engine.gallery import Gallery
 from diptych.engine.opening import folder_of
 from diptych.engine.place import default_home, discard, find
-from diptych.engine.query import composed
+from diptych.engine.query import Options, composed
 from diptych.engine.results import Progress, Result, Results, Skipped, Summary
 from diptych.engine.search import search_many
 from diptych.errors import UsageError
@@ -208,7 +208,7 @@ class Collection(Contents):
             image_weight=image_weight,
             negative_weight=negative_weight,
         )
-        return self.search_many([item], to=to, k=k, min_score=min_score, exact=exact, recall=recall)[0]
+        return search_many(self, [item], Options(to, k, min_score, exact, recall))[0]
 
     def search_many(
         self,
@@ -224,7 +224,7 @@ class Collection(Contents):
 
         A system that makes the lists of both directions agree sees the queries together.
         """
-        return search_many(self, queries, to=to, k=k, min_score=min_score, exact=exact, recall=recall)
+        return search_many(self, queries, Options(to, k, min_score, exact, recall))
 
     def make_codes(self, by: int | str) -> Mapping[str, Any]:
         """Give the pictures binary codes, so that large collections are searched in two stages.

@@ -6,23 +6,46 @@ import math
 import os
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from diptych.core import SIDES, Item, Side, offered
+from diptych.core import SIDES, Item, Side, checked_k, offered
 from diptych.errors import UsageError
 from diptych.printable import type_of
 
 if TYPE_CHECKING:
     from diptych.engine.homes.base import Home
 
-__all__ = ["as_item", "check_recall", "check_score", "check_side", "composed", "decoded", "sides_of"]
+__all__ = ["Options", "as_item", "check_side", "composed", "decoded", "sides_of"]
 
 
 # Single precision keeps a part of this weight beside one of the other.
 _LIGHTEST, _HEAVIEST = 1e-3, 1e3
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a collection is searched, whatever is asked; see `Collection.search`."""
+
+    to: Side = "image"
+    k: int = 10
+    min_score: float | None = None
+    exact: bool = False
+    recall: float | None = None
+
+    def check(self, home: Home) -> None:
+        """See that a home can be searched so.
+
+        Raises:
+            UsageError: a value is none that can be, or promises what the home cannot keep.
+        """
+        check_side("to", self.to)
+        _check_recall(home, self.exact, self.recall)
+        _check_score(self.min_score)
+        checked_k(self.k)
 
 
 def as_item(query: Any) -> Item:
@@ -137,7 +160,7 @@ def decoded(item: Item, encoder: Any) -> Item:
     return item
 
 
-def check_recall(home: Home, exact: bool, recall: float | None) -> None:
+def _check_recall(home: Home, exact: bool, recall: float | None) -> None:
     """See that a recall can be asked for.
 
     Raises:
@@ -156,7 +179,7 @@ def check_recall(home: Home, exact: bool, recall: float | None) -> None:
         )
 
 
-def check_score(min_score: float | None) -> None:
+def _check_score(min_score: float | None) -> None:
     """See that results can be left out by a score.
 
     Raises:

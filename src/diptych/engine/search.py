@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from diptych.core import Floats, Hits, Run, Side, checked_k
+from diptych.core import Floats, Hits, Run, Side
 from diptych.engine import calibration
 from diptych.engine.gallery import Gallery, gallery_of
 from diptych.engine.homes.base import Stored
 from diptych.engine.opening import Opened
 from diptych.engine.presence import Presence
-from diptych.engine.query import as_item, check_recall, check_score, check_side, decoded, sides_of
+from diptych.engine.query import Options, as_item, decoded, sides_of
 from diptych.engine.results import Result, Results
 from diptych.errors import UsageError
 from diptych.pipeline import RESCORED, Remembered, encode, over
@@ -24,27 +24,15 @@ from diptych.pipeline import RESCORED, Remembered, encode, over
 __all__ = ["search_many"]
 
 
-def search_many(
-    opened: Opened,
-    queries: Sequence[Any],
-    *,
-    to: Side,
-    k: int,
-    min_score: float | None,
-    exact: bool,
-    recall: float | None,
-) -> list[Results]:
+def search_many(opened: Opened, queries: Sequence[Any], options: Options) -> list[Results]:
     """The k best matches of each query; see `Collection.search_many`."""
-    check_side("to", to)
     if isinstance(queries, str | bytes):
         raise UsageError("search_many takes a list of queries; a single one goes to search")
-    check_recall(opened.home, exact, recall)
-    check_score(min_score)
-    checked_k(k)
+    options.check(opened.home)
     items = [as_item(query) for query in queries]
     if not items:
         return []
-    with _getting_ready(opened, to):
+    with _getting_ready(opened, options.to):
         model = opened.loaded()
         started = time.perf_counter()
         asked = Remembered([decoded(item, model.encoder) for item in items])
@@ -53,14 +41,14 @@ def search_many(
             vectors = encode(model.encoder, asked)
         model.check_dimensions(vectors, what)
     with opened.home.snapshot():
-        gallery, sides = gallery_of(opened, to), sides_of(items)
+        gallery, sides = gallery_of(opened, options.to), sides_of(items)
 
         def searched(count: int) -> Gallery:
-            if to != "image" or opened.below is not None or sides is None or exact:
+            if options.to != "image" or opened.below is not None or sides is None or options.exact:
                 return gallery
-            return gallery.searched_by(opened.home.quick(sides, recall, count))
+            return gallery.searched_by(opened.home.quick(sides, options.recall, count))
 
-        return _answers(model.encoder, searched, asked, k=k, min_score=min_score, started=started)
+        return _answers(model.encoder, searched, asked, options, started=started)
 
 
 @contextlib.contextmanager
@@ -81,9 +69,8 @@ def _answers(
     encoder: Any,
     searched: Callable[[int], Gallery],
     queries: Remembered,
+    options: Options,
     *,
-    k: int,
-    min_score: float | None,
     started: float,
 ) -> list[Results]:
     """The k best entries of a gallery for each query, by the stage that `over` makes of the encoder.
@@ -94,17 +81,17 @@ def _answers(
         encoder: The system that made the collection's vectors.
         searched: Gives what is searched, ready for so many hits of each query.
         queries: What is asked, pictures decoded.
-        k: Most results wanted.
-        min_score: Leave out results that score lower.
+        options: How many are wanted, and which are left out.
         started: When the search began, by `time.perf_counter`.
     """
-    presence, wanted = Presence(), k
+    presence, k, wanted = Presence(), options.k, options.k
+    lowest = -np.inf if options.min_score is None else options.min_score
     while True:
         gallery = searched(wanted)
         run = over(encoder, gallery, wanted, to=gallery.side)(Run(queries, gallery))
         assert run.hits is not None
         scores = _scores(run, run.hits, cosine=encoder.similarity == "cosine")
-        real = (run.hits.rows >= 0) & (scores >= (-np.inf if min_score is None else min_score))
+        real = (run.hits.rows >= 0) & (scores >= lowest)
         entries = [gallery.stored(rows[one]) for rows, one in zip(run.hits.rows, real, strict=True)]
         here = [_here(found, k, presence) for found in entries]
         short = any(
