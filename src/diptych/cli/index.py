@@ -16,6 +16,7 @@ from diptych.cli._terminal import say, say_json
 if TYPE_CHECKING:
     from diptych.engine.collection import Collection, Summary
     from diptych.engine.results import Skipped
+    from diptych.media.report import Report
 
 __all__ = ["command"]
 
@@ -73,6 +74,18 @@ def command(
         bool,
         typer.Option("--texts", help="Also .txt files that belong to no picture; each line is a text."),
     ] = False,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PATTERN",
+            help="Leave out what fits a pattern as in .gitignore, from now on; may be repeated. Files "
+            ".diptychignore count, too.",
+        ),
+    ] = None,
+    no_exclude: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATTERN", help="Take back a pattern; diptych info lists them."),
+    ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Go on and follow changes.")] = False,
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Pictures encoded and stored at a time.", show_default=False)
@@ -122,6 +135,7 @@ def command(
     reason, once; diptych info lists them all.
     """
     from diptych.engine import collection as engine
+    from diptych.engine.ignoring import check_patterns
     from diptych.engine.rebuild import rebuilding
     from diptych.engine.scan import expand
     from diptych.errors import UsageError
@@ -134,6 +148,7 @@ def command(
     if not given:
         raise UsageError("nothing to index; give a folder of pictures: diptych index FOLDER")
     expand(given)  # before anything is founded or forgotten: a path that does not exist is named
+    check_patterns(exclude or ())
     if codes is not None and watch:
         raise UsageError("--codes is made once, after indexing; run it without --watch")
     by = int(codes) if codes is not None and codes.isdecimal() else codes
@@ -150,6 +165,7 @@ def command(
     try:
         if rebuild:
             with rebuilding(home, model=model) as fresh:
+                _exclude(fresh, exclude, no_exclude)
                 _report(fresh, _run(fresh, given, once, hushed, lost), as_json, quiet, verbose)
                 if by is not None:
                     fresh.make_codes(by)
@@ -161,6 +177,8 @@ def command(
             with engine.open_collection(home, model=model, trust=trust) as opened:
                 if new and model is None and not quiet:
                     _remark()
+                if not rebuild:
+                    _exclude(opened, exclude, no_exclude)
                 if watch:
                     for summary in opened.watch(*given, **how):
                         _report(opened, summary, as_json, quiet, verbose)
@@ -172,6 +190,13 @@ def command(
     except KeyboardInterrupt:
         say("interrupted; what was indexed is kept, and the next run goes on from there", err=True)
         raise typer.Exit(130) from None
+
+
+def _exclude(opened: Collection, more: list[str] | None, fewer: list[str] | None) -> None:
+    if fewer:
+        opened.exclude_no_longer(*fewer)
+    if more:
+        opened.exclude(*more)
 
 
 def _tell_codes(facts: Mapping[str, Any] | None) -> None:
@@ -252,6 +277,8 @@ def _report(opened: Collection, summary: Summary, as_json: bool, quiet: bool, ve
         lines.append("to search these texts too: --texts, or give the files by name")
     if summary.passed_over:
         lines.append(f"passed over, as Diptych does not read them: {_passed_over(summary.passed_over)}")
+    if summary.excluded.left:
+        lines += _excluded(summary.excluded, verbose)
     counts = [
         f"{getattr(summary, name)} {name}"
         for name in ("added", "changed", "moved", "unchanged", "removed", "away")
@@ -293,6 +320,17 @@ def _some(names: list[str]) -> str:
         return names[0]
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return f"{len(names)} files ({', '.join(names[:_NAMED])}{more})"
+
+
+def _excluded(report: Report, verbose: bool) -> list[str]:
+    """One line for all rules that left something out; for each rule, if all are wanted."""
+    from diptych.media.report import counted
+
+    if verbose:
+        return [one.told("left out") for one in report.left]
+    shown = [f"{counted(one.count, one.what)} {one.reason}" for one in report.left]
+    rest = sum(one.count for one in report.left[_ENDINGS:])
+    return [f"left out: {', '.join(shown[:_ENDINGS])}" + (f" and {rest} others" if rest else "")]
 
 
 def _passed_over(endings: Mapping[str, int]) -> str:

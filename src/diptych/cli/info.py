@@ -39,5 +39,7 @@ def command(
     )
     if codes := facts["codes"]:
         say(f"codes     {codes['bits']} bits ({codes['made_with']})")
+    if patterns := facts["excludes"]:
+        say(f"excluded  {'  '.join(patterns)}")
     for path, reason in facts["skipped"].items():
         say(f"  {path}: {reason}")

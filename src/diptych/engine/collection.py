@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diptych.core import Encoder, Item, Side
+from diptych.engine import ignoring
 from diptych.engine.contents import Contents
 from diptych.engine.gallery import Gallery
 from diptych.engine.opening import folder_of
@@ -126,6 +127,36 @@ class Collection(Contents):
 
         with self.writing():
             return remove(self.home, paths)
+
+    def exclude(self, *patterns: str) -> None:
+        """Leave out what fits a pattern, from the next `add` on; what of it is known is forgotten then.
+
+        Patterns are those of ``.gitignore``, counted from the collection's folder, and are kept with those
+        that it has. Files ``.diptychignore`` with such patterns count in their folders as well.
+
+        Args:
+            patterns: Such as ``*.tmp``, ``old/`` (folders of that name), ``/private/`` (that one folder) or
+                ``!keep.tmp``, which takes back what an earlier one excludes.
+
+        Raises:
+            UsageError: one of them is no pattern.
+        """
+        ignoring.check_patterns(patterns)
+        with self.writing():
+            ignoring.keep(self.home, [*(one for one in self.excludes if one not in patterns), *patterns])
+
+    def exclude_no_longer(self, *patterns: str) -> None:
+        """Take back patterns, so that the next `add` takes what they left out.
+
+        Raises:
+            UsageError: one of them is none of `excludes`.
+        """
+        known = self.excludes
+        if lost := [one for one in patterns if one not in known]:
+            has = f"it has {', '.join(known)}" if known else "it has none"
+            raise UsageError(f"{lost[0]} is no pattern that {self.folder} excludes; {has}")
+        with self.writing():
+            ignoring.keep(self.home, [one for one in known if one not in patterns])
 
     def watch(
         self,

@@ -11,6 +11,7 @@ import numpy as np
 
 from diptych import similarity
 from diptych.core import SIDES, Floats, Item, Side
+from diptych.engine import ignoring
 from diptych.engine.gallery import Gallery, gallery_of, item_of_file
 from diptych.engine.opening import Opened
 from diptych.engine.place import absolute
@@ -80,6 +81,11 @@ class Contents(Opened):
         check_side("to", to)
         return gallery_of(self, to)
 
+    @property
+    def excludes(self) -> tuple[str, ...]:
+        """The patterns of files and folders that are left out; see `Collection.exclude`."""
+        return ignoring.kept(self.home)
+
     def info(self) -> Mapping[str, Any]:
         """What it holds: folder, model, counts, size in bytes, skipped files, its verdict on itself."""
         column = self.home.column
@@ -92,6 +98,7 @@ class Contents(Opened):
             "texts": self.count("text"),
             "bytes": sum(file.stat().st_size for file in self.place.rglob("*") if file.is_file()),
             "codes": self.home.codes,
+            "excludes": list(self.excludes),
             "skipped": {
                 str(self.home.path(key)): reason for key, reason, *_ in self.home.skipped() if reason != LOOSE
             },

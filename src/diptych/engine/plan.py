@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from diptych.engine.homes.base import Home, Known
+from diptych.engine.ignoring import Rules
 from diptych.engine.results import Skipped, Summary
 from diptych.engine.scan import Found
 from diptych.media.captions import Sidecars
@@ -65,6 +66,7 @@ class Plan:
         check: Whether to look into files whose size and time are the same, too.
         larger: Whether to try pictures again that were too large before.
         follow_links: Whether to read caption files, too, that are links out of the folders given.
+        rules: What is left out, caption files among it.
 
     Attributes:
         unseen: Numbers of known files, below the folders walked, that were not met on the walk.
@@ -82,7 +84,9 @@ class Plan:
         check: bool = False,
         larger: bool = False,
         follow_links: bool = False,
+        rules: Rules,
     ) -> None:
+        self.rules = rules
         self.home, self.summary, self.texts, self.check = home, summary, texts, check
         self.larger, self.follow_links = larger, follow_links
         self._inside = [home.path(b""), *(one if one.is_dir() else one.parent for one in given)]
@@ -101,6 +105,10 @@ class Plan:
         """
         known = _Together(self.home, under)
         for found in files:
+            if found.excluded:
+                what = "folders" if found.kind == "folder" else "files"
+                self.summary.excluded.leave(what, found.excluded, str(found.path))
+                continue
             if found.kind == "other":
                 self.summary.passed_over[found.path.suffix.lower()] += 1
                 continue
@@ -184,7 +192,13 @@ class Plan:
                 sidecars = self._folders[one]
                 continue
             try:
-                sidecars = Sidecars(one, above=sidecars, follow_links=self.follow_links, inside=self._inside)
+                sidecars = Sidecars(
+                    one,
+                    above=sidecars,
+                    follow_links=self.follow_links,
+                    inside=self._inside,
+                    left_out=self.rules.leaves_out,
+                )
             except OSError:
                 sidecars = None  # the folder vanished; reading the picture will say so
             self._folders[one] = sidecars

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Set
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from diptych.engine import ignoring
 from diptych.engine.collection import Collection, open_collection
 from diptych.engine.homes.local.home import Local
 from diptych.engine.model import DEFAULT_MODEL, Model
@@ -58,8 +59,10 @@ def rebuilding(path: str | Path, *, model: Any = None) -> Iterator[Collection]:
             shutil.rmtree(beside, ignore_errors=True)
         beside.mkdir(exist_ok=True)
         with Collection(folder, model=chosen, place=beside) as fresh:
-            with fresh.writing(), fresh.home.batch(changes=False):
-                fresh.home.keep_out(before.removed)
+            with fresh.writing():
+                ignoring.keep(fresh.home, before.excludes)
+                with fresh.home.batch(changes=False):
+                    fresh.home.keep_out(before.removed)
             yield fresh
             if before.codes is not None and fresh.home.codes is None:
                 _make_codes(fresh, before)
@@ -74,6 +77,7 @@ class _Known(NamedTuple):
     removed: Set[bytes] = frozenset()
     believed: bool = True
     codes: Mapping[str, Any] | None = None
+    excludes: tuple[str, ...] = ()
 
 
 def _known_of(place: Path, folder: Path) -> _Known:
@@ -81,7 +85,9 @@ def _known_of(place: Path, folder: Path) -> _Known:
         with contextlib.closing(Local(place / DATABASE, folder)) as home:
             column = home.column
             name = None if column is None else column.model
-            return _Known(home.get("id"), name, home.removed(), is_believed(home), home.codes)
+            return _Known(
+                home.get("id"), name, home.removed(), is_believed(home), home.codes, ignoring.kept(home)
+            )
     except TooNew:
         raise
     except CollectionError:

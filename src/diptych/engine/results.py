@@ -142,6 +142,8 @@ class Summary:
         unchanged: Known and the same.
         removed: No longer there.
         left_out: Were removed from the collection before, and have not been named since.
+        excluded: Files and folders that were left out by a pattern or a ``.diptychignore``, with the rule; no
+            folder that is left out is looked into.
         away: Not there, as the folder that held them is gone, empty or cannot be read; kept.
         skipped: Could not be taken, each with path and reason; tried again when the file changes.
         in_part: Were taken as far as they are there, each with path and reason; told when they are read.
@@ -160,6 +162,7 @@ class Summary:
     removed: int = 0
     away: int = 0
     left_out: int = 0
+    excluded: Report = field(default_factory=Report)
     skipped: list[Skipped] = field(default_factory=list)
     in_part: list[Skipped] = field(default_factory=list)
     passed_over: Counter[str] = field(default_factory=Counter)
@@ -182,6 +185,7 @@ class Summary:
             "removed": self.removed,
             "away": self.away,
             "left_out": self.left_out,
+            "excluded": self.excluded.as_dict()["not_used"],
             "encoded": self.encoded,
             "captions": self.captions.as_dict(),
             "skipped": [skipped.as_dict() for skipped in self.skipped],

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Literal
 
 from diptych.core import Side
-from diptych.engine.place import absolute
+from diptych.engine.ignoring import Rules, Unclear
+from diptych.engine.place import FOLDER, absolute
 from diptych.errors import UsageError
 from diptych.media.links import LEADS_OUT, leads_out, real
 from diptych.media.pictures import SUFFIXES
@@ -39,6 +40,7 @@ class Found:
         mtime_ns: Time of the last change, in nanoseconds since 1970.
         problem: Why it cannot be read; empty if nothing speaks against it.
         named: Whether the file itself was given, and not only a folder that it is in.
+        excluded: Why it is left out, whatever it is; empty if it is not.
     """
 
     path: Path
@@ -47,6 +49,7 @@ class Found:
     mtime_ns: int = -1
     problem: str = ""
     named: bool = False
+    excluded: str = ""
 
 
 def expand(paths: Iterable[str | Path]) -> list[Path]:
@@ -86,10 +89,12 @@ def walks(
     recursive: bool = True,
     follow_links: bool = False,
     inside: Sequence[Path] = (),
+    rules: Rules | None = None,
 ) -> Iterator[tuple[Path | None, Iterator[Found]]]:
     """The files of each folder given, of those named one by one, and of those that links lead to.
 
-    Hidden files and folders, and those that systems make for themselves, are not met. A folder's files come
+    Hidden files and folders, and those that systems make for themselves, are not met, unless a rule takes
+    them back. What a rule leaves out is named, but no such folder is entered. A folder's files come
     in the order of their names as bytes, all of the path together; nothing is held of them but one listing
     for each level. Links to folders are followed after everything else, each real folder once, so that loops
     end and a link never takes the place of what it points to. Links that lead out of the folders given are
@@ -103,12 +108,14 @@ def walks(
         recursive: Also the folders below.
         follow_links: Also links that lead out of the folders given.
         inside: Further folders that links may lead into.
+        rules: What is left out; what files in the folders given say, if None.
 
     Returns:
         Pairs, each to be used up before the next is asked for: the folder walked, None for what is in no
         such order; and its files.
     """
     paths = list(paths)
+    rules = rules or Rules(paths[0] if paths else Path(), given=paths)
     folders: set[tuple[int, int]] = set()
     links: list[Path] = []
     roots = None if follow_links else real(one for one in (*paths, *inside) if os.path.isdir(one))
@@ -125,14 +132,14 @@ def walks(
 
     for path in paths:
         if os.path.isdir(path):
-            yield path, once(_within(roots, _folder(path, recursive, folders, links)))
-    yield None, once(map(_named, named))
+            yield path, once(_within(roots, _folder(path, recursive, folders, links, rules)))
+    yield None, once(_named(path, rules) for path in named)
     while links:
         link = links.pop(0)
         if leads_out(link, roots):
             yield None, iter([Found(link, "folder", problem=LEADS_OUT)])
         else:
-            yield None, once(_within(roots, _folder(link, recursive, folders, links)))
+            yield None, once(_within(roots, _folder(link, recursive, folders, links, rules)))
 
 
 def _within(roots: Sequence[str] | None, files: Iterable[Found]) -> Iterator[Found]:
@@ -165,22 +172,22 @@ def _captioned_by(name: str) -> tuple[str, ...]:
 
 
 def _folder(
-    folder: Path, recursive: bool, folders: set[tuple[int, int]], links: list[Path]
+    folder: Path, recursive: bool, folders: set[tuple[int, int]], links: list[Path], rules: Rules
 ) -> Iterator[Found]:
     """The files of a folder and of those below, level by level on a stack of our own: Python's has an end."""
-    levels = [_listed(folder, recursive, folders, links)]
+    levels = [_listed(folder, recursive, folders, links, rules)]
     while levels:
         found = next(levels[-1], None)
         if found is None:
             levels.pop()
         elif isinstance(found, Path):
-            levels.append(_listed(found, recursive, folders, links))
+            levels.append(_listed(found, recursive, folders, links, rules))
         else:
             yield found
 
 
 def _listed(
-    folder: Path, recursive: bool, folders: set[tuple[int, int]], links: list[Path]
+    folder: Path, recursive: bool, folders: set[tuple[int, int]], links: list[Path], rules: Rules
 ) -> Iterator[Found | Path]:
     """The files of one folder, and where they come in the order the folders below."""
     try:
@@ -192,17 +199,26 @@ def _listed(
         folders.add(identity)
         with os.scandir(folder) as listing:
             entries = sorted(listing, key=_in_order)
+        here = rules.of(folder)
     except OSError as error:
         yield Found(folder, "folder", problem=f"cannot be entered ({error.strerror or error})")
         return
+    except Unclear as unclear:
+        yield Found(unclear.folder, "folder", problem=unclear.reason)
+        return
     pictures = {stem for entry in entries for stem in _captioned_by(entry.name)}
     for entry in entries:
-        path, (stem, suffix) = folder / entry.name, os.path.splitext(entry.name)
-        if entry.name.startswith("."):
+        if entry.name == FOLDER:  # a collection is no part of what it is of
             continue
-        if _is_folder(entry):
-            if entry.name.lower() in _MADE_FOLDERS:
-                continue
+        path, (stem, suffix) = folder / entry.name, os.path.splitext(entry.name)
+        is_folder = _is_folder(entry)
+        excluded = here.of(entry.name, folder=is_folder)
+        if _is_passed_over(entry.name, is_folder) and excluded != "":
+            continue
+        if excluded:
+            if recursive or not is_folder:
+                yield Found(path, "folder" if is_folder else "other", excluded=excluded)
+        elif is_folder:
             if recursive and entry.is_symlink():
                 links.append(path)
             elif recursive:
@@ -227,7 +243,17 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _named(path: Path) -> Found:
+def _is_passed_over(name: str, is_folder: bool) -> bool:
+    """Whether an entry is not met unless a rule takes it back."""
+    return name.startswith(".") or (is_folder and name.lower() in _MADE_FOLDERS)
+
+
+def _named(path: Path, rules: Rules) -> Found:
+    try:
+        if excluded := rules.why(path):
+            return Found(path, "other", excluded=excluded)
+    except Unclear as unclear:
+        return Found(unclear.folder, "folder", problem=unclear.reason)
     if is_list(path):
         return Found(path, "text", problem="is a list of captions, read with the pictures that it names")
     return _found(path, "text" if path.suffix.lower() == ".txt" else "image")

@@ -15,6 +15,7 @@ from typing import Self
 from diptych.core import offered
 from diptych.engine import scan
 from diptych.engine.homes.base import Home
+from diptych.engine.ignoring import Rules, kept
 from diptych.engine.ingest import Ingest
 from diptych.engine.model import Model, adopt
 from diptych.engine.opening import Opened
@@ -23,6 +24,7 @@ from diptych.engine.plan import LOOSE, Plan, Work
 from diptych.engine.presence import Presence
 from diptych.engine.results import Progress, Skipped, Summary
 from diptych.errors import DiptychError
+from diptych.media.links import real
 from diptych.media.tables import is_list
 
 __all__ = ["How", "remove", "update"]
@@ -107,8 +109,8 @@ def _updated(
                     on_progress(Progress(done, ahead.total, len(summary.skipped), last, seconds))
     folders = [path for path in given if path.is_dir()]
     _keep_problems(home, plan.problems | dict.fromkeys(plan.loose, LOOSE))
+    _forget_gone(home, summary, plan, folders, how)
     _tell_captions(home, summary, ingest.told, folders)
-    _forget_gone(home, summary, plan.unseen, folders, how)
     _forget_entered(home, plan.problems, folders, how.recursive)
     return summary
 
@@ -201,6 +203,7 @@ def _take_again(home: Home, given: Iterable[Path]) -> None:
 
 
 def _plan(home: Home, summary: Summary, given: Sequence[Path], how: How) -> Plan:
+    root, folders = home.path(b""), [path for path in given if path.is_dir()]
     return Plan(
         home,
         summary,
@@ -209,13 +212,21 @@ def _plan(home: Home, summary: Summary, given: Sequence[Path], how: How) -> Plan
         check=how.check,
         larger=how.max_pixels is not None,
         follow_links=how.follow_links,
+        rules=Rules(
+            root,
+            kept(home),
+            given=folders,
+            inside=None if how.follow_links else real([root, *folders]),
+        ),
     )
 
 
 def _work(home: Home, plan: Plan, given: Sequence[Path], how: How) -> Iterator[Work]:
     """The work in each folder given, and then in the single files."""
     root = home.path(b"")
-    walks = scan.walks(given, recursive=how.recursive, follow_links=how.follow_links, inside=[root])
+    walks = scan.walks(
+        given, recursive=how.recursive, follow_links=how.follow_links, inside=[root], rules=plan.rules
+    )
     for folder, found in walks:
         ours = (one for one in found if home.place not in one.path.parents)
         yield from plan.work(ours, under=folder)
@@ -247,23 +258,27 @@ def _tell_captions(home: Home, summary: Summary, told: set[bytes], folders: Sequ
 def _forget_gone(
     home: Home,
     summary: Summary,
-    unseen: array[int],
+    plan: Plan,
     folders: Sequence[Path],
     how: How,
 ) -> None:
-    """Forget known files of the given folders that are gone, but not those whose folder is away."""
+    """Forget known files of the given folders that are gone or now left out, but not those that are away."""
     gone, presence = array("q"), Presence()
-    for start in range(0, len(unseen), _CHECKED):
-        for number, key in home.file_names(unseen[start : start + _CHECKED]):
+    for start in range(0, len(plan.unseen), _CHECKED):
+        for number, key in home.file_names(plan.unseen[start : start + _CHECKED]):
             path = home.path(key)  # which a file that moved has meanwhile changed
             if not _below(path, folders, how.recursive):
                 continue
             found = presence.of(path)
             if found == "away" and not how.forget_missing:
                 summary.away += 1
-            elif found != "here" or _is_unwanted(path):
+            elif found != "here" or plan.rules.leaves_out(path) or _is_unwanted(path):
                 gone.append(number)
-    failed = [key for key, *_ in home.skipped() if not os.path.lexists(home.path(key))]
+    failed = [
+        key
+        for key, *_ in home.skipped()
+        if not os.path.lexists(path := home.path(key)) or plan.rules.leaves_out(path)
+    ]
     if gone or failed:
         with home.batch(changes=bool(gone)):
             home.remove_files(gone)

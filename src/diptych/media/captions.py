@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -113,6 +113,7 @@ class Sidecars:
         above: The same of the folder above, if its lists count here.
         follow_links: Also read links that lead out of the folders `inside`.
         inside: Folders that links may lead into; those of `above`, or else this one, if there are none.
+        left_out: Says of a path, and whether it is a folder, that nothing is to be read from it.
 
     Attributes:
         files: Size (bytes) and time (nanoseconds) of every ``.txt``, and of all that may be a caption list.
@@ -130,8 +131,9 @@ class Sidecars:
         *,
         follow_links: bool = False,
         inside: Sequence[Path] = (),
+        left_out: Callable[[Path, bool], bool] | None = None,
     ) -> None:
-        self.folder = folder
+        self.folder, self._left_out = folder, left_out
         given = real(inside) or (None if above is None else above._inside)
         self._inside: list[str] | None = None if follow_links else given or real([folder])
         self.read: set[Path] = set()
@@ -160,7 +162,13 @@ class Sidecars:
         for name, path in out.items():
             if may_be_list(name) or (name.lower() in _LIST_FOLDERS and path.is_dir()):
                 self._beside.leave("files", LEADS_OUT, str(path))
-        return [one for one in entries if one.name not in out]
+        return [one for one in entries if one.name not in out and not self._is_left_out(one)]
+
+    def _is_left_out(self, entry: os.DirEntry[str]) -> bool:
+        """A picture never is here: what goes by its name is no list, whether or not it is taken itself."""
+        if self._left_out is None or is_picture(entry.name):
+            return False
+        return self._left_out(Path(entry.path), entry.is_dir())
 
     def _lists_within(self, folder: Path) -> Iterator[_List]:
         """The lists of a folder inside that holds nothing but what is said of the pictures around it."""
