@@ -192,7 +192,7 @@ def test_killed_while_codes_are_made_the_older_ones_stay(
     with diptych.open(pictures, model=Colours()) as opened:
         opened.add(pictures)
         before = opened.make_codes(64)
-        monkeypatch.setattr(coded, "_keep" if when == "kept" else "calibrate", killed)
+        monkeypatch.setattr(coded, "_keep" if when == "kept" else "calibrations", killed)
         with pytest.raises(Killed):
             opened.make_codes(16)
         monkeypatch.undo()

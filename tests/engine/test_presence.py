@@ -182,3 +182,37 @@ def test_the_command_brings_the_collection_up_to_date(photos: Path, paint: Paint
     assert plain.stdout.splitlines() == [str(photos / "a.png")]
     found = run(app, ["search", "red", "--in", str(photos), "--paths", "--update"])
     assert sorted(found.stdout.splitlines()) == [str(photos / "a.png"), str(photos / "b.png")]
+
+
+def test_of_a_disk_that_is_away_one_file_is_looked_at(
+    filled: Collection, disk: Path, paint: Paint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(300):
+        paint(f"../disk/many/{number % 7}/{number}.png", (200, number % 256, number // 256))
+    paint("away.png", (1, 1, 1)).unlink()
+    filled.add(disk)
+    taken_out(disk)
+    looked: list[Path] = []
+    of = Presence.of
+    monkeypatch.setattr(Presence, "of", lambda self, path: (looked.append(path), of(self, path))[1])
+    found = filled.search("red", k=3)
+    assert (names(found), found.missing) == (["home.png"], 306)
+    assert len(looked) <= 3
+
+
+def test_which_folder_is_away(tmp_path: Path) -> None:
+    (tmp_path / "mount").mkdir()
+    (tmp_path / "hidden").mkdir()
+    (tmp_path / "hidden" / ".Trash").touch()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "other.png").touch()
+    expected = {
+        "mount/a/b/c.png": "mount", "mount/c.png": "mount", "hidden/a/b/c.png": "hidden/a",
+        "hidden/c.png": None, "full/a/b/c.png": "full/a", "full/c.png": None,
+    }  # fmt: skip
+    for name, folder in expected.items():
+        found = Presence().folder_away(tmp_path / name, below=tmp_path)
+        assert found == (None if folder is None else tmp_path / folder), name
+    assert Presence().folder_away(tmp_path / "mount" / "a" / "b.png", below=tmp_path / "mount") == (
+        tmp_path / "mount" / "a"
+    )

@@ -207,3 +207,29 @@ def test_bad_input_gets_a_sentence() -> None:
         calibrate(index, text[:0])
     with pytest.raises(UsageError, match="do not belong together"):
         TwoStage(codes.encode(image, "image"), image[:3], encode=partial(codes.encode, side="text"))
+
+
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.6, 1.0])
+@pytest.mark.parametrize("dead", [False, True])
+def test_only_what_may_be_found_is_found_with_the_recall_of_all(share: float, dead: bool) -> None:
+    image, text = clustered(6000, 8)
+    codes = Codes.fit(64, image, text)
+    rng = np.random.default_rng(0)
+    alive = rng.random(len(image)) > 0.2 if dead else None
+    rows = np.sort(rng.choice(10**6, len(image), replace=False))
+    index = two_stage(codes, image, 900, rows=rows, alive=alive)
+    within = np.sort(rng.choice(rows, int(share * len(rows)), replace=False))
+    there = np.isin(rows, within) if alive is None else np.isin(rows, within) & alive
+    assert len(index) == (len(rows) if alive is None else np.count_nonzero(alive))
+    hits = index.search(text, 10, within)
+    truth = rows[there][np.argsort(-(text @ image[there].T), axis=1, kind="stable")[:, :10]]
+    assert np.isin(hits.rows, rows[there]).all()
+    assert overlap(hits.rows, truth) >= overlap(
+        index.search(text, 10).rows, rows[np.argsort(-(text @ image.T), axis=1)[:, :10]]
+    ) - (0.3 if dead else 0.05)
+    if share == 1.0:  # the nearest of those that may be found, no fewer, ties by place
+        code = codes.encode(text[:1], "text")[0]
+        distances = np.bitwise_count(codes.encode(image, "image") ^ code).sum(axis=1).astype(int)
+        living = np.arange(len(image)) if alive is None else np.flatnonzero(alive)
+        expected = np.sort(living[np.argsort(distances[living], kind="stable")[:500]])
+        assert index.nearest(code, 500).tolist() == expected.tolist()

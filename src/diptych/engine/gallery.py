@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -45,7 +46,9 @@ class Gallery(Sequence[Item]):
         self.side = side
         self._home, self._snapshot, self._fits = home, snapshot, fits
         self._limited = within is not None
-        self._rows: Rows = snapshot.rows if within is None else np.intersect1d(snapshot.rows, within)
+        self._rows: Rows = snapshot.rows
+        if within is not None:
+            self._rows = self._rows[np.isin(self._rows, within)]
         self._searched_by: Searchable = snapshot
 
     def __len__(self) -> int:
@@ -72,6 +75,14 @@ class Gallery(Sequence[Item]):
             CollectionError: one was removed since.
         """
         return self._home.items(self._rows[places].tolist())
+
+    def below(self, folder: Path) -> Rows:
+        """The entries whose files lie below a folder, ascending."""
+        rows = np.array(self._home.rows(self.side, under=self._home.key(folder)), np.int64)
+        if not len(self._rows):
+            return rows[:0]
+        places = np.searchsorted(self._rows, rows).clip(max=len(self._rows) - 1)
+        return places[self._rows[places] == rows]
 
     def searchable(self, encoder: Any) -> Searchable | None:
         """What searches the vectors that an encoder made of the entries; None if none are kept.

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from diptych.core import Floats, Hits, Run, Side
+from diptych.core import Floats, Hits, Rows, Run, Side
 from diptych.engine import calibration
 from diptych.engine.gallery import Gallery, gallery_of
 from diptych.engine.homes.base import Stored
@@ -22,6 +22,8 @@ from diptych.errors import UsageError
 from diptych.pipeline import RESCORED, Remembered, encode, over
 
 __all__ = ["search_many"]
+
+_LOOKED_AT = 64  # hits that are read at a time
 
 
 def search_many(opened: Opened, queries: Sequence[Any], options: Options) -> list[Results]:
@@ -48,7 +50,7 @@ def search_many(opened: Opened, queries: Sequence[Any], options: Options) -> lis
                 return gallery
             return gallery.searched_by(opened.home.quick(sides, options.recall, count))
 
-        return _answers(model.encoder, searched, asked, options, started=started)
+        return _answers(opened, model.encoder, searched, asked, options, started=started)
 
 
 @contextlib.contextmanager
@@ -66,6 +68,7 @@ def _getting_ready(opened: Opened, to: Side) -> Iterator[None]:
 
 
 def _answers(
+    opened: Opened,
     encoder: Any,
     searched: Callable[[int], Gallery],
     queries: Remembered,
@@ -78,49 +81,89 @@ def _answers(
     Entries whose files are not there now are left out, and others take their places.
 
     Args:
+        opened: What is searched.
         encoder: The system that made the collection's vectors.
         searched: Gives what is searched, ready for so many hits of each query.
         queries: What is asked, pictures decoded.
         options: How many are wanted, and which are left out.
         started: When the search began, by `time.perf_counter`.
     """
-    presence, k, wanted = Presence(), options.k, options.k
+    k, wanted = options.k, options.k
     lowest = -np.inf if options.min_score is None else options.min_score
+    missing: _Missing | None = None
     while True:
         gallery = searched(wanted)
+        missing = missing or _Missing(opened, gallery)
         run = over(encoder, gallery, wanted, to=gallery.side)(Run(queries, gallery))
         assert run.hits is not None
         scores = _scores(run, run.hits, cosine=encoder.similarity == "cosine")
         real = (run.hits.rows >= 0) & (scores >= lowest)
-        entries = [gallery.stored(rows[one]) for rows, one in zip(run.hits.rows, real, strict=True)]
-        here = [_here(found, k, presence) for found in entries]
-        short = any(
-            len(found) == wanted and len(there) < k for found, there in zip(entries, here, strict=True)
-        )
+        here = [missing.first(gallery, rows[one], k) for rows, one in zip(run.hits.rows, real, strict=True)]
+        counts = real.sum(axis=1)
+        short = any(count == wanted and len(there) < k for count, there in zip(counts, here, strict=True))
         if not short or wanted >= len(gallery):
             break
-        wanted = min(max(2 * k, 4 * wanted), len(gallery))
+        wanted = min(max(2 * k, 4 * wanted, k + missing.away), len(gallery))
     chances = calibration.probabilities(
         encoder, encode(encoder, queries), scores, to=gallery.side, entries=len(gallery)
     )
     answered = []
-    for at, (found, there) in enumerate(zip(entries, here, strict=True)):
+    for at, found in enumerate(here):
+        there = list(found)
         places = np.flatnonzero(real[at])[there]
         told: list[float | None] = [None] * len(places)
         if chances is not None and not _is_rescored(run, at):
             told = chances[at][places].tolist()
-        results = _results([found[one] for one in there], scores[at][places].tolist(), told)
-        missing = (there[-1] + 1 if len(there) == k else len(found)) - len(there)
+        results = _results(list(found.values()), scores[at][places].tolist(), told)
+        left_out = (there[-1] + 1 if len(there) == k else int(counts[at])) - len(there)
         nothing = not results or calibration.nothing_matches(told[0])
         seconds = (time.perf_counter() - started) / len(queries)
-        answered.append(Results(results, nothing_matches=nothing, missing=missing, seconds=seconds))
+        answered.append(Results(results, nothing_matches=nothing, missing=left_out, seconds=seconds))
     return answered
 
 
-def _here(stored: Sequence[Stored], k: int, presence: Presence) -> list[int]:
-    """Places of the first k entries whose files are there."""
-    there = (at for at, one in enumerate(stored) if presence.of(one.path) == "here")
-    return list(itertools.islice(there, k))
+class _Missing:
+    """Passes over entries whose files are not there; of a whole folder that is away it looks at one only.
+
+    Args:
+        opened: Of which collection.
+        gallery: Its entries.
+    """
+
+    def __init__(self, opened: Opened, gallery: Gallery) -> None:
+        self._presence, self._root = Presence(), opened.folder
+        self._folders: set[Path] = set()
+        self._away = np.zeros(len(gallery), np.bool_)
+
+    @property
+    def away(self) -> int:
+        """How many entries are known to be in folders that are away."""
+        return int(np.count_nonzero(self._away))
+
+    def first(self, gallery: Gallery, hits: Rows, k: int) -> dict[int, Stored]:
+        """Places among the hits (m,) of the first k that are there, and what is stored of them."""
+        here: dict[int, Stored] = {}
+        at = 0
+        while at < len(hits) and len(here) < k:
+            part = at + np.flatnonzero(~self._away[hits[at:]])[: max(k, _LOOKED_AT)]
+            for place, stored in zip(part.tolist(), gallery.stored(hits[part]), strict=True):
+                if self._away[hits[place]]:
+                    continue
+                found = self._presence.of(stored.path)
+                if found == "here":
+                    here[place] = stored
+                    if len(here) == k:
+                        break
+                elif found == "away":
+                    self._leave_out(gallery, stored.path)
+            at = int(part[-1]) + 1 if len(part) else len(hits)
+        return here
+
+    def _leave_out(self, gallery: Gallery, path: Path) -> None:
+        folder = self._presence.folder_away(path, below=self._root)
+        if folder is not None and folder not in self._folders:
+            self._folders.add(folder)
+            self._away[gallery.below(folder)] = True
 
 
 def _scores(run: Run, hits: Hits, *, cosine: bool) -> Floats:

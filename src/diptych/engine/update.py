@@ -72,6 +72,7 @@ def update(
         batch_size = batch_size or int(offered(model.encoder, "batch_size", 16))
         summary = _updated(opened.home, model, given, how=how, batch_size=batch_size, on_progress=on_progress)
         opened.home.keep_codes(model.encode_texts)
+        opened.home.compact()
     summary.seconds = time.perf_counter() - started
     return summary
 
@@ -136,6 +137,7 @@ def remove(home: Home, paths: Iterable[str | Path]) -> int:
         with home.batch(changes=bool(gone)):
             home.remove_files(gone)
             home.keep_out(out)
+    home.compact()
     return len(gone)
 
 

@@ -8,7 +8,7 @@ is calibrated on held-out queries against exact search, not set by hand.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -22,7 +22,7 @@ from diptych.index import half
 from diptych.index.codes import Packed
 from diptych.index.flat import best
 
-__all__ = ["Calibration", "TwoStage", "calibrate", "exact_rows"]
+__all__ = ["Calibration", "TwoStage", "calibrate", "calibrations", "exact_rows"]
 
 _BLOCK = 1 << 22  # scores that are in memory at once
 _SAMPLE = 8192  # distances that the radius is estimated from
@@ -68,6 +68,7 @@ class TwoStage:
         rows: (n,) ascending row numbers; 0 .. n - 1, if None.
         encode: Packed codes (q, bits / 8) of the queries' vectors (q, d).
         candidates: How many the first stage passes on; no fewer than the hits that are asked for.
+        alive: (n,) which of them can be found; all, if None.
 
     Raises:
         UsageError: codes and vectors of different numbers.
@@ -83,6 +84,7 @@ class TwoStage:
         *,
         encode: Callable[[NDArray[Any]], Packed],
         candidates: int = 0,
+        alive: NDArray[np.bool_] | None = None,
     ) -> None:
         if len(codes) != len(vectors):
             raise UsageError(f"{len(codes)} codes and {len(vectors)} vectors do not belong together")
@@ -91,11 +93,13 @@ class TwoStage:
             np.arange(len(codes), dtype=np.int64) if rows is None else np.asarray(rows, np.int64)
         )
         self.encode, self.candidates = encode, candidates
-        self._sample = np.ascontiguousarray(self.codes[:: max(1, len(codes) // _SAMPLE)])
+        self.alive = None if alive is None or alive.all() else alive
+        places = None if self.alive is None else np.flatnonzero(self.alive)
+        self._whole = _Nearest(self.codes, self.alive, places)
 
     def __len__(self) -> int:
-        """Number of vectors."""
-        return len(self.codes)
+        """Number of vectors that can be found."""
+        return len(self.codes) if self.alive is None else int(np.count_nonzero(self.alive))
 
     def asked(self, *, candidates: int, encode: Callable[[NDArray[Any]], Packed] | None = None) -> TwoStage:
         """The same vectors and codes with other candidates, or for queries of another kind."""
@@ -116,46 +120,29 @@ class TwoStage:
         """
         k, queries = checked_k(k), similarity.unit(vectors)
         hits = Hits(np.full((len(queries), k), -1, np.int64), np.full((len(queries), k), -np.inf, np.float32))
-        places = None if within is None else np.flatnonzero(np.isin(self.rows, within))
-        if not len(queries) or not (len(self) if places is None else len(places)):
+        near = self._whole if within is None else self._limited(within)
+        if not len(near):
             return hits
         for line, code in enumerate(self.encode(np.asarray(vectors))):
-            near = self.nearest(code, max(self.candidates, k), places)
-            found = self._scored(near, queries[line], min(k, len(near)))
+            candidates = near.find(code, max(self.candidates, k))
+            found = self._scored(candidates, queries[line], min(k, len(candidates)))
             hits.rows[line, : found.rows.shape[1]] = found.rows[0]
             hits.scores[line, : found.rows.shape[1]] = found.scores[0]
         return hits
 
-    def nearest(self, code: Packed, count: int, places: Rows | None = None) -> Rows:
-        """Places (count,) of the codes nearest to one (bits / 8,), ascending; ties at the edge by place.
+    def _limited(self, within: Rows) -> _Nearest:
+        """What finds the nearest of some rows only: scanned by themselves where they are few."""
+        among = np.isin(self.rows, within)
+        if self.alive is not None:
+            among &= self.alive
+        places = np.flatnonzero(among)
+        if 2 * len(places) < len(self.codes):
+            return _Nearest(self.codes[places], None, places)
+        return _Nearest(self.codes, among, places)
 
-        A sample of the distances says how far to look, so that the scan itself keeps no order.
-
-        Args:
-            code: Of the query.
-            count: How many.
-            places: Only these, ascending; all, if None.
-        """
-        if places is not None:
-            if count >= len(places):
-                return places
-            distances = _distances(self.codes[places], code)
-            return places[np.sort(np.argsort(distances, kind="stable")[:count])]
-        if count >= len(self):
-            return np.arange(len(self), dtype=np.int64)
-        histogram = np.bincount(_distances(self._sample, code), minlength=8 * len(code) + 1)
-        share = 1.1 * count / len(self) * histogram.sum() + 1  # a little more than needed, as it is a sample
-        radius = int(np.searchsorted(np.cumsum(histogram), share))
-        while True:
-            places, distances = _within(self.codes, code, radius)
-            if len(places) >= count:
-                break
-            radius += max(1, len(code) // 16)
-        edge = int(np.searchsorted(np.cumsum(np.bincount(distances)), count))
-        keep = distances < edge
-        level = np.flatnonzero(distances == edge)
-        keep[level[: count - np.count_nonzero(keep)]] = True
-        return places[keep]
+    def nearest(self, code: Packed, count: int) -> Rows:
+        """Places (count,) of the codes nearest to one (bits / 8,), ascending; ties at the edge by place."""
+        return self._whole.find(code, count)
 
     def _scored(self, places: Rows, query: NDArray[Any], k: int) -> Hits:
         """The k best of some places by exact scores, ties by row. Half precision stays what it is."""
@@ -163,6 +150,49 @@ class TwoStage:
             found = np.take(self.vectors, places, axis=0).astype(np.float32)
             return best((found @ query)[None], self.rows[places], k)
         return half.search(query[None], self.vectors, self.rows, k, places)
+
+
+class _Nearest:
+    """Finds the codes nearest to others. A sample of the distances says how far to look, so that the scan
+    itself keeps no order.
+
+    Args:
+        codes: (n, bits / 8).
+        among: (n,) which of them may be found; all, if None.
+        places: What is told of those that may be found, ascending; their own numbers, if None.
+    """
+
+    def __init__(self, codes: Packed, among: NDArray[np.bool_] | None, places: Rows | None) -> None:
+        self._codes, self._among = np.ascontiguousarray(codes), among
+        self._told = places if among is None else None
+        self._places, self._count = places, len(codes) if places is None else len(places)
+        step = max(1, len(codes) // _SAMPLE)
+        sample = self._codes[::step]
+        self._sample = np.ascontiguousarray(sample if among is None else sample[among[::step]])
+
+    def __len__(self) -> int:
+        return self._count
+
+    def find(self, code: Packed, count: int) -> Rows:
+        """As many of them, ascending; ties at the edge by place."""
+        if count >= self._count:
+            return np.arange(self._count, dtype=np.int64) if self._places is None else self._places
+        histogram = np.bincount(_distances(self._sample, code), minlength=8 * len(code) + 1)
+        share = 1.1 * count / self._count * histogram.sum() + 1  # a little more, as it is a sample
+        radius = int(np.searchsorted(np.cumsum(histogram), share))
+        while True:
+            found, distances = _within(self._codes, code, radius)
+            if self._among is not None:
+                there = self._among[found]
+                found, distances = found[there], distances[there]
+            if len(found) >= count:
+                break
+            radius += max(1, len(code) // 16)
+        edge = int(np.searchsorted(np.cumsum(np.bincount(distances)), count))
+        keep = distances < edge
+        level = np.flatnonzero(distances == edge)
+        keep[level[: count - np.count_nonzero(keep)]] = True
+        return found[keep] if self._told is None else self._told[found[keep]]
 
 
 def _within(codes: Packed, code: Packed, radius: int) -> tuple[Rows, NDArray[np.int64]]:
@@ -191,15 +221,28 @@ def calibrate(
     side: str = "text",
     own: Rows | None = None,
 ) -> Calibration:
-    """The fewest candidates with which held-out queries reach a recall, with a margin.
+    """The fewest candidates with which held-out queries reach one recall; see `calibrations`."""
+    return calibrations(index, vectors, [recall], k=k, side=side, own=own)[0]
+
+
+def calibrations(
+    index: TwoStage,
+    vectors: NDArray[Any],
+    recalls: Sequence[float],
+    *,
+    k: int = 10,
+    side: str = "text",
+    own: Rows | None = None,
+) -> list[Calibration]:
+    """The fewest candidates with which held-out queries reach each recall, with a margin.
 
     The lower end of the one-sided 99.9 % interval of the mean recall over queries must reach the target, so
     that other queries of the same kind, of which there may be no more than of these, reach it, too.
 
     Args:
-        index: What is searched; its `encode` makes the queries' codes.
+        index: What is searched, all of it alive; its `encode` makes the queries' codes.
         vectors: (q, d) of the held-out queries.
-        recall: Share of the k true best that must be found.
+        recalls: Shares of the k true best that must be found.
         k: Of how many hits.
         side: What the queries are, for the record.
         own: (q,) places of the queries, where they are vectors of the index: what is its own nearest
@@ -208,26 +251,31 @@ def calibrate(
     Raises:
         UsageError: no queries, or a recall that is not between 0 and 1.
     """
-    if not 0 < recall <= 1:
-        raise UsageError(f"a recall lies above 0 and at most at 1, not {recall}")
+    for recall in recalls:
+        if not 0 < recall <= 1:
+            raise UsageError(f"a recall lies above 0 and at most at 1, not {recall}")
     if not len(vectors):
         raise UsageError("recall is calibrated on queries, and there are none")
-    k = min(k, len(index) - (own is not None))
+    size = len(index)
+    k = min(k, size - (own is not None))
     if k < 1:
-        return Calibration(recall, k, len(index), 1.0, 1.0, len(vectors), len(index), side)
+        return [Calibration(one, k, size, 1.0, 1.0, len(vectors), size, side) for one in recalls]
     truth = exact_rows(index.vectors, vectors, k + (own is not None))
     if own is not None:
         truth = _without(truth, own)
     ranks = _ranks(index.codes, index.encode(np.asarray(vectors)), truth)
-    grid = np.unique(np.round(np.geomspace(max(k, 1), len(index), _STEPS)).astype(int))
-    needed, found, low = len(index), 1.0, 1.0
-    for count in grid:
-        shares = (ranks <= count).mean(axis=1)
-        lower = _lower_end(shares, k)
-        if lower >= recall:
-            needed, found, low = int(count), float(shares.mean()), lower
-            break
-    return Calibration(recall, k, needed, found, low, len(vectors), len(index), side)
+    grid = np.unique(np.round(np.geomspace(max(k, 1), size, _STEPS)).astype(int))
+    made = []
+    for recall in recalls:
+        needed, found, low = size, 1.0, 1.0
+        for count in grid:
+            shares = (ranks <= count).mean(axis=1)
+            lower = _lower_end(shares, k)
+            if lower >= recall:
+                needed, found, low = int(count), float(shares.mean()), lower
+                break
+        made.append(Calibration(recall, k, needed, found, low, len(vectors), size, side))
+    return made
 
 
 def _lower_end(shares: NDArray[Any], k: int) -> float:

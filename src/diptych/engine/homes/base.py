@@ -290,6 +290,10 @@ class Home(Protocol):
         """Remove what was left by those who were killed; the caller may write."""
         ...
 
+    def compact(self) -> None:
+        """Give back the room of what was removed, where it pays; the caller may write, others read on."""
+        ...
+
     @property
     def codes(self) -> Mapping[str, Any] | None:
         """What is known of the pictures' binary codes; None if there are none."""

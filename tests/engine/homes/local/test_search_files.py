@@ -136,14 +136,75 @@ def test_additions_are_appended_and_not_built_again(record: Record, tmp_path: Pa
     assert len(path.read_bytes()) == 210 * DIM * 2
 
 
-def test_many_removals_make_them_be_built_again(record: Record, tmp_path: Path) -> None:
+def test_many_removals_make_them_smaller_while_others_read_on(
+    record: Record, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store(record, vectors(100))
-    files(record, tmp_path).search(vectors(1), 1)
+    reader = files(record, tmp_path).snapshot()
+    before = reader.search(vectors(2, seed=2), 5)
     with record.batch():
         for number in range(40):
             record.remove_file(b"%d.jpg" % number)
+    store(record, vectors(1, seed=3), start=100)
+    read: list[int] = []
+    real = Record.vectors
+
+    def vectors_read(self: Record, side: Any, *, after: int = 0) -> Any:
+        for row, vector in real(self, side, after=after):
+            read.append(row)
+            yield row, vector
+
+    monkeypatch.setattr(Record, "vectors", vectors_read)
+    smaller = files(record, tmp_path)
+    smaller.snapshot()
+    assert read == [101]  # what was there is copied, not read from the record
+    assert (tmp_path / "search" / "image.vectors").stat().st_size == 61 * DIM * 2
+    assert_literal(smaller, record, vectors(2, seed=2), 5)
     assert_literal(files(record, tmp_path), record, vectors(2, seed=2), 5)
-    assert (tmp_path / "search" / "image.vectors").stat().st_size == 60 * DIM * 2
+    after = reader.search(vectors(2, seed=2), 5)
+    assert (after.rows == before.rows).all()
+    assert (after.scores == before.scores).all()
+
+
+def test_a_few_removals_leave_them_until_they_are_squeezed(record: Record, tmp_path: Path) -> None:
+    store(record, vectors(100))
+    index = files(record, tmp_path)
+    index.search(vectors(1), 1)
+    with record.batch():
+        for number in range(0, 40, 4):
+            record.remove_file(b"%d.jpg" % number)
+    path = tmp_path / "search" / "image.vectors"
+    assert_literal(index, record, vectors(2, seed=2), 5)
+    assert path.stat().st_size == 100 * DIM * 2
+    index.squeeze()
+    assert path.stat().st_size == 90 * DIM * 2
+    assert index.snapshot().alive.all()
+    assert_literal(index, record, vectors(2, seed=2), 5)
+    assert_literal(files(record, tmp_path), record, vectors(2, seed=2), 5)
+
+
+def test_killed_between_two_new_files_neither_is_believed(
+    record: Record, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store(record, vectors(100))
+    files(record, tmp_path).snapshot()
+    with record.batch():
+        for number in range(40):
+            record.remove_file(b"%d.jpg" % number)
+
+    class Killed(BaseException):
+        pass
+
+    def replace(source: Any, target: Any) -> None:
+        if Path(target).name == "image.rows":
+            raise Killed
+        Path(source).rename(target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(search_files.os, "replace", replace)
+        with pytest.raises(Killed):
+            files(record, tmp_path).snapshot()
+    assert_literal(files(record, tmp_path), record, vectors(2, seed=2), 5)
 
 
 def flip(path: Path) -> None:

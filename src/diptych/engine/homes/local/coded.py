@@ -31,7 +31,7 @@ from diptych.errors import DiptychError, UsageError
 from diptych.files import replacing
 from diptych.index import half
 from diptych.index.codes import Codes, Packed
-from diptych.index.two_stage import TwoStage, calibrate
+from diptych.index.two_stage import TwoStage, calibrations
 
 __all__ = ["DEFAULT_RECALL", "FEWEST", "Asked", "Coded", "check", "everyday_queries", "make_codes"]
 
@@ -82,6 +82,7 @@ def make_codes(
         UsageError: there is no picture yet, the bits are no multiple of 8, or the system does not fit.
     """
     check(by)
+    files.squeeze()
     rows, vectors = files.snapshot().stored()
     if not len(rows):
         raise UsageError("codes are learned from pictures, and none is indexed yet; index a folder first")
@@ -101,13 +102,13 @@ def make_codes(
     encodes: dict[str, Any] = {side: functools.partial(codes.encode, side=side) for side in ("image", "text")}
     index = TwoStage(codes.encode(vectors, "image"), vectors, rows, encode=encodes["image"])
     queries = {"text": (np.asarray(held, np.float32), None), "image": (vectors[places], places)}
-    calibrations = [
-        calibrate(
-            index.asked(encode=encodes[side], candidates=0), asked, recall=recall, side=side, own=own
-        ).as_dict()
+    calibrated = [
+        one.as_dict()
         for side, (asked, own) in queries.items()
-        for recall in RECALLS
         if len(asked) >= FEWEST
+        for one in calibrations(
+            index.asked(encode=encodes[side], candidates=0), asked, RECALLS, side=side, own=own
+        )
     ]
     rotation = codes.to_bytes() if isinstance(codes, Codes) else b""
     facts = {
@@ -118,7 +119,7 @@ def make_codes(
         "last_row": int(rows[-1]),
         "texts": len(texts),
         "fingerprint": fingerprint,
-        "calibrations": calibrations,
+        "calibrations": calibrated,
     }
     if isinstance(codes, Hashed):
         facts["system"] = codes.path
@@ -279,13 +280,14 @@ class Coded:
         state = self._record.state
         if self._now is None or self._now[0] != state:
             assert self._codes is not None
-            rows, vectors = self._files.snapshot().stored()
+            now = self._files.snapshot()
             encode = functools.partial(self._codes.encode, side="image")
-            self._now = state, TwoStage(self._packed(rows, vectors), vectors, rows, encode=encode)
+            packed = self._packed(now.all_rows, now.vectors)
+            self._now = (state, TwoStage(packed, now.vectors, now.all_rows, encode=encode, alive=now.alive))
         return self._now[1]
 
     def _packed(self, rows: Rows, vectors: NDArray[Any]) -> Packed:
-        """Codes of all pictures: those in the cache, and new ones for the rest."""
+        """Codes of all pictures in the search files: those in the cache, and new ones for the rest."""
         assert self._codes is not None
         path, made = _cache(self._folder), _made(self.facts)
         state, known, codes = _kept(path, self._codes.bits // 8, made)

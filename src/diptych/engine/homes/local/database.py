@@ -31,7 +31,7 @@ _DISK = frozenset(
 # What SQLite raises; text that is none is found by the module that hands it on.
 _UNREADABLE = (sqlite3.Error, UnicodeDecodeError)
 
-_LITTLE = 64 << 10  # bytes, with which SQLite can do nothing
+_LITTLE = 64 << 10  # bytes, with which SQLite can do nothing, and that nobody wants back
 
 
 class _Mine(threading.local):
@@ -132,6 +132,26 @@ class Database:
         """Write everything to another SQLite file, in one transaction of that file."""
         with self._connection() as connection, contextlib.closing(sqlite3.connect(path)) as other:
             connection.backup(other)
+
+    def compact(self, least_free: float) -> None:
+        """Give back the room of what was removed, if it is that share of the file; others read on meanwhile.
+
+        It takes as much again of the disk while it lasts. Where that is not to be had, nothing changes.
+        """
+        with self._connection() as connection:
+            pages, free, size = (
+                connection.execute(f"PRAGMA {name}").fetchone()[0]
+                for name in ("page_count", "freelist_count", "page_size")
+            )
+            if self.readonly or free < least_free * pages or free * size < _LITTLE:
+                return
+            try:
+                connection.execute("VACUUM")
+                # Else the log keeps the size of the whole until the last reader has gone.
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            except sqlite3.OperationalError as error:
+                if _code(error) not in _DISK | {sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY}:
+                    raise
 
     @contextlib.contextmanager
     def batch(self) -> Iterator[None]:

@@ -29,6 +29,7 @@ from diptych.printable import printable
 __all__ = ["Record"]
 
 _PAGE = 1_000  # files that are read at a time, in a moment, so that no reader keeps a writer waiting
+_FREE_SHARE = 0.25  # of the file, that is worth writing it anew
 _TWINS = 64  # files of one content that are looked at, where thousands of empty pictures may be alike
 
 _FILE = """SELECT path, id, size, mtime_ns, hash, captions,
@@ -90,6 +91,10 @@ class Record:
     def copy_to(self, path: Path) -> None:
         """Write everything to another SQLite file, in one transaction of that file."""
         self._db.copy_to(path)
+
+    def compact(self) -> None:
+        """Give back the room of what was removed, where it pays; the caller may write."""
+        self._db.compact(_FREE_SHARE)
 
     # States and settings
 

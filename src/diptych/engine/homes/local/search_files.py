@@ -3,7 +3,7 @@
 Deleting them loses nothing; anything about them that is doubtful makes them be built again. Two plain files
 hold the vectors and their row numbers in row order; a third, the stamp, says which state of the record they
 cover, which of their rows were removed since, and how they sum up. Removed rows stay in the files until they
-are a quarter of it.
+are a quarter of it: then the others are copied to new files, while whoever has the old ones open reads on.
 
 The files are as they were left if their sizes and times are those in the stamp, and are then opened without
 being read: their times are set to a moment in the past, so that whatever writes to them later shows. Where
@@ -136,15 +136,23 @@ class SearchFiles:
                 self._now = state, found
             return found
 
+    def squeeze(self) -> None:
+        """Let no removed row stay in the files."""
+        if not self.snapshot().alive.all():
+            with self._lock:
+                self._now = None
+            with self._record.snapshot() as state:
+                self._at_state(state, most_dead=0.0)
+
     # Keeping up with the record
 
-    def _at_state(self, state: State) -> Snapshot:
+    def _at_state(self, state: State, most_dead: float = _DEAD_SHARE) -> Snapshot:
         stamp = self._stamp()
         if stamp is not None and stamp.state == state and self._untouched(stamp):
             found = self._opened(stamp, state)
-            if found is not None:
+            if found is not None and _dead(found) <= most_dead:
                 return found
-        if stamp is not None and stamp.generation > state.generation and self._record.knows(stamp.state):
+        if stamp is not None and self._is_later(stamp, state):
             return self._opened(stamp, state) or self._in_memory()  # others went on; nothing is turned back
         from filelock import FileLock, Timeout
 
@@ -152,15 +160,25 @@ class SearchFiles:
             self._folder.mkdir(parents=True, exist_ok=True)
             with FileLock(self._folder / f"{self._side}.lock", timeout=_LOCK_SECONDS):
                 stamp = self._stamp()
-                return self._brought_up_to_date(
-                    state, stamp, None if stamp is None else self._opened(stamp, state)
-                )
+                found = None if stamp is None else self._opened(stamp, state)
+                if stamp is not None and self._is_later(stamp, state):
+                    return found or self._in_memory()  # who held the lock went on
+                if stamp is not None and found is not None and _dead(found) > most_dead:
+                    stamp, found = self._squeezed(stamp, found), None
+                    found = self._opened(stamp, state)
+                return self._brought_up_to_date(state, stamp, found)
         except (OSError, Timeout):
             # A full disk, a read-only folder, or (on Windows) an old file that another process maps: the
             # files as they are or a matrix in memory serve as well, and the next process tries again.
             stamp = self._stamp()
-            whole = stamp is not None and stamp.state == state
-            return (self._opened(stamp, state) if stamp and whole else None) or self._in_memory()
+            found = None if stamp is None else self._opened(stamp, state)
+            if stamp is None or found is None:
+                return self._in_memory()
+            whole = np.count_nonzero(found.alive) == self._record.count(self._side)
+            return found if stamp.state == state or whole else self._in_memory()
+
+    def _is_later(self, stamp: _Stamp, state: State) -> bool:
+        return stamp.generation > state.generation and self._record.knows(stamp.state)
 
     def _stamp(self) -> _Stamp | None:
         """What is said of the files; None if that is nothing, odd, or of another collection."""
@@ -208,7 +226,7 @@ class SearchFiles:
             if known is None:
                 return None
             alive = known
-        return Snapshot(self._kind, rows, vectors, alive) if alive.mean() > 1 - _DEAD_SHARE else None
+        return Snapshot(self._kind, rows, vectors, alive) if alive.any() else None
 
     def _still(
         self, stamp: _Stamp, state: State, rows: Rows, alive: NDArray[np.bool_]
@@ -251,6 +269,30 @@ class SearchFiles:
         )  # fmt: skip
         write(self._path("json"), json.dumps(asdict(made)))
         return self._opened(made, state) or self._in_memory()
+
+    def _squeezed(self, stamp: _Stamp, found: Snapshot) -> _Stamp:
+        """The stamp of new files without what was removed; call with the lock held, and write a stamp.
+
+        Until one is written, nobody believes the files: they hold less than in the state that they covered.
+        """
+        places, sums = np.flatnonzero(found.alive), (0, 0)
+        parts = [self._folder / f"{self._side}.{name}.part" for name in ("vectors", "rows")]
+        with parts[0].open("wb") as to_vectors, parts[1].open("wb") as to_rows:
+            for start in range(0, len(places), _APPENDED_ROWS):
+                part = places[start : start + _APPENDED_ROWS]
+                vectors, rows = found.vectors[part], found.all_rows[part]
+                sums = (zlib.crc32(vectors.data, sums[0]), zlib.crc32(rows.data, sums[1]))
+                to_vectors.write(vectors.data)
+                to_rows.write(rows.data)
+            for file in (to_vectors, to_rows):
+                file.flush()
+                os.fsync(file.fileno())
+        self._path("json").unlink()
+        for part_path, name in zip(parts, ("vectors", "rows"), strict=True):
+            os.replace(part_path, self._path(name))
+        return replace(
+            stamp, count=len(places), vectors_sum=sums[0], rows_sum=sums[1], removed="", seen=self._aged()
+        )
 
     def _in_memory(self) -> Snapshot:
         parts = list(_parts(self._record.vectors(self._side)))
@@ -299,6 +341,11 @@ class SearchFiles:
         except OSError:
             return ""
         return " ".join(f"{status.st_size}:{status.st_mtime_ns}" for status in found)
+
+
+def _dead(found: Snapshot) -> float:
+    """Share of places that were removed."""
+    return float(1 - found.alive.mean()) if len(found.alive) else 0.0
 
 
 def _packed(removed: NDArray[np.bool_]) -> str:

@@ -1,0 +1,471 @@
+"""A collection of a million pictures: every promise that is made of it, measured, each beside its limit.
+
+    python benchmarks/engine.py --items 1000000
+
+Made in a temporary folder, through the home's own batches: vectors of 512 dimensions with clusters, a falling
+spectrum and a gap between captions and pictures (those of `search.py`, which see), a caption for every tenth
+picture, and a name in the file system for each, so that walks and looks at hits cost what they do. Nothing is
+decoded and no model is run: what is measured is the engine. Every part runs in a process of its own, with one
+thread; times are wall times, so a busy machine makes them longer.
+
+Beside it, if it is installed, LanceDB does the same work on the same vectors in the same run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+if __name__ == "__main__":
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from search import DIM, vectors
+
+import diptych
+from diptych.core import Hits
+from diptych.engine.collection import Collection
+from diptych.engine.homes.base import Caption
+from diptych.index.two_stage import exact_rows
+from diptych.similarity import unit
+
+_BATCH = 10_000
+_FOLDER = 1_000  # pictures in each
+_ASKED = 1_000  # queries
+_NEW = 1_000  # pictures that come later
+_SHARES = (0.001, 0.01, 0.03, 0.1, 0.3, 0.5, 0.9, 1.0)
+
+
+class Drawn:
+    """An encoder whose vectors were drawn beforehand: the text "asked 17" has the 17th.
+
+    Args:
+        work: Where they are.
+    """
+
+    name, similarity, fingerprint, batch_size = "drawn", "cosine", "drawn:1", 256
+
+    def __init__(self, work: Path) -> None:
+        self.asked = np.load(work / "asked.npy", mmap_mode="r")
+
+    @staticmethod
+    def prepare_image(picture: Any) -> np.ndarray:
+        return np.asarray(picture.convert("RGB").resize((8, 8)), np.uint8)
+
+    def encode_image(self, images: Sequence[Any]) -> np.ndarray:
+        return np.array(
+            [np.random.default_rng(np.asarray(one).ravel()).standard_normal(DIM) for one in images]
+        )
+
+    def encode_text(self, texts: Sequence[str]) -> np.ndarray:
+        return np.stack([self.asked[int(text.split()[-1]) % len(self.asked)] for text in texts])
+
+
+def opened(work: Path) -> Collection:
+    return diptych.open(work / "photos", model=Drawn(work))
+
+
+def name_of(number: int) -> str:
+    return f"disk/{number // _FOLDER:04}/{number:07}.jpg"
+
+
+def say(what: str, found: str, limit: str = "", *, kept: bool = True) -> None:
+    told = f"({'limit' if kept else 'LIMIT MISSED:'} {limit})" if limit else ""
+    print(f"  {what:58} {found:>24} {told}", flush=True)
+
+
+def resident(what: str = "VmRSS") -> float:
+    """Megabytes, as Linux tells them; nan elsewhere."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith(f"{what}:"):
+                return int(line.split()[1]) * 1024 / 1e6
+    return float("nan")
+
+
+def processor() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return f"{line.split(':')[1].strip()}, {os.cpu_count()} cores"
+    return f"{platform.machine()}, {os.cpu_count()} cores"
+
+
+def seconds(action: Callable[[], Any]) -> float:
+    started = time.perf_counter()
+    action()
+    return time.perf_counter() - started
+
+
+def bytes_of(folder: Path) -> int:
+    return sum(one.stat().st_size for one in folder.rglob("*") if one.is_file())
+
+
+# What is measured; each in its own process
+
+
+def fill(collection: Collection, images: np.ndarray, captions: np.ndarray, first: int) -> None:
+    """Store pictures from a number on, and a caption for every tenth, batch by batch."""
+    folder, home = collection.folder, collection.home
+    texts: Iterator[tuple[int, np.ndarray]] = enumerate(captions)
+    for start in range(0, len(images), _BATCH):
+        with home.batch():
+            for number, vector in enumerate(images[start : start + _BATCH], first + start):
+                path = folder / name_of(number)
+                if number % _FOLDER == 0 or number == first:
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.touch()
+                    one, status = path, path.stat()
+                else:
+                    os.link(one, path)
+                digest = number.to_bytes(16, "big")
+                file = home.put_file(os.fsencode(name_of(number)), 0, status.st_mtime_ns, digest)
+                home.put_image(file, vector.tobytes())
+                if number % 10 == 0 and (text := next(texts, None)) is not None:
+                    caption = Caption(f"caption {text[0]}", text[1].astype(np.float16).tobytes(), "own")
+                    home.add_captions(file, [caption])
+
+
+def build(work: Path, images: np.ndarray, captions: np.ndarray) -> None:
+    """The collection, its search files and codes."""
+    count = len(images)
+    (work / "photos").mkdir()
+    with opened(work) as collection:
+        with collection.writing():
+            encoder = collection.encoder
+            with collection.home.batch(changes=False):
+                collection.home.put_column("main", encoder.name, encoder.fingerprint, encoder.similarity, DIM)
+            filled = seconds(lambda: fill(collection, images, captions, 0))
+        ready = seconds(lambda: collection.search("asked 0", exact=True))
+        coded = seconds(lambda: collection.make_codes(512))
+        codes = collection.info()["codes"]
+        needed = next(
+            o["candidates"] for o in codes["calibrations"] if (o["side"], o["recall"]) == ("text", 0.98)
+        )
+    say("stored, in batches of 10,000", f"{filled:.1f} s, {count / filled:.0f} a second")
+    say("search files written", f"{ready:.1f} s")
+    say("codes of 512 bits learned and calibrated", f"{coded:.1f} s, {needed} candidates")
+    (work / "built").write_text(str(filled + ready + coded))
+    say("on disk", f"{bytes_of(work / 'photos' / '.diptych') / 1e9:.2f} GB")
+
+
+def part_open(work: Path, options: argparse.Namespace) -> None:
+    started = time.perf_counter()
+    collection = opened(work)
+    took = time.perf_counter() - started
+    first = seconds(lambda: collection.search("asked 0"))
+    second = seconds(lambda: collection.search("asked 1"))
+    say("open", f"{1000 * took:.0f} ms", "100 ms", kept=took < 0.1)
+    say("first search after it, second search", f"{1000 * first:.0f} ms, {1000 * second:.0f} ms")
+
+
+def part_search(work: Path, options: argparse.Namespace) -> None:
+    truth = np.load(work / "truth.npy")
+    before = resident()
+    with opened(work) as collection:
+        collection.search("asked 0")
+        taken, recalls = [], []
+        for number in range(len(truth)):
+            started = time.perf_counter()
+            found = collection.search(f"asked {number}")
+            taken.append(time.perf_counter() - started)
+            recalls.append(len({int(Path(one.id).stem) for one in found} & set(truth[number].tolist())) / 10)
+    p50, p95 = np.percentile(taken, [50, 95]) * 1000
+    most, found = resident("VmHWM"), float(np.mean(recalls))
+    say(f"{len(truth)} searches by codes, ten hits, median", f"{p50:.1f} ms")
+    say("95 of 100 within", f"{p95:.1f} ms", "50 ms", kept=p95 < 50)
+    say("recall of the ten best", f"{found:.4f}", "0.98", kept=found >= 0.98)
+    say(
+        f"resident, at most ({before:.0f} MB before opening)",
+        f"{most:.0f} MB",
+        "1000 MB",
+        kept=not most > 1000,
+    )
+
+
+def part_exact(work: Path, options: argparse.Namespace) -> None:
+    with opened(work) as collection:
+        taken = [seconds(lambda n=n: collection.search(f"asked {n}", exact=True)) for n in range(10)]
+        say("exact search, median of ten", f"{1000 * np.median(taken):.0f} ms")
+        say("resident, at most", f"{resident('VmHWM'):.0f} MB")
+
+
+def part_filters(work: Path, options: argparse.Namespace) -> None:
+    rng = np.random.default_rng(1)
+    with opened(work) as collection:
+        home, encoder = collection.home, collection.encoder
+        every = home.vectors_now("image").rows
+        for share in _SHARES:
+            within = np.sort(rng.choice(every, max(10, int(share * len(every))), replace=False))
+            index = home.quick(["text"], None, 10)
+            taken, right = [], []
+            for number in range(options.singles + 1):
+                asked = encoder.encode_text([f"asked {number}"])
+                started = time.perf_counter()
+                found: Hits = index.search(asked, 10, within)
+                taken.append(time.perf_counter() - started)
+                exact = home.vectors_now("image").search(asked, 10, within)
+                right.append(len(set(found.rows[0]) & set(exact.rows[0])) / len(exact.rows[0]))
+            p50, p95 = np.percentile(taken[1:], [50, 95]) * 1000
+            say(f"filter that leaves {100 * share:g} %: median", f"{p50:.1f} ms")
+            say("    95 of 100 within", f"{p95:.1f} ms", "50 ms", kept=p95 < 50)
+            least = float(np.mean(right))
+            say("    recall of the ten best", f"{least:.4f}", "0.98", kept=least >= 0.98)
+
+
+def part_away(work: Path, options: argparse.Namespace) -> None:
+    disk = work / "photos" / "disk"
+    with opened(work) as collection:
+        collection.search("asked 0")
+        disk.rename(work / "away")
+        try:
+            took = seconds(lambda: collection.search("asked 1"))
+        finally:
+            (work / "away").rename(disk)
+    say("a search while the disk of all pictures is away", f"{took:.2f} s")
+
+
+def part_walk(work: Path, options: argparse.Namespace) -> None:
+    folders = sorted((work / "photos" / "disk").iterdir())
+    with opened(work) as collection:
+        for given in (folders[: max(1, len(folders) // 10)], [work / "photos"]):
+            stop, seen = threading.Event(), [resident()]
+
+            def look(stop: threading.Event = stop, seen: list[float] = seen) -> None:
+                while not stop.wait(0.01):
+                    seen.append(resident())
+
+            watching = threading.Thread(target=look)
+            watching.start()
+            started = time.perf_counter()
+            summary = collection.add(*given)
+            took = time.perf_counter() - started
+            stop.set()
+            watching.join()
+            more = max(seen) - seen[0]
+            say(
+                f"indexing again, {summary.unchanged} files of which none changed",
+                f"{took:.1f} s, {more:.0f} MB more", "300 MB", kept=not more > 300,
+            )  # fmt: skip
+
+
+def part_add(work: Path, options: argparse.Namespace) -> None:
+    built = float((work / "built").read_text())
+    rng = np.random.default_rng(2)
+    new = unit(rng.standard_normal((_NEW, DIM))).astype(np.float16)
+    with opened(work) as collection:
+        collection.search("asked 0")
+
+        def add() -> None:
+            with collection.writing():
+                fill(collection, new, np.zeros((0, DIM)), options.items)
+
+        stored, ready = seconds(add), seconds(lambda: collection.search("asked 0"))
+    share = (stored + ready) / built
+    say(
+        f"{_NEW} pictures more, stored and found ({stored:.2f} s + {ready:.2f} s)",
+        f"{100 * share:.2f} % of building", "1 %", kept=share < 0.01 or options.items < 100 * _NEW,
+    )  # fmt: skip
+
+
+def part_remove(work: Path, options: argparse.Namespace) -> None:
+    before = bytes_of(work / "photos" / ".diptych")
+    taken: list[float] = []
+    failed = 0
+    with opened(work) as collection:
+        collection.search("asked 0")
+        most = resident("VmHWM")
+        command = [
+            sys.executable,
+            __file__,
+            "--items",
+            str(options.items),
+            "--work",
+            str(work),
+            "--part",
+            "remover",
+        ]
+        with subprocess.Popen(command) as remover:
+            number = 0
+            while remover.poll() is None or number == 0:
+                started = time.perf_counter()
+                try:
+                    assert len(collection.search(f"asked {number}")) == 10
+                except Exception as error:  # noqa: BLE001 - whatever it is, it is counted
+                    failed += 1
+                    print(f"    {type(error).__name__}: {error}")
+                taken.append(time.perf_counter() - started)
+                number += 1
+        assert remover.returncode == 0
+        taken.append(seconds(lambda: collection.search("asked 0")))
+        after = bytes_of(work / "photos" / ".diptych")
+        count = collection.count("image")
+    p50, p95 = np.percentile(taken, [50, 95]) * 1000
+    say(f"{len(taken)} searches meanwhile, failed", f"{failed}", "0", kept=not failed)
+    say("    median, 95 of 100 within, longest", f"{p50:.0f}, {p95:.0f}, {1000 * max(taken):.0f} ms")
+    say(f"    resident, at most ({most:.0f} MB before)", f"{resident('VmHWM'):.0f} MB")
+    say(f"on disk with {count} left", f"{before / 1e9:.2f} -> {after / 1e9:.2f} GB")
+
+
+def remover(work: Path) -> None:
+    """Remove two in five folders of pictures, ten at a time, then what indexing does at its end."""
+    folders = sorted((work / "photos" / "disk").iterdir())
+    gone = folders[: max(1, 2 * len(folders) // 5)]
+    with opened(work) as collection:
+        taken = [
+            seconds(lambda start=start: collection.remove(*gone[start : start + 10]))
+            for start in range(0, len(gone), 10)
+        ]
+    say(f"{len(gone)} folders removed, ten at a time", f"{sum(taken):.1f} s, longest {max(taken):.1f} s")
+
+
+def part_peer(work: Path, options: argparse.Namespace) -> None:
+    try:
+        import lancedb
+        import pyarrow as pa
+    except ImportError as error:
+        print(f"  LanceDB is not installed here ({error})")
+        return
+    kept = np.memmap(work / "photos" / ".diptych" / "search" / "image.vectors", np.float16, "r")
+    images, asked = kept.reshape(-1, DIM), np.load(work / "asked.npy")
+    truth, count = np.load(work / "truth.npy"), options.items
+    images = images[:count]  # without those that came later
+    picks = np.random.default_rng(1).random(count)
+    place = work / "lance"
+    shutil.rmtree(place, ignore_errors=True)
+    schema = pa.schema(
+        [("number", pa.int64()), ("pick", pa.float64()), ("vector", pa.list_(pa.float16(), DIM))]
+    )
+
+    def batches(start: int, stop: int) -> Iterator[Any]:
+        for at in range(start, stop, _BATCH):
+            part = slice(at, min(at + _BATCH, stop))
+            flat = pa.array(np.ascontiguousarray(images[part]).ravel())
+            numbers = pa.array(np.arange(part.start, part.stop))
+            lists = pa.FixedSizeListArray.from_arrays(flat, DIM)
+            yield pa.record_batch([numbers, pa.array(picks[part]), lists], schema=schema)
+
+    database = lancedb.connect(str(place))
+    stored = seconds(
+        lambda: database.create_table("photos", pa.RecordBatchReader.from_batches(schema, batches(0, count)))
+    )
+    table = database.open_table("photos")
+    indexed = seconds(
+        lambda: table.create_index(metric="cosine", vector_column_name="vector", index_type="IVF_RQ")
+    )
+    indexed += seconds(lambda: table.create_scalar_index("pick"))
+    print(f"  LanceDB {lancedb.__version__}, IVF_RQ")
+    say("stored, index built", f"{stored:.1f} s, {indexed:.1f} s")
+    say("on disk", f"{bytes_of(place) / 1e9:.2f} GB")
+
+    def ask(number: int, probes: int, refine: int, share: float | None = None) -> list[int]:
+        query = table.search(asked[number]).distance_type("cosine").nprobes(probes).refine_factor(refine)
+        if share is not None:
+            query = query.where(f"pick < {share}", prefilter=True)
+        return query.limit(10).select(["number"]).to_arrow()["number"].to_pylist()
+
+    for probes, refine in ((20, 10), (50, 20), (100, 20), (200, 30), (400, 50)):
+        ask(0, probes, refine)
+        taken, right = [], []
+        for number in range(options.singles):
+            started = time.perf_counter()
+            found = ask(number, probes, refine)
+            taken.append(time.perf_counter() - started)
+            right.append(len(set(found) & set(truth[number].tolist())) / 10)
+        if np.mean(right) >= 0.98:
+            break
+    p50, p95 = np.percentile(taken, [50, 95]) * 1000
+    say(f"search, {probes} lists, {refine} times as many re-scored", f"{p50:.1f} ms, 95 of 100 {p95:.1f} ms")
+    say("    recall of the ten best", f"{np.mean(right):.4f}")
+    for share in _SHARES[:-1]:
+        places = np.flatnonzero(picks < share)
+        taken, right = [], []
+        for number in range(min(20, options.singles)):
+            started = time.perf_counter()
+            found = ask(number, probes, refine, share)
+            taken.append(time.perf_counter() - started)
+            best = places[exact_rows(images[places], asked[number : number + 1], 10)[0]]
+            right.append(len(set(found) & set(best.tolist())) / 10)
+        say(
+            f"filter that leaves {100 * share:g} %: median, recall",
+            f"{1000 * np.median(taken):.1f} ms, {np.mean(right):.3f}",
+        )
+    say("resident, at most", f"{resident('VmHWM'):.0f} MB")
+    new = pa.RecordBatchReader.from_batches(schema, batches(0, min(_NEW, count)))
+    say(f"{_NEW} more", f"{seconds(lambda: table.add(new)):.2f} s")
+    say("two in five removed", f"{seconds(lambda: table.delete('pick < 0.4')):.2f} s")
+    say("compacted", f"{seconds(lambda: table.optimize(cleanup_older_than=timedelta(0))):.1f} s")
+    say("on disk", f"{bytes_of(place) / 1e9:.2f} GB")
+    shutil.rmtree(place)
+
+
+PARTS: dict[str, Callable[[Path, argparse.Namespace], None]] = {
+    "open": part_open,
+    "search": part_search,
+    "exact": part_exact,
+    "filters": part_filters,
+    "away": part_away,
+    "walk": part_walk,
+    "add": part_add,
+    "peer": part_peer,
+    "remove": part_remove,
+}
+
+
+def child(work: Path, part: str, options: argparse.Namespace) -> None:
+    command = [sys.executable, __file__, "--items", str(options.items), "--singles", str(options.singles)]
+    subprocess.run([*command, "--part", part, "--work", str(work)], check=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--items", type=int, default=1_000_000)
+    parser.add_argument("--singles", type=int, default=100, help="queries of each filter")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", nargs="*", choices=PARTS, help="measure only these")
+    parser.add_argument("--keep", type=Path, help="make it in this folder, or use what is there, and keep it")
+    parser.add_argument("--part", help=argparse.SUPPRESS)
+    parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.part == "remover":
+        remover(options.work)
+        return
+    if options.part:
+        PARTS[options.part](options.work, options)
+        return
+    with tempfile.TemporaryDirectory() as passing:
+        work = options.keep or Path(passing)
+        os.environ["DIPTYCH_HOME"] = str(work / "home")
+        if not (work / "photos").exists():
+            work.mkdir(exist_ok=True)
+            print(
+                f"{options.items} pictures of {DIM} dimensions, {options.items // 10} captions, "
+                f"seed {options.seed}, {processor()}"
+            )
+            images, drawn = vectors(options.items, options.items // 10 + _ASKED, options.seed)
+            order = np.random.default_rng(options.seed).permutation(len(drawn))
+            np.save(work / "asked.npy", drawn[order[:_ASKED]])
+            np.save(work / "truth.npy", exact_rows(images, drawn[order[:_ASKED]], 10))
+            build(work, images, drawn[order[_ASKED:]])
+            del images, drawn
+        for part in options.only or PARTS:
+            child(work, part, options)
+
+
+if __name__ == "__main__":
+    main()
