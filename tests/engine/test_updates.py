@@ -430,14 +430,14 @@ def test_what_is_hashed_is_what_is_decoded(
 ) -> None:
     """Or a file written in between would keep its new vector under the hash of the old content."""
     old = paint("a.png", "red").read_bytes()
-    decode = ingesting.read_captioned
+    decode = ingesting.read_described
 
     def write_then_decode(file: Any, **how: Any) -> Any:
         paint("a.png", "blue")
         return decode(file, **how)
 
     with monkeypatch.context() as patched:
-        patched.setattr(ingesting, "read_captioned", write_then_decode)
+        patched.setattr(ingesting, "read_described", write_then_decode)
         collection.add()
     (photos / "copy.png").write_bytes(old)
     collection.add()

@@ -25,7 +25,7 @@ from diptych.media.pictures import (
     Unread,
     batches,
     open_picture,
-    read_captioned,
+    read_described,
 )
 
 RED, WHITE, GREY = (255, 0, 0), (255, 255, 255), (128, 128, 128)
@@ -104,7 +104,7 @@ def test_damaged_exif_does_not_cost_the_picture(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8), RED).save(
         tmp_path / "a.jpg", exif=b"Exif\0\0II*\0\xff\xff\xff\xff" + b"\xfe" * 40
     )
-    picture, captions = read_captioned(tmp_path / "a.jpg")
+    picture, (captions, _) = read_described(tmp_path / "a.jpg")
     assert near(picture, RED)
     assert captions == []
 
@@ -305,7 +305,7 @@ def test_texts_and_profiles_that_are_too_large_do_not_cost_the_picture() -> None
     Image.new("RGB", (8, 8), RED).save(buffer, "PNG", pnginfo=large, icc_profile=bytes(5_000_000))
     with pytest.raises(ValueError, match="too large"):
         Image.open(io.BytesIO(buffer.getvalue()))
-    picture, captions = read_captioned(buffer.getvalue())
+    picture, (captions, _) = read_described(buffer.getvalue())
     assert near(picture, RED)
     assert captions == ["a small caption"]
     assert near(open_picture(plain.getvalue()), RED)

@@ -76,10 +76,13 @@ def test_a_list_in_a_folder_with_sidecars_counts_for_both(tmp_path: Path) -> Non
 
 def test_what_a_list_says_and_what_of_it_was_not_used(tmp_path: Path) -> None:
     path = tmp_path / "captions.csv"
-    path.write_text('image,caption,other\nx/a.png,"one\ntwo",1\nx/a.png,three,2\nb.png, ,3\n,four,4\nc.png\n')
+    path.write_text(
+        'image,caption,other\nx/a.png,"one\ntwo",1\nx/a.png,three,2\nb.png, ,3\nd.png, ,\n,four,4\nc.png\n'
+    )
     found = read_list(path)
-    assert found.captions == {"x/a.png": ["one two", "three"]}
-    assert found.skipped == {5: "has no caption", 6: "names no picture", 7: "expected 3 columns"}
+    assert found.captions == {"x/a.png": ["one two", "three"], "b.png": []}
+    assert found.fields == {"x/a.png": {"other": (1, 2)}, "b.png": {"other": (3,)}}
+    assert found.skipped == {6: "has no caption", 7: "names no picture", 8: "expected 3 columns"}
 
 
 def test_a_list_without_the_columns_says_what_is_looked_for(tmp_path: Path) -> None:

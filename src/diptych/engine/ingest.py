@@ -11,7 +11,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,9 @@ from diptych.errors import BadData, ImageError
 from diptych.media import textfiles
 from diptych.media.captions import Sidecars, lines
 from diptych.media.formats import HEAD, may_be_picture
-from diptych.media.pictures import Unread, read_captioned, read_file
+from diptych.media.metadata import Fields, merged
+from diptych.media.opening import Described
+from diptych.media.pictures import Unread, own_description, read_described, read_file
 
 __all__ = ["Ingest"]
 
@@ -42,14 +44,14 @@ class _Picture:
         work: The file.
         digest: Hash of its content.
         prepared: What the encoder takes.
-        texts: Captions in its own fields.
+        own: What it says in its own fields.
         partly: What is missing of it, in a sentence; empty if nothing is.
     """
 
     work: Work
     digest: bytes
     prepared: Any
-    texts: list[str]
+    own: Described
     partly: str
 
 
@@ -59,6 +61,7 @@ class _Copy:
 
     work: Work
     digest: bytes
+    own: Described
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,14 +92,6 @@ _Good = _Picture | _Copy | _Texts
 _Read = _Good | _Failed
 
 
-@dataclass(slots=True)
-class _Content:
-    """What is stored of a picture's content: its vector and the captions in its own fields."""
-
-    vector: bytes
-    texts: list[str] = field(default_factory=list)
-
-
 class Ingest:
     """One run.
 
@@ -114,7 +109,7 @@ class Ingest:
         self.home, self.model, self.summary, self.max_pixels = home, model, summary, max_pixels
         self.told: set[bytes] = set()
         self._lists: set[Path] = set()  # of which it has been counted what was used
-        self._overwritten: dict[bytes, _Content] = {}
+        self._overwritten: dict[bytes, bytes] = {}  # vectors, by hash
         self._encodes_text = encodes(model.encoder, "text")
 
     def run(self, waiting: Iterable[Work], *, batch_size: int) -> Generator[tuple[int, Path]]:
@@ -160,23 +155,23 @@ class Ingest:
             known: Whether to believe that what is known of its content will still be there.
         """
         found = work.found
-        if known and work.same and work.before is not None and work.before.image:
-            return _Copy(work, work.before.hash)
         try:
+            if known and work.same and work.before is not None and work.before.image:
+                return _Copy(work, work.before.hash, own_description(found.path))
             content = self._content_of(work)
             digest = hashlib.blake2b(content, digest_size=16).digest()
             if found.kind == "text":
                 return _Texts(work, digest, list(dict.fromkeys(lines(content))))
             if known and self.home.twins(digest, image=True):
-                return _Copy(work, digest)
+                return _Copy(work, digest, own_description(found.path, content))
             encoder = self.model.encoder
             size = offered(encoder, "image_size")
-            picture, captions = read_captioned(
+            picture, own = read_described(
                 content, size=size, max_pixels=self.max_pixels, name=str(found.path)
             )
             prepare = offered(encoder, "prepare_image")
             prepared = picture if prepare is None else prepare(picture)
-            return _Picture(work, digest, prepared, captions, picture.info.get("truncated", ""))
+            return _Picture(work, digest, prepared, own, picture.info.get("truncated", ""))
         except ImageError as error:
             return _Failed(work, error.reason, isinstance(error, Unread))
         except BadData as error:
@@ -241,6 +236,7 @@ class Ingest:
             yield
         with home.batch():
             home.move_file(file, work.key, found.size, found.mtime_ns)
+            home.put_stamp(file, work.stamp)
             if work.failed:
                 home.remove_skipped([work.key])
         same = begun and len(stored) == len(read.texts)
@@ -264,34 +260,41 @@ class Ingest:
         vectors = self.model.stored("image", [read.prepared for read in pictures])
         self.summary.encoded += len(pictures)
         self.summary.in_part += [Skipped(one.work.found.path, one.partly) for one in pictures if one.partly]
-        contents = {
-            read.work.key: _Content(vector, read.texts)
-            for read, vector in zip(pictures, vectors, strict=True)
-        }
+        contents = {read.work.key: vector for read, vector in zip(pictures, vectors, strict=True)}
         for read in batch:
             if isinstance(read, _Copy):
                 content = self._content(read.digest)
                 assert content is not None, "what was lost was read again"
                 contents[read.work.key] = content
-        captions = self._captions([read for read in batch if not isinstance(read, _Failed)], contents)
+        good = [read for read in batch if not isinstance(read, _Failed)]
+        described = {read.work.key: self._described(read) for read in good}
+        captions = self._captions(good, described)
         with self.home.batch():
             for read in batch:
                 if isinstance(read, _Failed):
                     self._skip(read)
                 else:
-                    self._put(read, contents.get(read.work.key), captions[read.work.key])
+                    key = read.work.key
+                    self._put(read, contents.get(key), captions[key], described[key].fields)
             self._note(read.work.sidecars for read in batch)
 
-    def _content(self, digest: bytes) -> _Content | None:
-        """What is stored of a picture's content."""
+    def _content(self, digest: bytes) -> bytes | None:
+        """The stored vector of a picture's content."""
         for twin in self.home.twins(digest, image=True):
             vector = self.home.image_vector(twin.id)
             if vector is not None:
-                return _Content(vector, self._own_texts(twin))
+                return vector
         return self._overwritten.get(digest)
 
-    def _own_texts(self, file: Known) -> list[str]:
-        return [text for text, source in self.home.texts(file.id) if source == "own"]
+    def _described(self, read: _Good) -> Described:
+        """What is said of a picture beside it and of its own; what somebody wrote beside it comes first."""
+        if isinstance(read, _Texts):
+            return Described([], {})
+        sidecars = read.work.sidecars
+        if sidecars is None:
+            return read.own
+        beside = sidecars.described(read.work.found.path)
+        return Described(beside.captions, merged(beside.fields, read.own.fields))
 
     def _lost(self, read: _Read) -> bool:
         return isinstance(read, _Copy) and self._content(read.digest) is None
@@ -301,7 +304,7 @@ class Ingest:
         if before is not None and before.image and len(self._overwritten) < _REMEMBERED:
             vector = self.home.image_vector(before.id)
             if vector is not None:
-                self._overwritten[before.hash] = _Content(vector, self._own_texts(before))
+                self._overwritten[before.hash] = vector
 
     def _skip(self, read: _Failed) -> None:
         found, key = read.work.found, read.work.key
@@ -314,12 +317,14 @@ class Ingest:
             self.home.remove_file(key)
         self.home.put_skipped(key, read.reason, *state)
 
-    def _put(self, read: _Good, content: _Content | None, captions: list[Caption]) -> None:
+    def _put(self, read: _Good, content: bytes | None, captions: list[Caption], fields: Fields) -> None:
         work, home, summary = read.work, self.home, self.summary
         before, state = home.file(work.key), (work.found.size, work.found.mtime_ns)
         if before is not None and before.hash == read.digest:  # touched, or its captions changed
             home.move_file(before.id, work.key, *state)
             file, changed = before.id, home.texts(before.id) != [(c.text, c.source) for c in captions]
+            told = home.put_fields(file, fields)
+            changed |= told and not work.first  # of what nobody ever looked at, nothing has changed
             summary.changed += changed
             summary.unchanged += not changed
         else:
@@ -333,9 +338,10 @@ class Ingest:
             else:
                 file = home.put_file(work.key, *state, read.digest)
                 if content is not None:
-                    home.put_image(file, content.vector)
+                    home.put_image(file, content)
                 summary.changed += before is not None
                 summary.added += before is None
+            home.put_fields(file, fields)
         home.put_captions(file, work.stamp, captions)
         if work.failed:
             home.remove_skipped([work.key])
@@ -346,7 +352,7 @@ class Ingest:
         return next((twin for twin in twins if not os.path.lexists(self.home.path(twin.key))), None)
 
     def _captions(
-        self, reads: Sequence[_Good], contents: dict[bytes, _Content]
+        self, reads: Sequence[_Good], described: Mapping[bytes, Described]
     ) -> dict[bytes, list[Caption]]:
         """The captions of each file; those that are stored anywhere are not encoded again."""
         if not self._encodes_text:
@@ -358,8 +364,11 @@ class Ingest:
                 continue
             sidecars = read.work.sidecars
             beside = [] if sidecars is None else sidecars.of(read.work.found.path)
-            own = dict.fromkeys(contents[read.work.key].texts, "own")
-            sources[read.work.key] = {**own, **dict.fromkeys(beside, "sidecar")}
+            beside += described[read.work.key].captions
+            sources[read.work.key] = {
+                **dict.fromkeys(read.own.captions, "own"),
+                **dict.fromkeys(beside, "sidecar"),
+            }
             if found := len(sources[read.work.key]):
                 self.summary.captions.use(pictures=1, captions=found)
         texts = list(dict.fromkeys(text for found in sources.values() for text in found))

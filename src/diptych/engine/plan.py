@@ -26,6 +26,7 @@ __all__ = ["LOOSE", "Plan", "Work"]
 LOOSE = "texts that belong to no picture, which are taken only if asked for"
 """Why a file of loose texts was left out: notes and letters must not become results unasked."""
 
+_READ = "1:"  # another number, whenever more is read of files: those known are then gone through once
 _FOLDERS = (
     64  # whose caption files are remembered; a walk leaves a folder and comes back to it only for a while
 )
@@ -42,6 +43,7 @@ class Work:
         sidecars: Caption files of its folder; None for a text file.
         stamp: State of the caption files that may concern it.
         same: Whether only those changed.
+        first: Whether what the file says of itself was never read in today's way.
         failed: Whether it could not be read before.
     """
 
@@ -51,6 +53,7 @@ class Work:
     sidecars: Sidecars | None
     stamp: str
     same: bool
+    first: bool
     failed: bool
 
 
@@ -141,7 +144,7 @@ class Plan:
         if found.kind == "text" and not same and not self._wanted(found, before):
             return None
         sidecars = self._sidecars(found)
-        stamp = sidecars.stamp(found.path) if sidecars is not None else ""
+        stamp = _READ + (sidecars.stamp(found.path) if sidecars is not None else "")
         if same and before is not None and before.captions == stamp:
             self.summary.unchanged += 1
             return None
@@ -151,7 +154,8 @@ class Plan:
         if failed is not None and not again and failed[1:] == (found.size, found.mtime_ns):
             self.summary.skipped.append(Skipped(found.path, failed[0], known=True))
             return None
-        return Work(found, key, before, sidecars, stamp, same, failed is not None)
+        first = before is not None and before.captions[: len(_READ)] != _READ
+        return Work(found, key, before, sidecars, stamp, same, first, failed is not None)
 
     def _wanted(self, found: Found, before: Known | None) -> bool:
         """Whether a ``.txt`` that is new or changed holds texts to take; it is opened to tell."""

@@ -142,7 +142,7 @@ def _how(code: int) -> str:
 def serve() -> None:
     """Read the pictures whose paths come on standard input, until it ends; answers on standard output."""
     from diptych.errors import ImageError
-    from diptych.media.pictures import read_captioned
+    from diptych.media.pictures import read_described
 
     limit_memory(TRIAL_MEMORY)
     asked, answers = sys.stdin.buffer, sys.stdout.buffer
@@ -150,7 +150,7 @@ def serve() -> None:
         size, most, length = _ASKED.unpack(header)
         path, answer = os.fsdecode(asked.read(length)), _READ
         try:
-            read_captioned(path, size=None if size < 0 else size, max_pixels=None if most < 0 else most)
+            read_described(path, size=None if size < 0 else size, max_pixels=None if most < 0 else most)
         except ImageError as error:  # whoever asks will meet the same, and say so
             if isinstance(error.__cause__, MemoryError):
                 answer = _TOO_LARGE

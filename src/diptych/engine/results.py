@@ -31,7 +31,9 @@ class Result:
             there.
         path: The file: the picture, the picture that the text describes, or the text's own file.
         text: The text found; for a picture its captions, one a line; None if there are none.
-        meta: For a text, its "source": "sidecar", "list", or "own" for a picture's own fields.
+        meta: The fields of its file by name, see `diptych.media.metadata`: a text or a number, a list of them
+            for "tag" and for what has many. For a text also its "source": "sidecar", "list", or "own" for a
+            picture's own fields.
     """
 
     rank: int

@@ -19,6 +19,7 @@ from diptych.engine.presence import Presence
 from diptych.engine.query import Options, as_item, decoded, sides_of
 from diptych.engine.results import Result, Results
 from diptych.errors import UsageError
+from diptych.media.metadata import shown
 from diptych.pipeline import RESCORED, Remembered, encode, over
 
 __all__ = ["search_many"]
@@ -186,7 +187,7 @@ def _results(
     results = []
     for at, (entry, score, chance) in enumerate(zip(stored, scores, chances, strict=True)):
         text = "\n".join(entry.captions) or None if entry.side == "image" else entry.text
-        meta = {"source": entry.source} if entry.source else {}
+        meta = shown(entry.fields) | ({"source": entry.source} if entry.source else {})
         word = calibration.word(chance)
         results.append(Result(at + 1, score, chance, word, entry.side, entry.id, entry.path, text, meta))
     return results

@@ -8,6 +8,9 @@ A picture's captions come from all of these, in this order, without repeats:
    `diptych.media.tables` reads;
 3. its own EXIF description, IPTC caption and XMP description: see `diptych.media.fields`.
 
+What else is known of it (`diptych.media.metadata`) comes from ``beach.xmp`` and ``beach.json`` (or with the
+whole name before the ending), which may hold captions, too, and from the other columns of such lists.
+
 Which picture a name in a list means, `diptych.media.names` says.
 
 A ``.txt`` file that stands beside no picture of its name and is no list holds loose texts, one a line; nobody
@@ -26,10 +29,14 @@ from diptych.errors import BadData
 from diptych.media import names, textfiles
 from diptych.media.cells import is_missing
 from diptych.media.links import LEADS_OUT, leads_out, real
+from diptych.media.metadata import Fields, merged, united
+from diptych.media.opening import Described
 from diptych.media.pictures import is_picture
 from diptych.media.report import Report
+from diptych.media.sidecars import read_sidecar
 from diptych.media.tables import (
     CaptionList,
+    describes,
     is_list,
     is_named_list,
     may_be_list,
@@ -63,20 +70,31 @@ class _List:
 
     def of(self, picture: Path) -> list[str]:
         """The captions of a picture in the list's folder or below."""
-        return self._captions.get(picture.relative_to(self.root).as_posix(), [])
+        return self._said[0].get(self._name(picture), []) if self._captions else []
+
+    def fields_of(self, picture: Path) -> Fields:
+        """What else it says of a picture in its folder or below."""
+        return self._said[1].get(self._name(picture), {})
+
+    def _name(self, picture: Path) -> str:
+        return picture.relative_to(self.root).as_posix()
 
     @cached_property
-    def _captions(self) -> Mapping[str, list[str]]:
-        """By path from the root."""
-        if not is_list(self.path):
-            return {}
+    def _captions(self) -> bool:
+        return is_list(self.path)
+
+    @cached_property
+    def _said(self) -> tuple[Mapping[str, list[str]], Mapping[str, Fields]]:
+        """Captions and fields, by path from the root."""
+        if not self._captions and not describes(self.path):
+            return {}, {}
         self.read = True
         try:
             content = read_list(self.path)
         except BadData as error:
             self.wrong = str(error)
             self.report.leave("files", self.wrong, str(self.path))
-            return {}
+            return {}, {}
         matched = names.match(
             content.captions,
             partial(_is_picture_at, self.root),
@@ -85,11 +103,14 @@ class _List:
             place=self.root.as_posix(),
         )
         found: dict[str, list[str]] = {}
+        fields: dict[str, Fields] = {}
         for name, captions in content.captions.items():
             if name in matched.found:
-                found.setdefault(matched.found[name], []).extend(captions)
+                picture, more = matched.found[name], content.fields[name]
+                found.setdefault(picture, []).extend(captions)
+                fields[picture] = united(fields.get(picture, {}), more)
         self._tell(content, matched)
-        return found
+        return found, fields
 
     def _tell(self, content: CaptionList, matched: names.Matched) -> None:
         used = sum(len(content.lines[name]) for name in matched.found)
@@ -116,7 +137,8 @@ class Sidecars:
         left_out: Says of a path, and whether it is a folder, that nothing is to be read from it.
 
     Attributes:
-        files: Size (bytes) and time (nanoseconds) of every ``.txt``, and of all that may be a caption list.
+        files: Size (bytes) and time (nanoseconds) of every ``.txt``, of all that may be a caption list, and
+            of what describes a picture of the folder.
         read: Those that were read.
         wrong: Those that could not be used, with the reason.
 
@@ -144,7 +166,9 @@ class Sidecars:
         pictures = {stem for entry in entries for stem in _captioned_by(entry.name)}
         own = list(_lists(folder, folder, entries, pictures))
         for entry in entries:
-            if entry.name.lower().endswith(".txt") and entry.is_file():
+            stem, ending = os.path.splitext(entry.name)
+            speaks = ending.lower() == ".txt" or (ending.lower() in _DESCRIBING and stem in pictures)
+            if speaks and entry.is_file():
                 texts[folder / entry.name] = _state(entry)
         for entry in entries:
             if entry.name.lower() in _LIST_FOLDERS or entry.name.lower().endswith("_text"):
@@ -180,7 +204,7 @@ class Sidecars:
 
     def stamp(self, picture: Path) -> str:
         """Changes when a file changes that may say something of the picture; empty if there is none."""
-        beside = [path for path in _beside(picture) if path in self.files]
+        beside = [path for path in (*_beside(picture), *_describing(picture)) if path in self.files]
         beside += [one.path for one in self._lists]
         stamps = [f"{path.name}:{self.files[path]}" for path in beside]
         return hashlib.blake2b(repr(stamps).encode(), digest_size=8).hexdigest() if stamps else ""
@@ -198,6 +222,34 @@ class Sidecars:
             if one.wrong:
                 self.wrong[one.path] = one.wrong
         return list(dict.fromkeys(found))
+
+    def described(self, picture: Path) -> Described:
+        """What the files for one picture alone say in its fields, captions too, and then the lists of it."""
+        captions: list[str] = []
+        fields: list[Fields] = []
+        for path in _describing(picture):
+            if path in self.files:
+                said = self._read(path)
+                captions += said.captions
+                fields.append(said.fields)
+        for one in self._lists:
+            fields.append(one.fields_of(picture))
+            if one.read:
+                self.read.add(one.path)
+            if one.wrong:
+                self.wrong[one.path] = one.wrong
+        return Described(list(dict.fromkeys(captions)), merged({}, *fields))
+
+    def _read(self, path: Path) -> Described:
+        self.read.add(path)
+        try:
+            found = read_sidecar(path)
+            self._beside.use(files=1)
+            return found
+        except BadData as error:
+            self.wrong[path] = str(error)
+            self._beside.leave("files", str(error), str(path))
+            return Described([], {})
 
     def reports(self) -> dict[Path, Report]:
         """What was used of every list that was read."""
@@ -270,3 +322,12 @@ def _is_picture_at(root: Path, path: str) -> bool:
 
 def _beside(picture: Path) -> tuple[Path, Path]:
     return picture.with_suffix(".txt"), picture.with_name(picture.name + ".txt")
+
+
+_DESCRIBING = (".xmp", ".json")
+
+
+def _describing(picture: Path) -> list[Path]:
+    return [
+        path for ending in _DESCRIBING for path in (picture.with_suffix(ending), Path(f"{picture}{ending}"))
+    ]

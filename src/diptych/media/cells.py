@@ -19,8 +19,10 @@ __all__ = [
     "has_texts",
     "is_missing",
     "one_line",
+    "others",
     "strings",
     "texts",
+    "unpacked",
 ]
 
 COLUMNS: Mapping[str, tuple[str, ...]] = {
@@ -72,7 +74,7 @@ def captions(value: Any) -> list[str]:
     "nan", "null", "None" and "NA" say that there is none, in whatever case. A cell may hold a list as JSON,
     Python or NumPy write it.
     """
-    return [one_line(text) for text in strings(_unpacked(value)) if not is_missing(text)]
+    return [one_line(text) for text in strings(unpacked(value)) if not is_missing(text)]
 
 
 def texts(values: Mapping[str, Any], name: str = "") -> list[str]:
@@ -90,6 +92,15 @@ def texts(values: Mapping[str, Any], name: str = "") -> list[str]:
     if best:
         return said[best]
     return [one for found in said.values() for one in found]
+
+
+def others(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns of a row that neither name its picture nor are what `texts` gives."""
+    said = [name for name, value in values.items() if _read(name, value)]
+    best = column(said, "text")
+    left = {column([name for name, value in values.items() if not _is_empty(value)], "image")}
+    left.update([best] if best else said)
+    return {name: value for name, value in values.items() if name not in left}
 
 
 def has_texts(names: Iterable[str]) -> bool:
@@ -122,10 +133,10 @@ def _is_empty(value: Any) -> bool:
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
-def _unpacked(value: Any) -> Any:
+def unpacked(value: Any) -> Any:
     """A list that stands in a cell as text; anything else as it is."""
     if isinstance(value, list | tuple):
-        return [_unpacked(one) for one in value]
+        return [unpacked(one) for one in value]
     if not isinstance(value, str):
         return value
     text = value.strip()

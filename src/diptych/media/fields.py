@@ -1,16 +1,17 @@
-"""Captions that pictures carry in fields of their own: EXIF, IPTC and XMP."""
+"""What pictures carry in fields of their own, EXIF, IPTC and XMP: how they are read, and captions in them."""
 
 from __future__ import annotations
 
+import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from html import unescape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["embedded"]
+__all__ = ["attribute", "decoded", "embedded", "exif", "iptc_of", "items", "xmp_captions", "xmp_of"]
 
 # What cameras write into the description by themselves; it says nothing of the picture.
 _CAMERA_WORDS = frozenset(
@@ -26,42 +27,58 @@ def embedded(picture: Image) -> list[str]:
 
     EXIF description and Windows' XPTitle, XPSubject and XPComment; IPTC 2:120; XMP dc:description, dc:title.
     """
-    found = [*_exif(picture), *_iptc(picture), *_xmp(picture)]
+    found = [*_exif(picture), *iptc_of(picture).get((2, 120), []), *xmp_captions(xmp_of(picture))]
     texts = (text.strip("\0 \r\n\t") for text in found)
     return list(dict.fromkeys(text for text in texts if text and text.upper() not in _CAMERA_WORDS))
 
 
-def _exif(picture: Image) -> list[str]:
-    try:
-        exif = picture.getexif()
-        value, windows = exif.get(0x010E), [exif.get(tag) for tag in _XP]
-    except (SyntaxError, ValueError, OSError, KeyError, TypeError, struct.error):
-        return []  # a damaged field is no caption; the picture is not worse for it
-    # Pillow reads Latin-1, most programs write UTF-8.
-    found = [_decoded(value.encode("latin-1", errors="replace"))] if isinstance(value, str) else []
-    return found + [one.decode("utf-16-le", "ignore") for one in windows if isinstance(one, bytes)]
+def exif(picture: Image, *tags: int, within: int | None = None) -> list[Any]:
+    """Values of EXIF fields, None for each that is not there or damaged: the picture is not worse for it.
+
+    Args:
+        picture: It need not be decoded.
+        tags: Their numbers.
+        within: Number of the directory that they are in; by default the first.
+    """
+    found = []
+    for tag in tags:
+        try:
+            fields = picture.getexif()
+            found.append((fields if within is None else fields.get_ifd(within)).get(tag))
+        except _DAMAGE:
+            found.append(None)
+    return found
 
 
-_XP = (0x9C9B, 0x9C9F, 0x9C9C)  # title, subject and comment, as Windows writes them
+_DAMAGE = (SyntaxError, ValueError, OSError, KeyError, TypeError, struct.error)
 
 
-def _iptc(picture: Image) -> list[str]:
+def iptc_of(picture: Image) -> Mapping[tuple[int, int], list[str]]:
+    """The texts of IPTC's fields by their numbers; none if they are damaged."""
     from PIL import IptcImagePlugin
 
     try:
         fields = IptcImagePlugin.getiptcinfo(picture) or {}  # type: ignore[arg-type]  # any will do
-    except (SyntaxError, ValueError, OSError, KeyError, TypeError, struct.error):
-        return []  # a damaged field is no caption; the picture is not worse for it
+    except _DAMAGE:
+        return {}
     marked = fields.get((1, 90)) == _UTF8
-    given = fields.get((2, 120))
-    values = [given] if isinstance(given, bytes) else given or []  # the field may be repeated
-    return [_decoded(one, utf8=marked) for one in values]
+    given = ((number, [one] if isinstance(one, bytes) else one) for number, one in fields.items())
+    return {
+        number: [decoded(one, utf8=marked) for one in values] for number, values in given
+    }  # may be repeated
 
 
 _UTF8 = b"\x1b%G"  # IPTC 1:90, the coded character set (IPTC-NAA IIM 4.2, section 1.5.90)
 
 
-def _decoded(value: bytes, *, utf8: bool = False) -> str:
+def xmp_of(picture: Image) -> str:
+    """The XMP packet, as far as it is looked at; empty if there is none."""
+    data = picture.info.get("xmp") or b""
+    text = data[:_MOST_XMP].decode("utf-8", errors="replace") if isinstance(data, bytes) else str(data)
+    return text[:_MOST_XMP]
+
+
+def decoded(value: bytes, *, utf8: bool = False) -> str:
     """Text of bytes: UTF-8 if they are said to be or can be, else of Windows, else Latin-1."""
     if utf8:
         return value.decode("utf-8", "replace")
@@ -73,20 +90,48 @@ def _decoded(value: bytes, *, utf8: bool = False) -> str:
     return value.decode("latin-1")
 
 
-def _xmp(picture: Image) -> list[str]:
-    # Pillow would need an XML parser that is safe against hostile input; two fields do not need one.
-    data = picture.info.get("xmp") or b""
-    text = data.decode("utf-8", errors="replace") if isinstance(data, bytes) else str(data)
-    text = text[:_MOST_XMP]
-    return [unescape(value) for name in ("dc:description", "dc:title") for value in _first_items(text, name)]
+# Pillow would need an XML parser that is safe against hostile input; a few fields do not need one.
 
 
-def _first_items(text: str, name: str) -> Iterator[str]:
-    """The first list item in each element of that name; every character is passed over once."""
+def xmp_captions(xmp: str) -> list[str]:
+    """Description and title of an XMP packet."""
+    return [one for name in ("dc:description", "dc:title") for one in items(xmp, name, first=True)]
+
+
+def items(xmp: str, name: str, *, first: bool = False) -> Iterator[str]:
+    """The list items in each element of that name; every character is passed over once.
+
+    Args:
+        xmp: The packet.
+        name: With its prefix.
+        first: Only the first of each list, as of one text in many languages.
+    """
     end = 0
-    while (start := text.find(f"<{name}", end)) >= 0 and (end := text.find(f"</{name}", start)) >= 0:
-        item = text.find("<rdf:li", start, end)
-        begin = text.find(">", item, end) + 1 if item >= 0 else 0
-        stop = text.find("</rdf:li", begin, end) if begin else -1
-        if stop >= 0 and "<" not in text[begin:stop]:
-            yield text[begin:stop]
+    while (start := xmp.find(f"<{name}", end)) >= 0 and (end := xmp.find(f"</{name}", start)) >= 0:
+        at = start
+        while (item := xmp.find("<rdf:li", at, end)) >= 0:
+            begin = xmp.find(">", item, end) + 1
+            at = xmp.find("</rdf:li", begin, end) if begin else -1
+            if at < 0:
+                break
+            if "<" not in xmp[begin:at]:
+                yield unescape(xmp[begin:at])
+            if first:
+                break
+
+
+def attribute(xmp: str, name: str) -> str:
+    """A simple value of an XMP packet, written as an attribute or as an element; empty if there is none."""
+    found = re.search(rf"""\s{name}\s{{0,8}}=\s{{0,8}}(?:"([^"<]{{0,1000}})"|'([^'<]{{0,1000}})')""", xmp)
+    found = found or re.search(rf"<{name}(?:\s[^<>]{{0,200}})?>([^<]{{0,1000}})</{name}", xmp)
+    return "" if found is None else unescape(next(filter(None, found.groups()), "")).strip()
+
+
+def _exif(picture: Image) -> list[str]:
+    value, *windows = exif(picture, 0x010E, *_XP)
+    # Pillow reads Latin-1, most programs write UTF-8.
+    found = [decoded(value.encode("latin-1", errors="replace"))] if isinstance(value, str) else []
+    return found + [one.decode("utf-16-le", "ignore") for one in windows if isinstance(one, bytes)]
+
+
+_XP = (0x9C9B, 0x9C9F, 0x9C9C)  # title, subject and comment, as Windows writes them

@@ -8,18 +8,33 @@ import struct
 import warnings
 import zlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from diptych.errors import ImageError
 from diptych.media.drawings import draw, is_drawing
 from diptych.media.fields import embedded
 from diptych.media.formats import HEAD, readers
+from diptych.media.metadata import Fields, fields_of_row
+from diptych.media.properties import own_fields
 from diptych.optional import optional
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["fields_of", "opened"]
+__all__ = ["Described", "described", "opened"]
+
+
+class Described(NamedTuple):
+    """What a picture says in its own fields.
+
+    Args:
+        captions: See `diptych.media.fields.embedded`.
+        fields: See `diptych.media.properties.own_fields`.
+    """
+
+    captions: list[str]
+    fields: Fields
+
 
 _HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
 
@@ -57,14 +72,18 @@ def opened(data: bytes, name: str, drawn: int) -> Iterator[Image]:
         yield found
 
 
-def fields_of(data: bytes) -> list[str]:
-    """Captions in the fields of a file's picture, see `diptych.media.fields.embedded`; it is not decoded."""
+def described(data: bytes) -> Described:
+    """Captions and facts in the fields of a file's picture, which is not decoded.
+
+    Raises:
+        ImageError: it is no picture.
+    """
     if is_drawing(data[:HEAD]):
-        return []
+        return Described([], fields_of_row({"format": "svg"}))
     with opened(data, "", 1) as picture:
         if picture.format == "PNG":
             picture.info.setdefault("exif", b"")  # or Pillow would decode all of it to look for more
-        return embedded(picture)
+        return Described(embedded(picture), own_fields(picture, picture.size))
 
 
 def _opened(data: bytes) -> Image | None:

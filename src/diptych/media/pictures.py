@@ -21,7 +21,8 @@ from diptych.errors import ImageError, MissingExtra, UsageError
 from diptych.media.colours import DAMAGE, upright
 from diptych.media.fields import embedded
 from diptych.media.memory import MAX_DECODED, decoding, decoding_bytes
-from diptych.media.opening import fields_of, opened
+from diptych.media.opening import Described, described, opened
+from diptych.media.properties import own_fields
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -40,7 +41,8 @@ __all__ = [
     "is_picture",
     "open_picture",
     "own_captions",
-    "read_captioned",
+    "own_description",
+    "read_described",
     "read_file",
     "sized",
 ]
@@ -69,6 +71,7 @@ TOO_LARGE = "too large"
 """How the reason begins of a picture that is read only if more is allowed."""
 
 _LARGE_PIXELS = 24_000_000  # beyond them no more detail is kept than is enough
+_FIELDS = 1 << 20  # bytes at the beginning of a JPEG that hold its fields
 _MOST_MISSING = 0.75  # share of the rows of a JPEG that may be cut off
 
 
@@ -125,21 +128,21 @@ def open_picture(
     if isinstance(picture, Image):
         return _of_picture(picture, size, max_pixels, name)
     if isinstance(picture, str | os.PathLike | bytes):
-        return read_captioned(picture, size=size, max_pixels=max_pixels, name=name)[0]
+        return read_described(picture, size=size, max_pixels=max_pixels, name=name)[0]
     raise UsageError(
         f"{type(picture).__name__} is no picture; give a path, the bytes of a file, a PIL picture, or an "
         "array (h, w, 3), (h, w, 4) or (h, w) of uint8"
     )
 
 
-def read_captioned(
+def read_described(
     file: str | os.PathLike[str] | bytes,
     *,
     size: int | None = None,
     max_pixels: int | None = None,
     name: str = "",
-) -> tuple[Image, list[str]]:
-    """The picture of a file as `open_picture` gives it, and the captions in its own fields.
+) -> tuple[Image, Described]:
+    """The picture of a file as `open_picture` gives it, and what it says in its own fields.
 
     Args:
         file: Path or bytes; what it is, its content decides and not its ending.
@@ -165,18 +168,19 @@ _JPEG, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
 
 def _read(
     data: bytes, name: str, size: int | None, max_pixels: int | None, *, cut: bool = False
-) -> tuple[Image, list[str]]:
-    """The picture of a file and its captions; `cut` if its end is not its own."""
+) -> tuple[Image, Described]:
+    """The picture of a file and what it says of itself; `cut` if its end is not its own."""
     with opened(data, name, 2 * (size or 512)) as picture:
         whole = picture.size
         _check_pixels(whole, name, max_pixels)
         if size is not None:
             picture.draft("RGB", (size, size))
-        return _decoded(picture, name, size, max_pixels, whole, cut), embedded(picture)
+        found = _decoded(picture, name, size, max_pixels, whole, cut)
+        return found, Described(embedded(picture), own_fields(picture, whole))
 
 
 def own_captions(path: str | os.PathLike[str]) -> list[str]:
-    """The captions in a picture's own fields, as `read_captioned` gives them, but without decoding it.
+    """The captions in a picture's own fields, as `read_described` gives them, but without decoding it.
 
     Args:
         path: The file. One that cannot be read has none here; whoever reads it is told.
@@ -184,13 +188,35 @@ def own_captions(path: str | os.PathLike[str]) -> list[str]:
     try:
         data = read_file(path)
         with _refusing(os.fspath(path)):
-            return fields_of(data)
+            return described(data).captions
     except ImageError:
         return []
 
 
-def read_file(path: str | os.PathLike[str]) -> bytes:
+def own_description(path: str | os.PathLike[str], data: bytes | None = None) -> Described:
+    """What a picture says in its own fields, as `read_described` gives it, but without decoding it.
+
+    Args:
+        path: The file; of a JPEG only the beginning is read.
+        data: Its content, if it has been read.
+
+    Raises:
+        Unread: it cannot be read. Fields that are damaged are none.
+    """
+    data = read_file(path, most=_FIELDS) if data is None else data
+    try:
+        with _refusing(os.fspath(path)):
+            return described(data)
+    except ImageError:
+        return Described([], {})
+
+
+def read_file(path: str | os.PathLike[str], *, most: int | None = None) -> bytes:
     """The bytes of a picture's file.
+
+    Args:
+        path: The file.
+        most: Bytes that are enough of a JPEG; all, if None.
 
     Raises:
         Unread: it is not there, or may not or cannot be read.
@@ -203,7 +229,9 @@ def read_file(path: str | os.PathLike[str]) -> bytes:
             raise ImageError(name, "is a folder" if stat.S_ISDIR(mode) else "is not a regular file")
         with Path(path).open("rb") as file:
             large = os.fstat(file.fileno()).st_size > MAX_BYTES
-            data = b"" if large else file.read(MAX_BYTES + 1)
+            data = b"" if large else file.read(MAX_BYTES + 1 if most is None else most)
+            if most is not None and not data.startswith(_JPEG):
+                data += file.read(MAX_BYTES + 1 - len(data))
     except FileNotFoundError as error:
         raise Unread(name, "cannot be read: there is no such file") from error
     except PermissionError as error:
@@ -284,7 +312,7 @@ def _of_picture(picture: Image, size: int | None, max_pixels: int | None, name: 
             picture.fp.seek(0)
             data = picture.fp.read()
             picture.fp.seek(place)
-            return read_captioned(data, size=size, max_pixels=max_pixels, name=name)[0]
+            return read_described(data, size=size, max_pixels=max_pixels, name=name)[0]
         return _decoded(picture, name, size, max_pixels, picture.size)
 
 

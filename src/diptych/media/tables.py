@@ -21,9 +21,12 @@ from diptych.media.cells import (
     column,
     has_texts,
     is_missing,
+    others,
     strings,
     texts,
 )
+from diptych.media.metadata import Fields, fields_of_row, united
+from diptych.media.pictures import is_picture
 
 __all__ = [
     "COLUMNS",
@@ -33,6 +36,7 @@ __all__ = [
     "captions",
     "cell",
     "column",
+    "describes",
     "has_texts",
     "is_list",
     "is_missing",
@@ -74,12 +78,14 @@ class CaptionList:
     """What a list says.
 
     Args:
-        captions: Of each picture, by the path or name that the list gives it.
+        captions: Of each picture that any is used of, by the path or name that the list gives it.
         skipped: Why a row was not used, by its line.
         lines: Of the rows that name a picture, by that name.
+        fields: Of each picture, by that name: what the other columns say.
     """
 
     captions: dict[str, list[str]] = field(default_factory=dict)
+    fields: dict[str, Fields] = field(default_factory=dict)
     skipped: dict[int, str] = field(default_factory=dict)
     lines: dict[str, list[int]] = field(default_factory=dict)
 
@@ -112,6 +118,31 @@ def is_list(path: Path) -> bool:
     return separated.form(head.partition("\n")[0], _usual(path)).captions
 
 
+def describes(path: Path) -> bool:
+    """Whether a file is a table that names pictures and says something else of them than captions."""
+    ending = _ending(path.name)
+    if ending not in (".csv", ".tsv", ".jsonl", ".ndjson") or not path.is_file():
+        return False
+    first = _first_row(path, ending)
+    picture = cell(first, "image")
+    return isinstance(picture, str) and is_picture(picture.replace("\\", "/")) and len(first) > 1
+
+
+def _first_row(path: Path, ending: str) -> Mapping[str, Any]:
+    head, _, rest = _head(path).partition("\n")
+    try:
+        if ending not in (".csv", ".tsv"):
+            value = textfiles.parsed(head)
+            return value if isinstance(value, Mapping) else {}
+        how = separated.form(head, _usual(path))
+        body = [f"{rest.partition(chr(10))[0]}\n"] if how.headed else [head]
+        return next(
+            (dict(zip(how.names, cells, strict=False)) for _, cells in separated.records(body, how)), {}
+        )
+    except BadData:
+        return {}
+
+
 def too_deep(path: Path) -> bool:
     """Whether a file is JSON with more levels than are read, as far as its beginning tells."""
     return _ending(path.name) == ".json" and path.is_file() and structured.too_deep(_head(path))
@@ -126,7 +157,7 @@ def picture_folders(table: Path) -> tuple[str, ...]:
 
 
 def read_list(path: Path) -> CaptionList:
-    """The captions, each in one line, that a list gives to each picture that it names.
+    """The captions, each in one line, and the fields that a list gives to each picture that it names.
 
     Raises:
         BadData: the file cannot be read, or no row of it can be used.
@@ -140,19 +171,21 @@ def read_list(path: Path) -> CaptionList:
             found.skipped[row.line] = row.problem
         elif not isinstance(picture, str | int):
             found.skipped[row.line] = "names no picture"
-        elif not said:
-            found.skipped[row.line] = "has no caption"
         elif not all(map(_is_text, [str(picture), *said])):
             found.skipped[row.line] = "holds half a character"
+        elif not (more := fields_of_row(others(row.values))) and not said:
+            found.skipped[row.line] = "has no caption"
         else:
-            found.captions.setdefault(str(picture), []).extend(said)
-            found.lines.setdefault(str(picture), []).append(row.line)
+            name = str(picture)
+            found.captions.setdefault(name, []).extend(said)
+            found.fields[name] = united(found.fields[name], more) if name in found.fields else more
+            found.lines.setdefault(name, []).append(row.line)
     if found.captions or not found.skipped:
         return found
     if names and not (column(list(names), "image") and has_texts(names)):
         raise BadData(
             f"needs a column of pictures ({', '.join(COLUMNS['image'])}) and one of texts "
-            f"({', '.join(COLUMNS['text'])}); it has {', '.join(names)}"
+            f"({', '.join(COLUMNS['text'])}) or of anything else; it has {', '.join(names)}"
         )
     raise BadData("no row can be used; the first, line {}: {}".format(*next(iter(found.skipped.items()))))
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from numpy.typing import NDArray
 
 from diptych.core import Floats, Rows, Searchable, Side
+from diptych.media.metadata import Fields
 
 __all__ = ["Caption", "Home", "Known", "State", "Stored", "VectorColumn", "VectorType", "Vectors"]
 
@@ -69,7 +70,7 @@ class Known:
         size: Bytes.
         mtime_ns: Time of its last change, in nanoseconds since 1970.
         hash: Of its content.
-        captions: State of the files beside it that may caption it (`captions.Sidecars.stamp`).
+        captions: State of the files beside it that may speak of it (`diptych.engine.plan.Work.stamp`).
         image: Whether it holds a picture.
     """
 
@@ -103,6 +104,7 @@ class Stored:
         text: Of a text item; None for a picture.
         source: Where a text came from: "sidecar", "list" or "own"; empty for a picture.
         captions: Texts of the same file, for a picture.
+        fields: What is known of its file, see `diptych.media.metadata`.
     """
 
     row: int
@@ -112,6 +114,7 @@ class Stored:
     text: str | None
     source: str
     captions: tuple[str, ...] = ()
+    fields: Fields = field(default_factory=dict)
 
 
 class Vectors(Searchable, Protocol):
@@ -226,6 +229,18 @@ class Home(Protocol):
         """Forget files and their items."""
         ...
 
+    def put_fields(self, file: int, fields: Fields) -> bool:
+        """Make these the fields of a file, besides those that its name gives; inside a batch.
+
+        Returns:
+            Whether any changed.
+        """
+        ...
+
+    def fields(self, files: Sequence[int]) -> Mapping[int, Fields]:
+        """The fields of each of the files, "folder" and "name" among them."""
+        ...
+
     # Items
 
     def put_image(self, file: int, vector: bytes) -> None:
@@ -238,6 +253,10 @@ class Home(Protocol):
 
     def text_vectors(self, texts: Iterable[str]) -> dict[str, bytes]:
         """The stored vectors of those of the texts that are stored anywhere."""
+        ...
+
+    def put_stamp(self, file: int, stamp: str) -> None:
+        """Say what `Known.captions` is of a file; inside a batch."""
         ...
 
     def put_captions(self, file: int, stamp: str, captions: Sequence[Caption]) -> None:

@@ -91,7 +91,21 @@ _COLUMNS = (
 # What was removed stays out, though its files are there.
 _REMOVED = ("CREATE TABLE removed (path BLOB PRIMARY KEY) WITHOUT ROWID",)
 
-MIGRATIONS: Mapping[int, tuple[str, ...]] = {1: _FIRST, 2: _COLUMNS, 3: _REMOVED}
+# What is known of files. Texts are compared folded, so that case does not matter; `shown` is how they are
+# written where that differs. There is an index to find files by values, and one for the values of a file.
+_FIELDS = (
+    "CREATE TABLE field (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE)",
+    """CREATE TABLE fact (
+        field INTEGER NOT NULL REFERENCES field (id),
+        value NOT NULL,
+        file INTEGER NOT NULL REFERENCES file (id) ON DELETE CASCADE,
+        shown TEXT,
+        PRIMARY KEY (field, value, file)
+    ) WITHOUT ROWID""",
+    "CREATE INDEX fact_by_file ON fact (file)",
+)
+
+MIGRATIONS: Mapping[int, tuple[str, ...]] = {1: _FIRST, 2: _COLUMNS, 3: _REMOVED, 4: _FIELDS}
 """The statements that lead to each format from the one before; a new file goes through all of them."""
 
 SCHEMA_VERSION = max(MIGRATIONS)

@@ -12,7 +12,8 @@ import json
 import os
 import secrets
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,10 @@ from numpy.typing import NDArray
 from diptych.core import Side
 from diptych.engine.homes.base import Caption, Known, State, Stored, VectorColumn
 from diptych.engine.homes.local.database import Database, damaged
+from diptych.engine.homes.local.facts import Facts
 from diptych.engine.homes.local.migrations import SCHEMA_VERSION, migrate, version_of
 from diptych.errors import CollectionError, TooNew
+from diptych.media.metadata import Fields
 from diptych.printable import printable
 
 __all__ = ["Record"]
@@ -67,6 +70,7 @@ class Record:
         except BaseException:
             self.close()
             raise
+        self.facts = Facts(self._db)
 
     def _bring_up_to_date(self, path: Path) -> None:
         version = self._db.with_connection(version_of)  # takes no lock, so that opening waits for no writer
@@ -243,15 +247,18 @@ class Record:
     def put_file(self, key: bytes, size: int, mtime_ns: int, digest: bytes) -> int:
         """Store a file anew, forgetting its items if it was there; returns its number."""
         self.remove_file(key)
-        return self._db.run(
+        file = self._db.run(
             "INSERT INTO file (path, size, mtime_ns, hash) VALUES (?, ?, ?, ?)", key, size, mtime_ns, digest
         )
+        self.facts.put_name(file, key)
+        return file
 
     def move_file(self, file: int, key: bytes, size: int, mtime_ns: int) -> None:
         """The file has another name, or another time; its items stay."""
         self._db.run(
             "UPDATE file SET path = ?, size = ?, mtime_ns = ? WHERE id = ?", key, size, mtime_ns, file
         )
+        self.facts.put_name(file, key)
 
     def remove_file(self, key: bytes) -> None:
         """Forget the file of that name and its items, if it is known."""
@@ -260,6 +267,14 @@ class Record:
     def remove_files(self, ids: Iterable[int]) -> None:
         """Forget files and their items."""
         self._db.run_many("DELETE FROM file WHERE id = ?", ((i,) for i in ids))
+
+    def put_fields(self, file: int, fields: Fields) -> bool:
+        """Make these the fields of a file; returns whether any changed."""
+        return self.facts.put(file, fields)
+
+    def fields(self, files: Sequence[int]) -> Mapping[int, Fields]:
+        """The fields of each of the files."""
+        return self.facts.of(files)
 
     # Items
 
@@ -295,9 +310,13 @@ class Record:
             raise damaged(self._path, "a vector is none")
         return value
 
+    def put_stamp(self, file: int, stamp: str) -> None:
+        """Say what `Known.captions` is of a file."""
+        self._db.run("UPDATE file SET captions = ? WHERE id = ?", stamp, file)
+
     def put_captions(self, file: int, stamp: str, captions: Sequence[Caption]) -> None:
         """Make these the texts of a file; rows stay as they are if the texts do."""
-        self._db.run("UPDATE file SET captions = ? WHERE id = ?", stamp, file)
+        self.put_stamp(file, stamp)
         if self.texts(file) == [(caption.text, caption.source) for caption in captions]:
             return
         self._db.run("DELETE FROM item WHERE file = ? AND side = 'text'", file)
@@ -337,9 +356,10 @@ class Record:
         """
         found: dict[int, Stored] = {}
         captions: dict[int, list[str]] = {}
-        for row, side, key, text, source, caption in self._db.each(
-            "SELECT item.row, item.side, path, item.text, json_extract(item.meta, '$.source'), caption.text "
-            "FROM item JOIN file ON file.id = item.file LEFT JOIN item AS caption "
+        files: dict[int, list[int]] = {}
+        for row, file, side, key, text, source, caption in self._db.each(
+            "SELECT item.row, item.file, item.side, path, item.text, json_extract(item.meta, '$.source'), "
+            "caption.text FROM item JOIN file ON file.id = item.file LEFT JOIN item AS caption "
             "ON item.side = 'image' AND caption.file = item.file AND caption.side = 'text' "
             "WHERE item.row IN (SELECT value FROM json_each(?)) ORDER BY item.row, caption.row",
             json.dumps([int(row) for row in rows]),
@@ -348,9 +368,13 @@ class Record:
                 raise damaged(self._path, "a text is none")
             if caption is not None:
                 captions.setdefault(row, []).append(caption)
+            files.setdefault(file, []).append(row)
             found[row] = Stored(
                 row, side, os.fsdecode(key), self.path(key), text, source or "", tuple(captions.get(row, ()))
             )
+        for file, fields in self.facts.of([*files]).items():
+            for row in files[file]:
+                found[row] = replace(found[row], fields=fields)
         missing = next((row for row in rows if row not in found), None)
         if missing is not None:
             raise CollectionError(f"item {missing} was removed while it was being read; search again")
