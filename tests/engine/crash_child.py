@@ -127,7 +127,7 @@ def main(op: str, folder: Path, model: str, last: int, pause: float, names: list
 
     Args:
         op: "index", "update", "remove", "codes", "rebuild", "change" (a rebuild with another model),
-            "migrate" or "search".
+            "beside" (another model is added), "migrate" or "search".
         folder: Whose collection.
         model: Name of the model that is used.
         last: Moment to die at; 0 for none.
@@ -159,6 +159,9 @@ def main(op: str, folder: Path, model: str, last: int, pause: float, names: list
                 opened.add(batch_size=BATCH, on_progress=told)
             elif op == "remove":
                 opened.remove(*[folder / name for name in names])
+            elif op == "beside":
+                other = Tiny("other" if model == "tiny" else "tiny", pause)
+                opened.add_model(other, batch_size=BATCH, on_progress=told)
             elif op == "codes":
                 opened.make_codes(64)
             else:

@@ -1,12 +1,12 @@
 """Kills a process that works on a collection, again and again, and looks whether anything was lost.
 
-A child (`crash_child`) indexes, updates, removes, makes codes, rebuilds, changes the model, migrates or
-searches, and dies by SIGKILL: at a random time, or at its n-th statement, fsync, rename or removal. After
-every kill: SQLite finds the file whole; nothing stands twice; every vector is that of the content it is
-stored for; the collection opens; every file that a second reader or the progress callback had seen is still
-there; a removal and a rebuild happened whole or not at all; searches answer for exactly what is stored,
-with the scores of a plain product. From time to time the work is finished and compared, with its searches,
-with an uninterrupted index of a copy of the files.
+A child (`crash_child`) indexes, updates, removes, makes codes, adds a second model, rebuilds, changes the
+model, migrates or searches, and dies by SIGKILL: at a random time, or at its n-th statement, fsync, rename or
+removal. After every kill: SQLite finds the file whole; nothing stands twice; every vector is that of the
+content it is stored for; the collection opens; every file that a second reader or the progress callback had
+seen is still there; a removal and a rebuild happened whole or not at all; searches answer for exactly what is
+stored, with the scores of a plain product. From time to time the work is finished and compared, with its
+searches, with an uninterrupted index of a copy of the files.
 
     make crash                                              # 200 kills; fails on any loss
     python tests/engine/crash_harness.py --kills 10 --seed 3
@@ -40,7 +40,10 @@ from PIL import Image
 
 from diptych.engine.collection import Collection, open_collection
 
-OPS = ("index", "update", "update", "update", "remove", "codes", "rebuild", "change", "migrate", "search")
+OPS = (
+    "index", "update", "update", "update", "remove", "codes", "beside", "rebuild", "change", "migrate",
+    "search",
+)  # fmt: skip
 QUERIES = ("red", "a dog", "blue 7")
 PICTURES = 40
 REMOVED = 7  # at a time
@@ -81,14 +84,15 @@ def to_first_format(path: Path) -> None:
                 vector BLOB NOT NULL
             );
             INSERT INTO whole SELECT item.row, file, side, text, meta, vector FROM item
-                JOIN vector ON vector.row = item.row ORDER BY item.row;
+                JOIN vector ON vector.row = item.row
+                JOIN vector_column ON vector_column.id = vector_column AND name = 'main' ORDER BY item.row;
             UPDATE sqlite_sequence SET seq = (SELECT seq FROM sqlite_sequence WHERE name = 'item')
                 WHERE name = 'whole';
             INSERT OR REPLACE INTO setting
                 SELECT 'generation', max(generation) FROM batch UNION
-                SELECT 'model', model FROM vector_column UNION
-                SELECT 'fingerprint', fingerprint FROM vector_column UNION
-                SELECT 'similarity', similarity FROM vector_column UNION
+                SELECT 'model', model FROM vector_column WHERE name = 'main' UNION
+                SELECT 'fingerprint', fingerprint FROM vector_column WHERE name = 'main' UNION
+                SELECT 'similarity', similarity FROM vector_column WHERE name = 'main' UNION
                 SELECT 'schema', '1';
             DROP TABLE removed;
             DROP TABLE vector; DROP TABLE vector_column; DROP TABLE batch; DROP TABLE item;
@@ -266,7 +270,10 @@ class Harness:
             ).fetchall()
             if twice:
                 self.loss(f"doubled: {twice[:3]}", op)
-            bare = database.execute("SELECT count(*) FROM item WHERE row NOT IN (SELECT row FROM vector)")
+            bare = database.execute(
+                "SELECT count(*) FROM item WHERE row NOT IN (SELECT row FROM vector "
+                "JOIN vector_column ON vector_column.id = vector_column AND name = 'main')"
+            )
             if number := bare.fetchone()[0]:
                 self.loss(f"{number} items have no vector", op)
 
@@ -342,8 +349,10 @@ class Harness:
                 if (verdict := opened.info()["check"]) != "ok":
                     self.loss(f"info says {verdict}", op)
                 if opened.count("image"):
-                    self.vectors(opened, op)
-                    self.answers(opened, op)
+                    for beside in opened.models():
+                        view = opened.using(Tiny(beside.name))
+                        self.vectors(view, op)
+                        self.answers(view, op)
                 if before is not None and current is not None and current["id"] != before["id"]:
                     self._replaced(opened, op)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is a loss
@@ -435,6 +444,7 @@ class Harness:
         self.change()
         self.run("update", "tiny", kill=False)
         self.run("remove", "tiny", self.some(), kill=False)
+        self.run("beside", "tiny", kill=False)
         self.run("change", "other", kill=False)
         self.run("rebuild", "other", kill=False)
         to_first_format(self.folder / ".diptych" / "collection.sqlite")
@@ -466,7 +476,9 @@ class Harness:
         if op == "index":
             shutil.rmtree(database.parent, ignore_errors=True)
         before = look(self.folder)
-        if op in ("codes", "rebuild", "change", "migrate", "remove") and not (before and before["files"]):
+        if op in ("codes", "beside", "rebuild", "change", "migrate", "remove") and not (
+            before and before["files"]
+        ):
             return True
         model = (before or {"model": None})["model"] or "tiny"
         names: list[str] = []

@@ -7,6 +7,7 @@ from diptych.errors import DiptychError
 __all__ = ["OPTIONS", "told"]
 
 OPTIONS = {
+    "add_model": "--add-model",
     "device": "--device",
     "devices": "--devices",
     "features": "--features",

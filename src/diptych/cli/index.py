@@ -54,6 +54,13 @@ def command(
         str | None,
         typer.Option(help="System that encodes, such as clip:vit-b-32@openai or a run folder [builtin]."),
     ] = None,
+    add_model: Annotated[
+        str | None,
+        typer.Option(
+            help="Then make the vectors of a further system beside these, for search --model.",
+            show_default=False,
+        ),
+    ] = None,
     codes: Annotated[
         str | None,
         typer.Option(
@@ -151,6 +158,8 @@ def command(
     check_patterns(exclude or ())
     if codes is not None and watch:
         raise UsageError("--codes is made once, after indexing; run it without --watch")
+    if add_model is not None and watch:
+        raise UsageError("--add-model is done once, after indexing; run it without --watch")
     by = int(codes) if codes is not None and codes.isdecimal() else codes
     if by is not None:
         from diptych.engine.homes.local import coded
@@ -166,7 +175,10 @@ def command(
         if rebuild:
             with rebuilding(home, model=model) as fresh:
                 _exclude(fresh, exclude, no_exclude)
-                _report(fresh, _run(fresh, given, once, hushed, lost), as_json, quiet, verbose)
+                summary = _run(fresh, given, once, hushed, lost)
+                if add_model is not None:
+                    _add_model(fresh, summary, add_model, batch_size, max_pixels, hushed)
+                _report(fresh, summary, as_json, quiet, verbose)
                 if by is not None:
                     fresh.make_codes(by)
             if not hushed:
@@ -182,7 +194,10 @@ def command(
                 if watch:
                     for summary in opened.watch(*given, **how):
                         _report(opened, summary, as_json, quiet, verbose)
-                _report(opened, _run(opened, given, once, hushed, lost), as_json, quiet, verbose)
+                summary = _run(opened, given, once, hushed, lost)
+                if add_model is not None:
+                    _add_model(opened, summary, add_model, batch_size, max_pixels, hushed)
+                _report(opened, summary, as_json, quiet, verbose)
                 if by is not None:
                     facts = opened.make_codes(by)
                     if not hushed:
@@ -250,6 +265,37 @@ def _run(
     return summary
 
 
+def _add_model(
+    opened: Collection,
+    summary: Summary,
+    model: str,
+    batch_size: int | None,
+    max_pixels: int | None,
+    quiet: bool,
+) -> None:
+    how: dict[str, Any] = {"batch_size": batch_size, "max_pixels": max_pixels}
+    with aside(told=not quiet):
+        if quiet:
+            filled = opened.add_model(model, **how)
+        else:
+            with progress() as shown:
+                filled = opened.add_model(model, **how, on_progress=shown)
+    summary.models = [one for one in summary.models if one.model != filled.model] + [filled]
+
+
+def _told_models(summary: Summary, folder: Path, verbose: bool) -> list[str]:
+    """What was made for further models, and what they still lack."""
+    lines = []
+    for one in summary.models:
+        lines += [f"{one.model}: {line}" for line in _told("not encoded", one.skipped, folder, verbose)]
+        if one.reason:
+            lines.append(f"{one.model} lacks {one.lacking} pictures and texts: {one.reason}")
+        else:
+            lack = f"; {one.lacking} have no vector of it yet" if one.lacking else ""
+            lines.append(f"{one.model}: {one.encoded} pictures and texts encoded{lack}")
+    return lines
+
+
 def _remark() -> None:
     """Say once, for a new collection, which model it gets and that a stronger one exists."""
     from diptych.cli._models import remark
@@ -295,6 +341,7 @@ def _report(opened: Collection, summary: Summary, as_json: bool, quiet: bool, ve
         f"{opened.folder}: {', '.join(counts) or 'no pictures or texts found'} "
         f"in {summary.seconds:.1f} s{rate}; it holds {pictures} and {texts}"
     )
+    lines += _told_models(summary, opened.folder, verbose)
     if summary.away:
         lines.append(
             "what is away lies in folders that are gone, empty or cannot be read, as when a disk is out; it "

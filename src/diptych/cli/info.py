@@ -41,5 +41,8 @@ def command(
         say(f"codes     {codes['bits']} bits ({codes['made_with']})")
     if patterns := facts["excludes"]:
         say(f"excluded  {'  '.join(patterns)}")
+    for model in facts["models"][1:]:
+        held = f"{model['images']} pictures, {model['texts']} texts"
+        say(f"beside    {model['name']} ({model['fingerprint']}): {held}")
     for path, reason in facts["skipped"].items():
         say(f"  {path}: {reason}")

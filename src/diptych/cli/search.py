@@ -51,6 +51,10 @@ def command(
         float | None,
         typer.Option(help="With codes: share of the best to find; default 0.98.", show_default=False),
     ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Which of the collection's models compares [the default].", show_default=False),
+    ] = None,
     update: Annotated[
         bool, typer.Option("--update", help="First bring the collection up to date with its folder.")
     ] = False,
@@ -80,6 +84,8 @@ def command(
     with engine.open(place, create=False, trust=trust) as opened:
         if update:
             opened.add()
+        if model is not None:
+            opened = opened.using(model)
         results = opened.search(
             asked or None,
             image=image or (),

@@ -20,7 +20,7 @@ from diptych.engine.gallery import Gallery
 from diptych.engine.opening import folder_of
 from diptych.engine.place import default_home, discard, find
 from diptych.engine.query import Options, composed
-from diptych.engine.results import Progress, Result, Results, Skipped, Summary
+from diptych.engine.results import Filled, ModelFacts, Progress, Result, Results, Skipped, Summary
 from diptych.engine.search import search_many
 from diptych.errors import UsageError
 
@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Collection",
+    "Filled",
     "Gallery",
+    "ModelFacts",
     "Progress",
     "Result",
     "Results",
@@ -194,6 +196,61 @@ class Collection(Contents):
         for _ in changes(expand(paths or (self.folder,)), ignore=self.place):
             yield added()
 
+    # Its models
+
+    def add_model(
+        self,
+        model: str | Encoder,
+        *,
+        batch_size: int | None = None,
+        max_pixels: int | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> Filled:
+        """Make the vectors of a further model beside those that are there, while searches go on.
+
+        May be interrupted at any moment: `add` and a further call go on, and `add` keeps it current. An
+        `Encoder` of a program's own is known only to that program, so that it alone can go on.
+
+        Args:
+            model: A system's name, or an `Encoder`.
+            batch_size: Pictures encoded and stored at a time; the encoder's own choice if None.
+            max_pixels: As for `add`.
+            on_progress: Called after every batch.
+
+        Returns:
+            What was made, and what could not be.
+
+        Raises:
+            UsageError: nothing is indexed yet, it is the default model already, or it gives no vectors of
+                pictures.
+            WrongModel: there are vectors of a system of that name which do not compare with its own.
+            UnknownName, MissingData, MissingExtra: there is no such system, or it needs what is not there.
+            CollectionBusy: another process is writing.
+        """
+        from diptych.engine.columns import add_model
+
+        return add_model(self, model, batch_size=batch_size, max_pixels=max_pixels, on_progress=on_progress)
+
+    def set_default_model(self, model: str | Encoder) -> None:
+        """Make one of the models the one that searches use if they name none; that before it stays.
+
+        Raises:
+            UsageError: there are no vectors of it.
+        """
+        from diptych.engine.columns import set_default
+
+        set_default(self, model)
+
+    def drop_model(self, model: str | Encoder) -> None:
+        """Forget the vectors and codes of a further model.
+
+        Raises:
+            UsageError: there are no vectors of it, or it is the default.
+        """
+        from diptych.engine.columns import drop_model
+
+        drop_model(self, model)
+
     # Searching
 
     def search(
@@ -210,6 +267,7 @@ class Collection(Contents):
         min_score: float | None = None,
         exact: bool = False,
         recall: float | None = None,
+        model: str | Encoder | None = None,
     ) -> Results:
         """The k best matches, best first.
 
@@ -225,10 +283,11 @@ class Collection(Contents):
             min_score: Leave out results that score lower.
             exact: Compare with every picture even if there are codes.
             recall: With codes, the share of the ten best that must be found; 0.98 if None.
+            model: The one of the collection's models whose vectors are compared; the default if None.
 
         Raises:
-            UsageError: nothing was asked or nothing that can be, k is not positive, or a recall is asked of
-                a collection without codes.
+            UsageError: nothing was asked or nothing that can be, k is not positive, a recall is asked of a
+                collection without codes, or there are no vectors of the model.
             ImageError: a picture of the query cannot be read.
         """
         item = composed(
@@ -239,7 +298,7 @@ class Collection(Contents):
             image_weight=image_weight,
             negative_weight=negative_weight,
         )
-        return search_many(self, [item], Options(to, k, min_score, exact, recall))[0]
+        return search_many(self, [item], Options(to, k, min_score, exact, recall, model))[0]
 
     def search_many(
         self,
@@ -250,12 +309,13 @@ class Collection(Contents):
         min_score: float | None = None,
         exact: bool = False,
         recall: float | None = None,
+        model: str | Encoder | None = None,
     ) -> list[Results]:
         """The k best matches of each query, each as the first argument of `search`.
 
         A system that makes the lists of both directions agree sees the queries together.
         """
-        return search_many(self, queries, Options(to, k, min_score, exact, recall))
+        return search_many(self, queries, Options(to, k, min_score, exact, recall, model))
 
     def make_codes(self, by: int | str) -> Mapping[str, Any]:
         """Give the pictures binary codes, so that large collections are searched in two stages.

@@ -17,6 +17,7 @@ from diptych.engine.opening import Opened
 from diptych.engine.place import absolute
 from diptych.engine.plan import LOOSE
 from diptych.engine.query import check_side
+from diptych.engine.results import ModelFacts
 from diptych.media.report import counted
 
 __all__ = ["Contents"]
@@ -60,7 +61,7 @@ class Contents(Opened):
             return next((item for item in (item_of_file(self.home, key) for key in keys) if item), None)
 
     def vectors(self, side: Side) -> tuple[list[str], Floats]:
-        """The `id` of every item of a side, and their vectors (n, d); of binary codes, +1 and -1.
+        """The `id` of every item of a side that has a vector, and these (n, d); of binary codes, +1 and -1.
 
         Raises:
             UsageError: it is no side.
@@ -86,14 +87,33 @@ class Contents(Opened):
         """The patterns of files and folders that are left out; see `Collection.exclude`."""
         return ignoring.kept(self.home)
 
+    def models(self) -> list[ModelFacts]:
+        """The models that it has vectors of, the default first."""
+        with self.home.snapshot():
+            return [
+                ModelFacts(
+                    column.model,
+                    column.name == "main",
+                    column.fingerprint,
+                    column.similarity,
+                    column.dimensions,
+                    home.count_vectors("image"),
+                    home.count_vectors("text"),
+                    home.codes,
+                )
+                for column in self.home.columns()
+                if (home := self.home.using(column))
+            ]
+
     def info(self) -> Mapping[str, Any]:
-        """What it holds: folder, model, counts, size in bytes, skipped files, its verdict on itself."""
+        """What it holds: folder, models, counts, size in bytes, skipped files, its verdict on itself."""
         column = self.home.column
         return {
             "folder": str(self.folder),
             "place": str(self.place),
             "model": self.model,
             "fingerprint": None if column is None else column.fingerprint or None,
+            "models": [model.as_dict() for model in self.models()],
             "images": self.count("image"),
             "texts": self.count("text"),
             "bytes": sum(file.stat().st_size for file in self.place.rglob("*") if file.is_file()),

@@ -5,17 +5,16 @@ At most the batch in flight is lost, whatever happens to the process.
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import os
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from diptych.core import encodes, offered
+from diptych.engine.decoding import AHEAD, THREADS, ahead, digest_of, prepared
 from diptych.engine.homes.base import Caption, Home, Known
 from diptych.engine.model import Model
 from diptych.engine.plan import Work
@@ -27,11 +26,10 @@ from diptych.media.captions import Sidecars, lines
 from diptych.media.formats import HEAD, may_be_picture
 from diptych.media.metadata import Fields, merged
 from diptych.media.opening import Described
-from diptych.media.pictures import Unread, own_description, read_described, read_file
+from diptych.media.pictures import Unread, own_description, read_file
 
 __all__ = ["Ingest"]
 
-_AHEAD = 3  # batches that may be decoded before they are needed; bounds the memory
 _TEXTS = 1_000  # of one file that are encoded and stored at a time
 _REMEMBERED = 50_000  # contents of overwritten files that are kept in memory, should they turn up elsewhere
 
@@ -119,11 +117,10 @@ class Ingest:
             waiting: New and changed files, asked for a few batches ahead.
             batch_size: Pictures to encode, and files to store, at a time.
         """
-        threads = max(2, (os.cpu_count() or 2) // 2)
         self._reading = Reading(self.home.place)
         try:
-            with ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:
-                read = _ahead(pool, self._read, self._noted(waiting), batch_size * _AHEAD)
+            with ThreadPoolExecutor(THREADS, thread_name_prefix="decode") as pool:
+                read = ahead(pool, self._read, self._noted(waiting), batch_size * AHEAD)
                 try:
                     while batch := tuple(itertools.islice(read, batch_size)):
                         yield from self._stored(batch)
@@ -159,19 +156,16 @@ class Ingest:
             if known and work.same and work.before is not None and work.before.image:
                 return _Copy(work, work.before.hash, own_description(found.path))
             content = self._content_of(work)
-            digest = hashlib.blake2b(content, digest_size=16).digest()
+            digest = digest_of(content)
             if found.kind == "text":
                 return _Texts(work, digest, list(dict.fromkeys(lines(content))))
             if known and self.home.twins(digest, image=True):
                 return _Copy(work, digest, own_description(found.path, content))
-            encoder = self.model.encoder
-            size = offered(encoder, "image_size")
-            picture, own = read_described(
-                content, size=size, max_pixels=self.max_pixels, name=str(found.path)
+            return _Picture(
+                work,
+                digest,
+                *prepared(self.model.encoder, content, name=str(found.path), max_pixels=self.max_pixels),
             )
-            prepare = offered(encoder, "prepare_image")
-            prepared = picture if prepare is None else prepare(picture)
-            return _Picture(work, digest, prepared, own, picture.info.get("truncated", ""))
         except ImageError as error:
             return _Failed(work, error.reason, isinstance(error, Unread))
         except BadData as error:
@@ -400,16 +394,3 @@ class Ingest:
                     self.told.add(key)
                     self.home.put_skipped(key, reason, *sidecars.files[path])
                     self.summary.skipped.append(Skipped(path, reason))
-
-
-def _ahead(
-    pool: ThreadPoolExecutor, read: Callable[[Work], _Read], waiting: Iterable[Work], window: int
-) -> Iterator[_Read]:
-    """Read files in threads, in order, never more than `window` ahead."""
-    futures: deque[Future[_Read]] = deque()
-    for work in waiting:
-        futures.append(pool.submit(read, work))
-        if len(futures) >= window:
-            yield futures.popleft().result()
-    while futures:
-        yield futures.popleft().result()

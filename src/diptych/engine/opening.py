@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import os
 import tempfile
 from collections.abc import Iterator
@@ -10,12 +11,20 @@ from pathlib import Path
 from typing import Any, Self
 
 from diptych.core import offered
-from diptych.engine.homes.base import Home
+from diptych.engine.homes.base import Home, VectorColumn
 from diptych.engine.homes.local.home import Local
-from diptych.engine.model import DEFAULT_MODEL, Model, adopt, check_fingerprint, check_name, named_in
+from diptych.engine.model import (
+    DEFAULT_MODEL,
+    Model,
+    adopt,
+    check_fingerprint,
+    check_name,
+    model_name,
+    named_in,
+)
 from diptych.engine.place import DATABASE, absolute, find, place_of, writing
 from diptych.engine.trust import believe, check_model, check_origin, is_believed
-from diptych.errors import MissingData
+from diptych.errors import MissingData, UsageError
 
 __all__ = ["Opened", "folder_of"]
 
@@ -79,6 +88,8 @@ class Opened:
         if new and self._model is not None:
             self._model.try_pictures()
         self._named = isinstance(model, str)
+        self._models: dict[str, Model] = {}  # loaded by the names that the collection has for them
+        self._default: Self | None = None
         # Until something is added, a new collection is an empty one that is nowhere.
         self._nowhere = tempfile.TemporaryDirectory(prefix="diptych-") if new else None
         home = Local(
@@ -183,22 +194,73 @@ class Opened:
     @property
     def is_loaded(self) -> bool:
         """Whether `loaded` has been asked for, or the model was given."""
-        return self._model is not None
+        return self._model is not None or self.model in self._models
 
     def loaded(self) -> Model:
         """The model, loaded when first needed; errors as for `encoder`."""
-        if self._model is None:
+        column = self.home.column
+        model = self._model or self._models.get(self.model)
+        if model is None:
             if not self._believed and not self._named:
                 check_model(self.model, self.folder)
-            self._model = named_in(self.folder, self.model)
-        check_fingerprint(self.home, self.folder, self._model)
-        column = self.home.column
-        self._model.dimensions = None if column is None else column.dimensions
-        return self._model
+            model = self._models[self.model] = named_in(self.folder, self.model)
+        check_fingerprint(self.home, self.folder, model)
+        model.dimensions = None if column is None else column.dimensions
+        return model
 
     def made_them(self, encoder: Any) -> bool:
         """Whether an encoder is the one that made the vectors."""
         column = self.home.column
-        if self._model is not None and encoder is self._model.encoder:
+        if self.is_loaded and encoder is (self._model or self._models[self.model]).encoder:
             return True
         return column is not None and column.fingerprint == offered(encoder, "fingerprint")
+
+    # Its further models
+
+    @property
+    def default(self) -> Self:
+        """The same with its default model, which is what is filled; this one itself, but after `using`."""
+        return self._default or self
+
+    def using(self, model: Any) -> Self:
+        """The same collection, whose vectors are those of one of its models, whichever is the default.
+
+        It shares its files with this one, and is closed with it.
+
+        Args:
+            model: Name of the system, or the `Encoder`.
+
+        Raises:
+            UsageError: there are no vectors of that model.
+        """
+        if isinstance(model, str):
+            name = model_name(model)
+            found = [column for column in self.home.columns() if column.model == name]
+        else:
+            model = model if isinstance(model, Model) else Model(model)
+            name = model.name
+            found = [column for column in self.home.columns() if column.fingerprint == model.fingerprint]
+        if not found:
+            there = ", ".join(column.model for column in self.home.columns()) or "none yet"
+            raise UsageError(
+                f"{self.folder} has no vectors of {name}, but of {there}; add it to them first",
+                argument="add_model",
+            )
+        view = self.beside(found[0])
+        view._named = True
+        if isinstance(model, Model):
+            view._models = {**self._models, view.model: model}
+        return view
+
+    def lend(self, model: Model) -> None:
+        """Use a model that is loaded already."""
+        self._models[self.model] = model
+
+    def beside(self, column: VectorColumn) -> Self:
+        """The same collection, whose vectors are those of one column; its model is not loaded unasked."""
+        view = copy.copy(self)
+        view._home = self.home.using(column)
+        fits = self._model is not None and self._model.fingerprint == column.fingerprint
+        view._model, view._named = self._model if fits else None, False
+        view._default = self.default
+        return view

@@ -35,6 +35,7 @@ class Options:
     min_score: float | None = None
     exact: bool = False
     recall: float | None = None
+    model: Any = None
 
     def check(self, home: Home) -> None:
         """See that a home can be searched so.

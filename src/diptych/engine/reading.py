@@ -36,14 +36,15 @@ class Reading:
 
     Args:
         place: The folder to keep it in.
+        name: Of the file.
 
     Attributes:
         suspects: Names of the files that were in flight when an earlier run ended, and have not been dealt
             with since.
     """
 
-    def __init__(self, place: Path) -> None:
-        self._path = place / "reading"
+    def __init__(self, place: Path, name: str = "reading") -> None:
+        self._path = place / name
         self._worker = Worker(
             "diptych.engine.reading",
             "serve",

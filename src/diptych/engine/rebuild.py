@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from diptych.engine import ignoring
 from diptych.engine.collection import Collection, open_collection
+from diptych.engine.columns import take_over
 from diptych.engine.homes.local.home import Local
 from diptych.engine.model import DEFAULT_MODEL, Model
 from diptych.engine.place import DATABASE, absolute, find, place_of, remove_database, writing
@@ -31,6 +32,9 @@ def rebuilding(path: str | Path, *, model: Any = None) -> Iterator[Collection]:
     collection of its own gets the one that `open_collection` gives. Where the pictures had codes they have
     codes again, unless the block made others: of the same hashing system, or of as many bits if that does not
     fit the model.
+
+    The vectors of further models are taken over for the contents that are the same, and made for what is new;
+    not those that the collection of somebody else has, whose models nobody asked for.
 
     Args:
         path: The folder.
@@ -66,6 +70,9 @@ def rebuilding(path: str | Path, *, model: Any = None) -> Iterator[Collection]:
             yield fresh
             if before.codes is not None and fresh.home.codes is None:
                 _make_codes(fresh, before)
+            if before.model is not None and before.believed:
+                with contextlib.closing(Local(place / DATABASE, folder)) as old, fresh.writing():
+                    take_over(fresh, old)
         _replace(place, beside, folder)
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from diptych.core import Side
 from diptych.media.report import Report
 
-__all__ = ["Progress", "Result", "Results", "Skipped", "Summary", "Word"]
+__all__ = ["Filled", "ModelFacts", "Progress", "Result", "Results", "Skipped", "Summary", "Word"]
 
 Word = Literal["strong", "good", "fair", "weak", "not calibrated"]
 
@@ -115,6 +115,63 @@ class Skipped:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """A model of a collection, and how many vectors of it there are.
+
+    Args:
+        name: Of the system.
+        default: Whether searches use it if they name none.
+        fingerprint: Equal only if vectors compare; empty as long as nothing was encoded.
+        similarity: What compares its vectors.
+        dimensions: Of its vectors; 0 as long as nothing was encoded.
+        images, texts: Vectors of it.
+        codes: What is known of the pictures' binary codes; None if there are none.
+    """
+
+    name: str
+    default: bool
+    fingerprint: str
+    similarity: str
+    dimensions: int
+    images: int
+    texts: int
+    codes: Mapping[str, Any] | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it as JSON has it."""
+        return asdict(self)
+
+
+@dataclass(slots=True)
+class Filled:
+    """What was made of the vectors that a further model of a collection lacked.
+
+    Args:
+        model: Its name.
+        encoded: Pictures and texts that it encoded.
+        lacking: Pictures and texts that still have no vector of it.
+        skipped: Pictures that could not be read for it, each with path and reason; tried again next time.
+        reason: Why nothing was done at all, in a sentence; empty if something was, or nothing was to be done.
+    """
+
+    model: str
+    encoded: int = 0
+    lacking: int = 0
+    skipped: list[Skipped] = field(default_factory=list)
+    reason: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it as JSON has it."""
+        return {
+            "model": self.model,
+            "encoded": self.encoded,
+            "lacking": self.lacking,
+            "skipped": [skipped.as_dict() for skipped in self.skipped],
+            "reason": self.reason,
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
     """How far an update is, for a progress bar.
 
@@ -154,6 +211,7 @@ class Summary:
         encoded: Pictures and texts that the model had to encode.
         captions: What was read, this time, of the captions beside pictures and in lists, and what was not
             used of them; also the files of loose texts that nobody asked for.
+        models: What was made for the further models of the collection, of each that lacked anything.
         seconds: Wall time.
     """
 
@@ -170,6 +228,7 @@ class Summary:
     passed_over: Counter[str] = field(default_factory=Counter)
     encoded: int = 0
     captions: Report = field(default_factory=Report)
+    models: list[Filled] = field(default_factory=list)
     seconds: float = 0.0
 
     @property
@@ -193,5 +252,6 @@ class Summary:
             "skipped": [skipped.as_dict() for skipped in self.skipped],
             "in_part": [one.as_dict() for one in self.in_part],
             "passed_over": dict(self.passed_over.most_common()),
+            "models": [filled.as_dict() for filled in self.models],
             "seconds": round(self.seconds, 3),
         }

@@ -31,6 +31,8 @@ def search_many(opened: Opened, queries: Sequence[Any], options: Options) -> lis
     """The k best matches of each query; see `Collection.search_many`."""
     if isinstance(queries, str | bytes):
         raise UsageError("search_many takes a list of queries; a single one goes to search")
+    if options.model is not None:
+        opened = opened.using(options.model)
     options.check(opened.home)
     items = [as_item(query) for query in queries]
     if not items:

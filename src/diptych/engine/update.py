@@ -14,6 +14,7 @@ from typing import Self
 
 from diptych.core import offered
 from diptych.engine import scan
+from diptych.engine.columns import fill_all
 from diptych.engine.homes.base import Home
 from diptych.engine.ignoring import Rules, kept
 from diptych.engine.ingest import Ingest
@@ -62,6 +63,7 @@ def update(
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Summary:
     """Bring an opened collection, with its codes, up to date with paths; see `Collection.add`."""
+    opened = opened.default
     given = scan.expand(paths or (opened.folder,))
     started = time.perf_counter()
     with opened.writing():
@@ -72,6 +74,9 @@ def update(
         batch_size = batch_size or int(offered(model.encoder, "batch_size", 16))
         summary = _updated(opened.home, model, given, how=how, batch_size=batch_size, on_progress=on_progress)
         opened.home.keep_codes(model.encode_texts)
+        summary.models = fill_all(
+            opened, batch_size=batch_size, max_pixels=how.max_pixels, on_progress=on_progress
+        )
         opened.home.compact()
     summary.seconds = time.perf_counter() - started
     return summary

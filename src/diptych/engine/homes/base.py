@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, Self
 
 from numpy.typing import NDArray
 
 from diptych.core import Floats, Rows, Searchable, Side
 from diptych.media.metadata import Fields
 
-__all__ = ["Caption", "Home", "Known", "State", "Stored", "VectorColumn", "VectorType", "Vectors"]
+__all__ = ["Caption", "Home", "Known", "Lacking", "State", "Stored", "VectorColumn", "VectorType", "Vectors"]
 
 VectorType = Literal["float16", "bits"]
 """How vectors are kept: in half precision, or as binary codes, eight bits to a byte."""
@@ -30,7 +30,7 @@ class VectorColumn:
 
     Args:
         id: Number of the column.
-        name: What it is called; the first is "main".
+        name: What it is called; that which searches use if no other is named is "main".
         model: Name of the system that made the vectors.
         fingerprint: Equal only if vectors compare; empty as long as nothing was encoded.
         similarity: What compares them; see `diptych.similarity`.
@@ -117,6 +117,23 @@ class Stored:
     fields: Fields = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Lacking:
+    """An item that has no vector in a column.
+
+    Args:
+        row: Its number.
+        key: Name of its file.
+        hash: Of the content of that file.
+        text: Of a text item; None for a picture.
+    """
+
+    row: int
+    key: bytes
+    hash: bytes
+    text: str | None
+
+
 class Vectors(Searchable, Protocol):
     """The vectors of one side in one state, searched by row."""
 
@@ -181,8 +198,49 @@ class Home(Protocol):
         """The column that searches use; None in a collection that has no model yet."""
         ...
 
+    def columns(self) -> list[VectorColumn]:
+        """All columns, the main one first, then as they came."""
+        ...
+
+    def using(self, column: VectorColumn) -> Self:
+        """The same home, whose vectors and codes are those of one column, whichever is the main one."""
+        ...
+
     def put_column(self, name: str, model: str, fingerprint: str, similarity: str, dimensions: int) -> None:
         """Make a column, or say anew what one holds; inside a batch."""
+        ...
+
+    def make_main(self, column: VectorColumn) -> None:
+        """Make a column the one that searches use, and that before it one beside; inside a batch."""
+        ...
+
+    def drop_column(self, column: VectorColumn) -> None:
+        """Forget a column with its vectors and codes; inside a batch."""
+        ...
+
+    def count_vectors(self, side: Side) -> int:
+        """How many items of a side have a vector."""
+        ...
+
+    def count_lacking(self, side: Side) -> int:
+        """How many items of a side have no vector."""
+        ...
+
+    def lacking(self, side: Side, *, after: int, most: int) -> list[Lacking]:
+        """Some items of a side that have no vector, with rows above `after`, ascending."""
+        ...
+
+    def last_row(self, side: Side) -> int:
+        """The last row of a side that has a vector; 0 if none has."""
+        ...
+
+    def put_vectors(self, vectors: Mapping[int, bytes], *, among: bool) -> None:
+        """Give items the vectors that they lack; inside a batch.
+
+        Args:
+            vectors: By row.
+            among: Whether later rows of that side have vectors already.
+        """
         ...
 
     # Names
@@ -292,7 +350,7 @@ class Home(Protocol):
         ...
 
     def ids(self, side: Side) -> list[str]:
-        """Names of the files of all items of a side, in the order of their rows."""
+        """Names of the files of all items of a side that have a vector, in the order of their rows."""
         ...
 
     # Searching
@@ -342,6 +400,10 @@ class Home(Protocol):
 
     def keep_codes(self, encode_texts: Callable[[Sequence[str]], Floats]) -> None:
         """Bring codes, where there are any, up to date with the pictures; the caller may write."""
+        ...
+
+    def take_codes(self, other: Self) -> None:
+        """Have codes as another home has them, whose vectors are of the same model; the caller may write."""
         ...
 
     # Skipped files

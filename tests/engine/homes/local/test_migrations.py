@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import sqlite3
@@ -166,3 +167,22 @@ def test_what_is_no_whole_collection_is_refused_in_a_sentence(first: Path, damag
     database.close()
     with pytest.raises(CollectionError, match="delete it and index again"):
         diptych.open(first)
+
+
+def test_columns_of_format_4_are_as_they_were(first: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = first / ".diptych" / "collection.sqlite"
+    with monkeypatch.context() as earlier:
+        known = {number: what for number, what in migrations.MIGRATIONS.items() if number <= 4}
+        earlier.setattr(migrations, "MIGRATIONS", known)
+        earlier.setattr(migrations, "SCHEMA_VERSION", 4)
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as database:
+            migrations.migrate(database)
+    before = tables(path)
+    with diptych.open(first) as collection:
+        found = collection.search("a red circle", k=10)
+        assert {result.id: round(result.score, 6) for result in found} == pytest.approx(ANSWERS, abs=2e-6)
+        (model,) = collection.models()
+        assert (model.name, model.default, model.images, model.texts) == ("builtin", True, 5, 7)
+    after = tables(path)
+    assert [line[:-1] for line in after["vector_column"]] == before["vector_column"]
+    assert after["vector"] == before["vector"]

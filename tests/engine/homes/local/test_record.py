@@ -48,7 +48,11 @@ def test_what_is_put_is_there(record: Record, tmp_path: Path) -> None:
     assert list(record.vectors("text", after=first.row)) == [(second.row, b"two")]
     assert record.image_vector(file) == b"a/x.png"
     assert record.text_vectors(["two", "three"]) == {"two": b"two"}
-    assert (record.count("image"), record.count("text"), record.count("text", upto=first.row)) == (1, 2, 1)
+    assert (record.count("image"), record.count("text"), record.count_vectors("text", upto=first.row)) == (
+        1,
+        2,
+        1,
+    )
     assert record.check() == "ok"
 
 

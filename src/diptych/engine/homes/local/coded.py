@@ -124,9 +124,9 @@ def make_codes(
     if isinstance(codes, Hashed):
         facts["system"] = codes.path
     with record.batch(changes=False):
-        record.set("codes", json.dumps(facts))
-        record.set("codes_rotation", base64.b64encode(rotation).decode("ascii"))
-    _keep(_cache(folder), index.codes, rows, _made(facts), record.state)
+        record.set(record.of_column("codes"), json.dumps(facts))
+        record.set(record.of_column("codes_rotation"), base64.b64encode(rotation).decode("ascii"))
+    _keep(_cache(record, folder), index.codes, rows, _made(facts), record.state)
     return facts
 
 
@@ -203,7 +203,7 @@ class Coded:
     def __init__(self, record: Record, files: SearchFiles, folder: Path) -> None:
         self._record, self._files, self._folder = record, files, folder
         self._now: tuple[State, TwoStage] | None = None
-        self.told = record.get("codes")
+        self.told = record.get(record.of_column("codes"))
         self.facts: dict[str, Any] = _facts(self.told)
 
     @property
@@ -268,7 +268,9 @@ class Coded:
             return None
         try:
             if "system" not in self.facts:
-                return Codes.from_bytes(base64.b64decode(self._record.get("codes_rotation") or ""))
+                return Codes.from_bytes(
+                    base64.b64decode(self._record.get(self._record.of_column("codes_rotation")) or "")
+                )
             if not self._record.believed:
                 return None  # nobody else says here what is loaded
             found = Hashed(self.facts["system"], column.fingerprint)
@@ -289,7 +291,7 @@ class Coded:
     def _packed(self, rows: Rows, vectors: NDArray[Any]) -> Packed:
         """Codes of all pictures in the search files: those in the cache, and new ones for the rest."""
         assert self._codes is not None
-        path, made = _cache(self._folder), _made(self.facts)
+        path, made = _cache(self._record, self._folder), _made(self.facts)
         state, known, codes = _kept(path, self._codes.bits // 8, made)
         if not self._record.knows(state):  # a copy of the record went another way
             known, codes = known[:0], codes[:0]
@@ -330,8 +332,8 @@ class Asked:
         return hits
 
 
-def _cache(folder: Path) -> Path:
-    return folder / "image.codes"
+def _cache(record: Record, folder: Path) -> Path:
+    return folder / f"{record.of_column('image')}.codes"
 
 
 def _facts(told: str | None) -> dict[str, Any]:

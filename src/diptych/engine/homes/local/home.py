@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Local"]
 
+_BESIDE = re.compile(r"(?:image|text)-(\d+)\..*")  # names of search files of further columns
 _TEXTS = 2000  # captions that codes learn from and are calibrated on, at most
 
 
@@ -29,7 +32,7 @@ class Local(Record):
     def __init__(self, path: Path, root: Path) -> None:
         super().__init__(path, root)
         self._files: dict[tuple[Side, VectorColumn | None], SearchFiles] = {}
-        self._coded: Coded | None = None
+        self._coded: dict[str, Coded] = {}
 
     @property
     def search_folder(self) -> Path:
@@ -41,7 +44,9 @@ class Local(Record):
         column = self.column
         if (side, column) not in self._files:
             kind = "cosine" if column is None else column.similarity
-            self._files[side, column] = SearchFiles(self, side, kind=kind, folder=self.search_folder)
+            # They stay with their column, should another be made the main one.
+            record = self if column is None else self.using(column)
+            self._files[side, column] = SearchFiles(record, side, kind=kind, folder=self.search_folder)
         return self._files[side, column]
 
     def vectors_now(self, side: Side) -> Snapshot:
@@ -54,20 +59,26 @@ class Local(Record):
             self.search_files(side).get_ready()
 
     def tidy(self) -> None:
-        """Remove what was left of search files by those who were killed while they wrote them.
+        """Remove what was left of search files: of dropped columns, or by those who were killed meanwhile.
 
         One that is being written now is missed by nobody: who does serves from memory, and the next makes it.
         """
-        for part in self.search_folder.glob("*.part"):
+        there = {str(column.id) for column in self.columns()}
+        dropped = (
+            path
+            for path in self.search_folder.glob("*-*")
+            if (named := _BESIDE.fullmatch(path.name)) and named[1] not in there
+        )
+        for path in (*self.search_folder.glob("*.part"), *dropped):
             with contextlib.suppress(OSError):
-                part.unlink()
+                path.unlink()
 
     # Codes
 
     @property
     def codes(self) -> Mapping[str, Any] | None:
         """What is known of the pictures' binary codes; None if there are none, or nothing sensible is."""
-        told = self.get("codes")
+        told = self.get(self.of_column("codes"))
         return None if told is None else self.coded(told).facts or None
 
     def coded(self, told: str) -> Coded:
@@ -78,13 +89,15 @@ class Local(Record):
         """
         from diptych.engine.homes.local.coded import Coded
 
-        if self._coded is None or self._coded.told != told:
-            self._coded = Coded(self, self.search_files("image"), self.search_folder)
-        return self._coded
+        name = self.of_column("codes")
+        if name not in self._coded or self._coded[name].told != told:
+            files = self.search_files("image")
+            self._coded[name] = Coded(files.record, files, self.search_folder)
+        return self._coded[name]
 
     def quick(self, sides: Sequence[Side], recall: float | None, k: int) -> Searchable | None:
         """What searches pictures in two stages; None if only exact search promises the recall."""
-        told = self.get("codes")
+        told = self.get(self.of_column("codes"))
         return None if told is None else self.coded(told).asked(sides, recall, k)
 
     def make_codes(self, by: int | str, encode_texts: Callable[[Sequence[str]], Floats]) -> Mapping[str, Any]:
@@ -92,11 +105,12 @@ class Local(Record):
         from diptych.engine.homes.local.coded import make_codes
 
         texts = self._like_asked(encode_texts)
-        return make_codes(self, self.search_files("image"), self.search_folder, by=by, texts=texts)
+        files = self.search_files("image")
+        return make_codes(files.record, files, self.search_folder, by=by, texts=texts)
 
     def keep_codes(self, encode_texts: Callable[[Sequence[str]], Floats]) -> None:
         """Make codes of what came new; learn and calibrate them again where that is much."""
-        told = self.get("codes")
+        told = self.get(self.of_column("codes"))
         if told is None or not self.count("image"):
             return
         coded = self.coded(told)
@@ -104,6 +118,16 @@ class Local(Record):
             self.make_codes(coded.facts.get("system", coded.facts["bits"]), encode_texts)
         elif coded.usable:
             coded.get_ready()
+
+    def take_codes(self, other: Self) -> None:
+        """Have codes as another home has them, whose vectors are of the same model; the caller may write."""
+        facts = other.codes
+        if facts is None or self.codes is not None:
+            return
+        rotation = other.get(other.of_column("codes_rotation")) or ""
+        with self.batch(changes=False):
+            self.set(self.of_column("codes"), json.dumps({**facts, "last_row": self.last_row("image")}))
+            self.set(self.of_column("codes_rotation"), rotation)
 
     def _like_asked(self, encode_texts: Callable[[Sequence[str]], Floats]) -> Floats:
         """Vectors of texts like those that are asked for: the captions, or everyday ones."""

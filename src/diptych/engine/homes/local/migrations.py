@@ -105,7 +105,24 @@ _FIELDS = (
     "CREATE INDEX fact_by_file ON fact (file)",
 )
 
-MIGRATIONS: Mapping[int, tuple[str, ...]] = {1: _FIRST, 2: _COLUMNS, 3: _REMOVED, 4: _FIELDS}
+# Columns beside the first. A number is never used twice. Vectors come in the order of the rows, so that
+# search files only grow; `filled` is the last generation that gave one to an item before others with theirs.
+_BESIDE = (
+    """CREATE TABLE column_beside (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        name TEXT NOT NULL UNIQUE,
+        model TEXT NOT NULL, fingerprint TEXT NOT NULL, similarity TEXT NOT NULL,
+        dimensions INTEGER NOT NULL,
+        type TEXT NOT NULL CHECK (type IN ('float16', 'bits')),
+        filled INTEGER NOT NULL DEFAULT 0
+    )""",
+    """INSERT INTO column_beside
+        SELECT id, name, model, fingerprint, similarity, dimensions, type, 0 FROM vector_column""",
+    "DROP TABLE vector_column",
+    "ALTER TABLE column_beside RENAME TO vector_column",
+)
+
+MIGRATIONS: Mapping[int, tuple[str, ...]] = {1: _FIRST, 2: _COLUMNS, 3: _REMOVED, 4: _FIELDS, 5: _BESIDE}
 """The statements that lead to each format from the one before; a new file goes through all of them."""
 
 SCHEMA_VERSION = max(MIGRATIONS)

@@ -17,11 +17,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from diptych.core import Side
-from diptych.engine.homes.base import Caption, Known, State, Stored, VectorColumn
+from diptych.engine.homes.base import Caption, Known, State, Stored
+from diptych.engine.homes.local.columns import Columns
 from diptych.engine.homes.local.database import Database, damaged
 from diptych.engine.homes.local.facts import Facts
 from diptych.engine.homes.local.migrations import SCHEMA_VERSION, migrate, version_of
@@ -39,7 +37,7 @@ _FILE = """SELECT path, id, size, mtime_ns, hash, captions,
     EXISTS (SELECT 1 FROM item WHERE item.file = file.id AND side = 'image') AS image FROM file """
 
 
-class Record:
+class Record(Columns):
     """One collection's SQLite file: a `Home`, but for its searching.
 
     Args:
@@ -146,35 +144,6 @@ class Record:
     def set(self, name: str, value: str) -> None:
         """Keep a setting."""
         self._db.run("INSERT OR REPLACE INTO setting VALUES (?, ?)", name, value)
-
-    # Columns of vectors
-
-    @property
-    def column(self) -> VectorColumn | None:
-        """The column that searches use; None in a collection that has no model yet."""
-        found = self._db.one(
-            "SELECT id, name, model, fingerprint, similarity, dimensions, type FROM vector_column "
-            "WHERE name = 'main'"
-        )
-        if found is None:
-            return None
-        column = VectorColumn(*found)
-        if not isinstance(column.fingerprint, str) or (column.similarity == "hamming") != (
-            column.type == "bits"
-        ):
-            raise damaged(self._path, "what it says of its vectors does not fit together")
-        return column
-
-    def put_column(self, name: str, model: str, fingerprint: str, similarity: str, dimensions: int) -> None:
-        """Make a column, or say anew what one holds."""
-        kind = "bits" if similarity == "hamming" else "float16"
-        self._db.run(
-            "INSERT INTO vector_column (name, model, fingerprint, similarity, dimensions, type) "
-            "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET model = excluded.model, "
-            "fingerprint = excluded.fingerprint, similarity = excluded.similarity, "
-            "dimensions = excluded.dimensions, type = excluded.type",
-            name, model, fingerprint, similarity, dimensions, kind,
-        )  # fmt: skip
 
     # Names
 
@@ -288,13 +257,13 @@ class Record:
         found = self._db.one(
             "SELECT vector FROM item JOIN vector ON vector.row = item.row AND vector_column = ? "
             "WHERE file = ? AND side = 'image'",
-            self._main(), file,
+            self._number, file,
         )  # fmt: skip
         return None if found is None else self._blob(found[0])
 
     def text_vectors(self, texts: Iterable[str]) -> dict[str, bytes]:
         """The stored vectors of those of the texts that are stored anywhere."""
-        found, main = {}, self._main()
+        found, main = {}, self._number
         for text in texts:
             row = self._db.one(
                 "SELECT vector FROM item JOIN vector ON vector.row = item.row AND vector_column = ? "
@@ -333,12 +302,8 @@ class Record:
 
     def _put_vector(self, row: int, vector: bytes) -> None:
         self._db.run(
-            "INSERT INTO vector (row, vector_column, vector) VALUES (?, ?, ?)", row, self._main(), vector
+            "INSERT INTO vector (row, vector_column, vector) VALUES (?, ?, ?)", row, self._number, vector
         )
-
-    def _main(self) -> int:
-        column = self.column
-        return 0 if column is None else column.id  # no column has that number, and no vector refers to it
 
     def texts(self, file: int) -> list[tuple[str, str]]:
         """Text and source of each text of a file."""
@@ -412,37 +377,9 @@ class Record:
         )
         return [row for (row,) in found]
 
-    def vectors(self, side: Side, *, after: int = 0) -> Iterator[tuple[int, bytes]]:
-        """Row and stored vector of a side's items with rows above `after`, ascending."""
-        yield from self._db.each(
-            "SELECT item.row, vector FROM item JOIN vector ON vector.row = item.row AND vector_column = ? "
-            "WHERE side = ? AND item.row > ? ORDER BY item.row",
-            self._main(), side, after,
-        )  # fmt: skip
-
-    def row_numbers(self, side: Side) -> NDArray[np.int64]:
-        """Every row of a side that has a vector, ascending, as an array."""
-        rows = self._db.each(
-            "SELECT item.row FROM item JOIN vector ON vector.row = item.row AND vector_column = ? "
-            "WHERE side = ? ORDER BY item.row",
-            self._main(), side,
-        )  # fmt: skip
-        return np.fromiter((row for (row,) in rows), np.int64)
-
-    def count(self, side: Side, *, upto: int | None = None) -> int:
-        """How many items a side has; only those with rows up to one, if that is given."""
-        return int(
-            self._db.one(
-                "SELECT count(*) FROM item WHERE side = ?1 AND (?2 IS NULL OR row <= ?2)", side, upto
-            )[0]
-        )
-
-    def ids(self, side: Side) -> list[str]:
-        """Names of the files of all items of a side, in the order of their rows."""
-        found = self._db.each(
-            "SELECT path FROM item JOIN file ON file.id = item.file WHERE side = ? ORDER BY item.row", side
-        )
-        return [os.fsdecode(key) for (key,) in found]
+    def count(self, side: Side) -> int:
+        """How many items a side has."""
+        return int(self._db.one("SELECT count(*) FROM item WHERE side = ?", side)[0])
 
     # Skipped files
 

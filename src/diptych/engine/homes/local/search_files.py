@@ -102,10 +102,13 @@ class SearchFiles:
         side: "image" or "text".
         kind: Similarity of the encoder; codes ("hamming") are packed, everything else is half precision.
         folder: Where the files go.
+
+    Attributes:
+        record: The same.
     """
 
     def __init__(self, record: Record, side: Side, *, kind: str, folder: Path) -> None:
-        self._record, self._side, self._kind, self._folder = record, side, kind, folder
+        self.record, self._side, self._kind, self._folder = record, side, kind, folder
         self._type = np.dtype(np.uint8 if kind == "hamming" else np.float16)
         self._now: tuple[State, Snapshot] | None = None
         self._lock = threading.Lock()
@@ -126,7 +129,7 @@ class SearchFiles:
 
     def snapshot(self) -> Snapshot:
         """The side as this thread sees it now; the same object until it changes."""
-        with self._lock, self._record.snapshot() as state:
+        with self._lock, self.record.snapshot() as state:
             if self._now is not None and self._now[0] == state:
                 return self._now[1]
             found = self._at_state(state)
@@ -141,7 +144,7 @@ class SearchFiles:
         if not self.snapshot().alive.all():
             with self._lock:
                 self._now = None
-            with self._record.snapshot() as state:
+            with self.record.snapshot() as state:
                 self._at_state(state, most_dead=0.0)
 
     # Keeping up with the record
@@ -158,7 +161,7 @@ class SearchFiles:
 
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            with FileLock(self._folder / f"{self._side}.lock", timeout=_LOCK_SECONDS):
+            with FileLock(self._path("lock"), timeout=_LOCK_SECONDS):
                 stamp = self._stamp()
                 found = None if stamp is None else self._opened(stamp, state)
                 if stamp is not None and self._is_later(stamp, state):
@@ -174,11 +177,11 @@ class SearchFiles:
             found = None if stamp is None else self._opened(stamp, state)
             if stamp is None or found is None:
                 return self._in_memory()
-            whole = np.count_nonzero(found.alive) == self._record.count(self._side)
+            whole = np.count_nonzero(found.alive) == self.record.count(self._side)
             return found if stamp.state == state or whole else self._in_memory()
 
     def _is_later(self, stamp: _Stamp, state: State) -> bool:
-        return stamp.generation > state.generation and self._record.knows(stamp.state)
+        return stamp.generation > state.generation and self.record.knows(stamp.state)
 
     def _stamp(self) -> _Stamp | None:
         """What is said of the files; None if that is nothing, odd, or of another collection."""
@@ -187,7 +190,7 @@ class SearchFiles:
             stamp = _Stamp(**found)
             kinds = {"int": int, "str": str}
             odd = any(type(getattr(stamp, one.name)) is not kinds[str(one.type)] for one in fields(stamp))
-            mine = (_FORMAT, self._record.get("id"), self._kind)
+            mine = (_FORMAT, self.record.get("id"), self._kind)
             if odd or (stamp.format, stamp.collection, stamp.kind) != mine:
                 return None
             if (
@@ -232,14 +235,15 @@ class SearchFiles:
         self, stamp: _Stamp, state: State, rows: Rows, alive: NDArray[np.bool_]
     ) -> NDArray[np.bool_] | None:
         """(count,) which places hold items of another state; None if the files are of no use to it."""
-        if not self._record.knows(stamp.state):
+        if not self.record.knows(stamp.state):
             return None  # a copy of the record went another way
         last = int(rows[-1])
         earlier = stamp.generation < state.generation
         # No row number is ever given again: as many as before are the same as before.
-        if earlier and self._record.count(self._side, upto=last) == np.count_nonzero(alive):
+        grew = earlier and not self.record.was_filled(since=stamp.generation)
+        if grew and self.record.count_vectors(self._side, upto=last) == np.count_nonzero(alive):
             return alive
-        there = self._record.row_numbers(self._side)
+        there = self.record.row_numbers(self._side)
         still = np.isin(rows, there, assume_unique=True)
         covered = np.searchsorted(there, last, side="right") if earlier else len(there)
         return still if np.count_nonzero(still) == covered else None
@@ -257,14 +261,14 @@ class SearchFiles:
             sums = (stamp.vectors_sum, stamp.rows_sum)
         del found  # lets go of the mapping before the file grows
         with self._at("vectors", count * width) as to_vectors, self._at("rows", count * 8) as to_rows:
-            for rows, data in _parts(self._record.vectors(self._side, after=last)):
+            for rows, data in _parts(self.record.vectors(self._side, after=last)):
                 width, count = len(data) // len(rows), count + len(rows)
                 sums = (zlib.crc32(data, sums[0]), zlib.crc32(rows.data, sums[1]))
                 to_vectors.write(data)
                 to_rows.write(rows.tobytes())
         removed = np.concatenate([removed, np.zeros(count - len(removed), np.bool_)])
         made = _Stamp(
-            _FORMAT, self._record.get("id") or "", state.generation, state.token, self._kind, width, count,
+            _FORMAT, self.record.get("id") or "", state.generation, state.token, self._kind, width, count,
             *sums, _packed(removed), self._aged(),
         )  # fmt: skip
         write(self._path("json"), json.dumps(asdict(made)))
@@ -276,7 +280,7 @@ class SearchFiles:
         Until one is written, nobody believes the files: they hold less than in the state that they covered.
         """
         places, sums = np.flatnonzero(found.alive), (0, 0)
-        parts = [self._folder / f"{self._side}.{name}.part" for name in ("vectors", "rows")]
+        parts = [self._path(f"{name}.part") for name in ("vectors", "rows")]
         with parts[0].open("wb") as to_vectors, parts[1].open("wb") as to_rows:
             for start in range(0, len(places), _APPENDED_ROWS):
                 part = places[start : start + _APPENDED_ROWS]
@@ -295,7 +299,7 @@ class SearchFiles:
         )
 
     def _in_memory(self) -> Snapshot:
-        parts = list(_parts(self._record.vectors(self._side)))
+        parts = list(_parts(self.record.vectors(self._side)))
         if not parts:
             return self._empty()
         rows = np.concatenate([rows for rows, _ in parts])
@@ -309,7 +313,7 @@ class SearchFiles:
     # The files themselves
 
     def _path(self, ending: str) -> Path:
-        return self._folder / f"{self._side}.{ending}"
+        return self._folder / f"{self.record.of_column(self._side)}.{ending}"
 
     @contextlib.contextmanager
     def _at(self, name: str, offset: int) -> Iterator[Any]:

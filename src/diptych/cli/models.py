@@ -1,0 +1,60 @@
+"""``diptych models``: the models of a collection, side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from diptych.cli._terminal import say, say_json, say_table
+
+__all__ = ["command"]
+
+
+def command(
+    place: Annotated[Path, typer.Argument(metavar="[FOLDER]", help="An indexed folder.")] = Path(),
+    default: Annotated[
+        str | None,
+        typer.Option(help="Make this one the default, which searches use.", show_default=False),
+    ] = None,
+    drop: Annotated[
+        str | None, typer.Option(help="Forget the vectors of this one.", show_default=False)
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Believe a collection that somebody else made, from now on.")
+    ] = False,
+) -> None:
+    """List the models of a collection, make one the default, or drop one.
+
+    Add one with diptych index FOLDER --add-model NAME.
+    """
+    from diptych.engine.collection import open_collection
+
+    with open_collection(place, create=False, trust=trust) as opened:
+        if default is not None:
+            opened.set_default_model(default)
+        if drop is not None:
+            opened.drop_model(drop)
+        found, pictures = opened.models(), opened.count("image")
+    if as_json:
+        say_json([model.as_dict() for model in found])
+        return
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for heading in ("model", "", "pictures", "texts", "dimensions", "codes"):
+        table.add_column(heading, no_wrap=heading == "model")
+    for model in found:
+        codes = f"{model.codes['bits']} bits" if model.codes else ""
+        row = (model.name, "default" * model.default, str(model.images), str(model.texts))
+        table.add_row(*row, str(model.dimensions), codes)
+    say_table(table)
+    for model in found:
+        if model.images < pictures:
+            say(
+                f"{pictures - model.images} of {pictures} pictures have no vector of {model.name} yet and "
+                f"are not found by it; to make them: diptych index {opened.folder}",
+                err=True,
+            )
