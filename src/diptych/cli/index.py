@@ -22,20 +22,31 @@ __all__ = ["command"]
 
 _NAMED = 3  # files that are named of those skipped for one reason
 _ENDINGS = 8  # endings that are named of the files passed over
-_KINDS = {
-    "raw pictures of cameras (export them as JPEG)": (
-        *(".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".iiq", ".kdc", ".mef", ".mos"),
-        *(".mrw", ".nef", ".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srw", ".x3f"),
-    ),
-    "videos": (
-        *(".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".webm"),
+_VIDEO_SUFFIXES = frozenset(
+    {
+        ".3gp",
+        ".avi",
+        ".flv",
+        ".m2ts",
+        ".m4v",
+        ".mkv",
+        ".mov",
+        ".mp4",
+        ".mpeg",
+        ".mpg",
+        ".mts",
+        ".webm",
         ".wmv",
+    }
+)
+_RAW, _VIDEOS = "raw", "videos"
+_NAMES = {
+    _RAW: (
+        "raw picture of a camera (read with: pip install 'diptych[raw]')",
+        "raw pictures of cameras (read with: pip install 'diptych[raw]')",
     ),
-}
-
-_ONE = {
-    "raw pictures of cameras (export them as JPEG)": "raw picture of a camera (export it as JPEG)",
-    "videos": "video",
+    _VIDEOS: ("video", "videos"),
+    "": ("without an ending", "without an ending"),
 }
 
 
@@ -382,12 +393,17 @@ def _excluded(report: Report, verbose: bool) -> list[str]:
 
 def _passed_over(endings: Mapping[str, int]) -> str:
     """How many files of each ending, raw pictures and videos each taken together."""
+    from diptych.media.raw import RAW_SUFFIXES
+
     kinds: dict[str, int] = {}
     for ending, count in sorted(endings.items(), key=lambda one: -one[1]):
-        kind = next(
-            (kind for kind, known in _KINDS.items() if ending in known), ending or "without an ending"
-        )
+        kind = _RAW if ending in RAW_SUFFIXES else _VIDEOS if ending in _VIDEO_SUFFIXES else ending
         kinds[kind] = kinds.get(kind, 0) + count
-    shown = [f"{count} {_ONE.get(kind, kind) if count == 1 else kind}" for kind, count in kinds.items()]
+    shown = [
+        f"{count} {(one if count == 1 else several)}"
+        for (one, several), count in (
+            (_NAMES.get(kind, (kind, kind)), count) for kind, count in kinds.items()
+        )
+    ]
     rest = sum(list(kinds.values())[_ENDINGS:])
     return ", ".join(shown[:_ENDINGS]) + (f" and {rest} others" if rest else "")

@@ -209,7 +209,8 @@ def _sheet(
     import datetime
     import tempfile
 
-    from diptych.media.pictures import is_picture, open_picture
+    from diptych.media.pictures import is_picture
+    from diptych.media.raw import is_raw, open_any
     from diptych.report.contact_sheet import Cell, Sheet, contact_sheet
 
     if target is None:
@@ -218,7 +219,8 @@ def _sheet(
     for r in results:
         mark = _asked_with(r.path, images) if r.side == "image" else ""
         name = r.path.relative_to(opened.folder) if r.path.is_relative_to(opened.folder) else r.path
-        cells.append(Cell(r.rank, r.score, r.word, r.path, r.text, is_picture(r.path.name), str(name), mark))
+        shown = is_picture(r.path.name) or is_raw(r.path)
+        cells.append(Cell(r.rank, r.score, r.word, r.path, r.text, shown, str(name), mark))
     cells.sort(key=lambda cell: bool(cell.mark))  # what was asked with is no finding: it comes last
     side = results[0].side if results else "image"
     kind = "texts" if side == "text" else "pictures"
@@ -230,7 +232,7 @@ def _sheet(
             )
         ],
         title="Diptych",
-        read=lambda path: open_picture(path, size=320),
+        read=lambda path: open_any(path, size=320),
         base=target.parent,
         about=f"{len(results)} of {opened.count(side)} {kind} in the folder {opened.folder.name}, {today}",
     )

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from diptych.core import offered
 from diptych.media.opening import Described
 from diptych.media.pictures import read_described
+from diptych.media.raw import is_raw, read_raw
 
 __all__ = ["AHEAD", "THREADS", "ahead", "digest_of", "prepared"]
 
@@ -37,14 +38,15 @@ def prepared(
     Args:
         encoder: Says how large it wants pictures, and may prepare them.
         content: The file.
-        name: Of the file, for messages.
+        name: Of the file, for messages; its ending tells raw files of cameras.
         max_pixels: As for `diptych.media.pictures.open_picture`.
 
     Raises:
         ImageError: it cannot be read.
     """
     size = offered(encoder, "image_size")
-    picture, own = read_described(content, size=size, max_pixels=max_pixels, name=name)
+    read = read_raw if is_raw(name) else read_described
+    picture, own = read(content, size=size, max_pixels=max_pixels, name=name)
     prepare = offered(encoder, "prepare_image")
     part = picture.info.get("truncated", "")
     return (picture if prepare is None else prepare(picture)), own, part

@@ -26,7 +26,8 @@ from diptych.media.captions import Sidecars, lines
 from diptych.media.formats import HEAD, may_be_picture
 from diptych.media.metadata import Fields, merged
 from diptych.media.opening import Described
-from diptych.media.pictures import Unread, own_description, read_file
+from diptych.media.pictures import Unread, read_file
+from diptych.media.raw import description_of, is_raw
 
 __all__ = ["Ingest"]
 
@@ -154,13 +155,13 @@ class Ingest:
         found = work.found
         try:
             if known and work.same and work.before is not None and work.before.image:
-                return _Copy(work, work.before.hash, own_description(found.path))
+                return _Copy(work, work.before.hash, description_of(found.path))
             content = self._content_of(work)
             digest = digest_of(content)
             if found.kind == "text":
                 return _Texts(work, digest, list(dict.fromkeys(lines(content))))
             if known and self.home.twins(digest, image=True):
-                return _Copy(work, digest, own_description(found.path, content))
+                return _Copy(work, digest, description_of(found.path, content))
             return _Picture(
                 work,
                 digest,
@@ -185,6 +186,8 @@ class Ingest:
             return read_file(found.path)  # which says what is wrong
         if not head:
             raise ImageError(str(found.path), "empty file")
+        if is_raw(found.path):  # whose reader looks for itself, in a process of its own
+            return read_file(found.path)
         if not may_be_picture(head):
             raise ImageError(str(found.path), "not a picture, whatever its name says")
         if work.key in self._reading.suspects:

@@ -151,12 +151,12 @@ def decoded(item: Item, encoder: Any) -> Item:
         ImageError: a picture cannot be read.
         UsageError: an array is no picture.
     """
-    from diptych.media.pictures import open_picture
+    from diptych.media.raw import open_any
 
     if item.terms:
         return Item(item.id, terms=tuple((weight, decoded(term, encoder)) for weight, term in item.terms))
     if item.image is not None:
-        picture = open_picture(item.image, size=offered(encoder, "image_size"))
+        picture = open_any(item.image, size=offered(encoder, "image_size"))
         return Item(item.id, image=picture, text=item.text, meta=item.meta)
     return item
 

@@ -11,20 +11,31 @@ from pathlib import Path
 from typing import Literal
 
 from diptych.core import Side
-from diptych.engine.ignoring import Rules, Unclear
+from diptych.engine.ignoring import Here, Rules, Unclear
 from diptych.engine.place import FOLDER, absolute
 from diptych.errors import UsageError
 from diptych.media.links import LEADS_OUT, leads_out, real
 from diptych.media.pictures import SUFFIXES
+from diptych.media.raw import RAW_SUFFIXES, can_read_raw, is_raw
 from diptych.media.tables import is_list, may_be_list
 
-__all__ = ["Found", "expand", "is_beside_picture", "is_made_by_systems", "may_caption", "walk", "walks"]
+__all__ = [
+    "Found",
+    "expand",
+    "is_beside_picture",
+    "is_made_by_systems",
+    "is_raw_beside_picture",
+    "may_caption",
+    "walk",
+    "walks",
+]
 
 # Small copies, deleted files and the like that storage stations and systems keep beside what they hold.
 _MADE_FOLDERS = frozenset(
     {"@eadir", "@tmp", "@recycle", "@recently-snapshot", "#recycle", "#snapshot", "__macosx", "$recycle.bin"}
     | {"system volume information", "lost+found", "recycler", "_gsdata_"}
 )
+_RAW_BESIDE = "as raw beside a picture of the same name"
 _MADE_FILES = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"})
 
 
@@ -100,8 +111,9 @@ def walks(
     end and a link never takes the place of what it points to. Links that lead out of the folders given are
     named as a problem and not followed, unless that is asked for: whoever made a folder would else decide
     what is taken of the whole disk. A file named on its own counts as a picture whatever its ending, unless
-    it is a ``.txt``. A ``.txt`` beside no picture of its name may hold loose texts or be a list of captions;
-    nothing is opened here to tell.
+    it is a ``.txt``. A raw file of a camera is left out beside a picture of its name, unless a rule takes it
+    back. A ``.txt`` beside no picture of its name may hold loose texts or be a list of captions; nothing is
+    opened here to tell.
 
     Args:
         paths: Absolute folders and files.
@@ -155,6 +167,14 @@ def is_beside_picture(path: Path) -> bool:
         return any(path.stem in _captioned_by(entry.name) for entry in listing)
 
 
+def is_raw_beside_picture(path: Path, rules: Rules) -> bool:
+    """Whether a raw file of a camera is left out as a picture of its name, that is taken, is there."""
+    if not is_raw(path) or (here := rules.of(path.parent)).of(path.name) == "":
+        return False
+    with os.scandir(path.parent) as listing:
+        return path.stem.lower() in _pictured([entry.name for entry in listing], here)
+
+
 def is_made_by_systems(path: Path) -> bool:
     """Whether a file lies in a folder that a system made for itself, such as ``@eaDir``."""
     return not _MADE_FOLDERS.isdisjoint(part.lower() for part in path.parts[:-1])
@@ -168,7 +188,13 @@ def may_caption(path: Path) -> bool:
 def _captioned_by(name: str) -> tuple[str, ...]:
     """Stems of the ``.txt`` files that caption a file of that name."""
     stem, suffix = os.path.splitext(name)
-    return (stem, name) if suffix.lower() in SUFFIXES else ()
+    return (stem, name) if suffix.lower() in SUFFIXES | RAW_SUFFIXES else ()
+
+
+def _pictured(names: Iterable[str], here: Here) -> set[str]:
+    """Stems, in lower case, of the pictures among names that are taken; raw files of cameras do not count."""
+    parts = ((name, *os.path.splitext(name)) for name in names)
+    return {stem.lower() for name, stem, suffix in parts if suffix.lower() in SUFFIXES and not here.of(name)}
 
 
 def _folder(
@@ -207,6 +233,8 @@ def _listed(
         yield Found(unclear.folder, "folder", problem=unclear.reason)
         return
     pictures = {stem for entry in entries for stem in _captioned_by(entry.name)}
+    raws = any(is_raw(entry.name) for entry in entries)
+    pictured = _pictured([entry.name for entry in entries], here) if raws else set()
     for entry in entries:
         if entry.name == FOLDER:  # a collection is no part of what it is of
             continue
@@ -223,7 +251,9 @@ def _listed(
                 links.append(path)
             elif recursive:
                 yield path
-        elif suffix.lower() in SUFFIXES:
+        elif suffix.lower() in RAW_SUFFIXES and stem.lower() in pictured and excluded is None:
+            yield Found(path, "other", excluded=_RAW_BESIDE)
+        elif suffix.lower() in SUFFIXES or (suffix.lower() in RAW_SUFFIXES and can_read_raw()):
             yield _found(path, "image")
         elif suffix.lower() == ".txt" and stem not in pictures:
             yield _found(path, "text")
@@ -252,6 +282,8 @@ def _named(path: Path, rules: Rules) -> Found:
     try:
         if excluded := rules.why(path):
             return Found(path, "other", excluded=excluded)
+        if os.path.lexists(path) and is_raw_beside_picture(path, rules):
+            return Found(path, "other", excluded=_RAW_BESIDE)
     except Unclear as unclear:
         return Found(unclear.folder, "folder", problem=unclear.reason)
     if is_list(path):

@@ -16,7 +16,7 @@ from diptych.core import offered
 from diptych.engine import scan
 from diptych.engine.columns import fill_all
 from diptych.engine.homes.base import Home
-from diptych.engine.ignoring import Rules, kept
+from diptych.engine.ignoring import Rules, Unclear, kept
 from diptych.engine.ingest import Ingest
 from diptych.engine.model import Model, adopt
 from diptych.engine.opening import Opened
@@ -279,7 +279,7 @@ def _forget_gone(
             found = presence.of(path)
             if found == "away" and not how.forget_missing:
                 summary.away += 1
-            elif found != "here" or plan.rules.leaves_out(path) or _is_unwanted(path):
+            elif found != "here" or plan.rules.leaves_out(path) or _is_unwanted(path, plan.rules):
                 gone.append(number)
     failed = [
         key
@@ -311,8 +311,9 @@ def _below(path: Path, folders: Sequence[Path], recursive: bool) -> bool:
     return any(path.parent == folder or (recursive and folder in path.parents) for folder in folders)
 
 
-def _is_unwanted(path: Path) -> bool:
-    """Whether a file is not to be taken: what a system made, texts that now caption pictures."""
-    if scan.is_made_by_systems(path):
-        return True
+def _is_unwanted(path: Path, rules: Rules) -> bool:
+    """Whether a file is not to be taken: what a system made, texts that caption pictures, raws of them."""
+    with contextlib.suppress(Unclear):
+        if scan.is_made_by_systems(path) or scan.is_raw_beside_picture(path, rules):
+            return True
     return path.suffix.lower() == ".txt" and (is_list(path) or scan.is_beside_picture(path))
