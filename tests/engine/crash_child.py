@@ -122,12 +122,23 @@ class Moments:
         sqlite3.connect = lambda *a, **how: real(*a, **{**how, "factory": Watched})  # type: ignore[assignment]
 
 
+def compact(opened: Any, gone: list[Path]) -> None:
+    """Remove files, and give back even the least room that this leaves."""
+    from diptych.engine.homes.local import database, record
+
+    database._LITTLE, record._FREE_SHARE = 0, 0.0
+    opened.remove(*gone)
+    for side in ("image", "text"):
+        opened.home.search_files(side).squeeze()
+        opened.search("red", k=5, to=side)
+
+
 def main(op: str, folder: Path, model: str, last: int, pause: float, names: list[str]) -> None:
     """Do one thing.
 
     Args:
-        op: "index", "update", "remove", "codes", "rebuild", "change" (a rebuild with another model),
-            "beside" (another model is added), "migrate" or "search".
+        op: "index", "update", "remove", "compact" (remove, and leave no room unused), "codes", "rebuild",
+            "change" (a rebuild with another model), "beside" (another model is added), "migrate" or "search".
         folder: Whose collection.
         model: Name of the model that is used.
         last: Moment to die at; 0 for none.
@@ -162,6 +173,8 @@ def main(op: str, folder: Path, model: str, last: int, pause: float, names: list
             elif op == "beside":
                 other = Tiny("other" if model == "tiny" else "tiny", pause)
                 opened.add_model(other, batch_size=BATCH, on_progress=told)
+            elif op == "compact":
+                compact(opened, [folder / name for name in names])
             elif op == "codes":
                 opened.make_codes(64)
             else:

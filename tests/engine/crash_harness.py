@@ -1,12 +1,12 @@
 """Kills a process that works on a collection, again and again, and looks whether anything was lost.
 
-A child (`crash_child`) indexes, updates, removes, makes codes, adds a second model, rebuilds, changes the
-model, migrates or searches, and dies by SIGKILL: at a random time, or at its n-th statement, fsync, rename or
-removal. After every kill: SQLite finds the file whole; nothing stands twice; every vector is that of the
-content it is stored for; the collection opens; every file that a second reader or the progress callback had
-seen is still there; a removal and a rebuild happened whole or not at all; searches answer for exactly what is
-stored, with the scores of a plain product. From time to time the work is finished and compared, with its
-searches, with an uninterrupted index of a copy of the files.
+A child (`crash_child`) indexes, updates, removes, compacts, makes codes, adds a second model, rebuilds,
+changes the model, migrates from any earlier format or searches, and dies by SIGKILL: at a random time, or at
+its n-th statement, fsync, rename or removal. After every kill: SQLite finds the file whole; nothing stands
+twice; every vector is that of the content it is stored for; the collection opens; every file that a second
+reader or the progress callback had seen is still there; a removal and a rebuild happened whole or not at
+all; searches answer for exactly what is stored, with the scores of a plain product. From time to time the
+work is finished and compared, with its searches, with an uninterrupted index of a copy of the files.
 
     make crash                                              # 200 kills; fails on any loss
     python tests/engine/crash_harness.py --kills 10 --seed 3
@@ -39,13 +39,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from diptych.engine.collection import Collection, open_collection
+from diptych.engine.homes.local.migrations import MIGRATIONS, SCHEMA_VERSION
 
 OPS = (
-    "index", "update", "update", "update", "remove", "codes", "beside", "rebuild", "change", "migrate",
-    "search",
+    "index", "update", "update", "update", "remove", "compact", "codes", "beside", "rebuild", "change",
+    "migrate", "migrate", "search",
 )  # fmt: skip
 QUERIES = ("red", "a dog", "blue 7")
 PICTURES = 40
+COLUMNS_BESIDE = 5  # the first format that has them
 REMOVED = 7  # at a time
 TOLERANCE = 2e-3  # of scores of vectors in half precision
 
@@ -68,41 +70,66 @@ def digest_of(content: bytes) -> str:
     return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
-def to_first_format(path: Path) -> None:
-    """Make a collection's file one of format 1, as the first version wrote it."""
-    with closing(sqlite3.connect(path, isolation_level=None)) as database:
-        database.execute("PRAGMA foreign_keys = OFF")
-        database.executescript(
-            """
-            BEGIN;
-            CREATE TABLE whole (
-                row INTEGER PRIMARY KEY AUTOINCREMENT,
-                file INTEGER NOT NULL REFERENCES file (id) ON DELETE CASCADE,
-                side TEXT NOT NULL CHECK (side IN ('image', 'text')),
-                text TEXT,
-                meta TEXT NOT NULL DEFAULT '{}',
-                vector BLOB NOT NULL
-            );
-            INSERT INTO whole SELECT item.row, file, side, text, meta, vector FROM item
-                JOIN vector ON vector.row = item.row
-                JOIN vector_column ON vector_column.id = vector_column AND name = 'main' ORDER BY item.row;
-            UPDATE sqlite_sequence SET seq = (SELECT seq FROM sqlite_sequence WHERE name = 'item')
-                WHERE name = 'whole';
-            INSERT OR REPLACE INTO setting
-                SELECT 'generation', max(generation) FROM batch UNION
-                SELECT 'model', model FROM vector_column WHERE name = 'main' UNION
-                SELECT 'fingerprint', fingerprint FROM vector_column WHERE name = 'main' UNION
-                SELECT 'similarity', similarity FROM vector_column WHERE name = 'main' UNION
-                SELECT 'schema', '1';
-            DROP TABLE removed;
-            DROP TABLE vector; DROP TABLE vector_column; DROP TABLE batch; DROP TABLE item;
-            ALTER TABLE whole RENAME TO item;
-            CREATE INDEX item_by_file ON item (file);
-            CREATE INDEX item_by_side ON item (side, row);
-            CREATE INDEX item_by_text ON item (text) WHERE text IS NOT NULL;
-            COMMIT;
-            """
+def to_format(path: Path, number: int) -> None:
+    """Make a collection's file one of an earlier format, as the version of that time wrote it."""
+    old = path.with_name("old.sqlite")
+    old.unlink(missing_ok=True)
+    with closing(sqlite3.connect(old, isolation_level=None)) as database:
+        for one in range(1, number + 1):
+            for statement in MIGRATIONS[one]:
+                database.execute(statement)
+        database.execute("ATTACH ? AS now", (str(path),))
+        database.execute("BEGIN")
+        for table in _tables(database, "main"):
+            if table not in _tables(database, "now"):
+                continue
+            there = _columns(database, "now", table)
+            both = [name for name in _columns(database, "main", table) if name in there]
+            database.execute(f"DELETE FROM main.{table}")
+            database.execute(_copied(table, both, with_vector=number == 1))
+        if 1 < number < COLUMNS_BESIDE:
+            database.execute("DELETE FROM main.vector_column WHERE name != 'main'")
+            database.execute(
+                "DELETE FROM main.vector WHERE vector_column NOT IN (SELECT id FROM main.vector_column)"
+            )
+        if number == 1:
+            database.execute(
+                "INSERT INTO setting SELECT 'generation', max(generation) FROM now.batch UNION "
+                "SELECT 'model', model FROM now.vector_column WHERE name = 'main' UNION "
+                "SELECT 'fingerprint', fingerprint FROM now.vector_column WHERE name = 'main' UNION "
+                "SELECT 'similarity', similarity FROM now.vector_column WHERE name = 'main'"
+            )
+        database.execute("DELETE FROM main.sqlite_sequence")  # no row is given twice
+        database.execute(
+            "INSERT INTO main.sqlite_sequence SELECT * FROM now.sqlite_sequence WHERE name IN "
+            "(SELECT name FROM main.sqlite_master WHERE sql LIKE '%AUTOINCREMENT%')"
         )
+        database.execute("INSERT OR REPLACE INTO main.setting VALUES ('schema', ?)", (str(number),))
+        database.execute("COMMIT")
+    for ending in ("-wal", "-shm"):
+        path.with_name(f"{path.name}{ending}").unlink(missing_ok=True)
+    os.replace(old, path)
+
+
+def _copied(table: str, columns: Sequence[str], *, with_vector: bool) -> str:
+    names = ", ".join(columns)
+    if table == "item" and with_vector:
+        return (
+            f"INSERT INTO main.item ({names}, vector) SELECT {', '.join(f'item.{one}' for one in columns)}, "
+            "vector FROM now.item JOIN now.vector ON vector.row = item.row "
+            "JOIN now.vector_column ON vector_column.id = vector_column AND name = 'main'"
+        )
+    return f"INSERT INTO main.{table} ({names}) SELECT {names} FROM now.{table}"
+
+
+def _tables(database: sqlite3.Connection, schema: str) -> list[str]:
+    """Tables that are filled by themselves: no virtual ones, nor what these keep."""
+    found = database.execute(f"PRAGMA {schema}.table_list").fetchall()
+    return [name for _, name, kind, *_ in found if kind == "table" and not name.startswith("sqlite_")]
+
+
+def _columns(database: sqlite3.Connection, schema: str, table: str) -> list[str]:
+    return [name for _, name, *_ in database.execute(f"PRAGMA {schema}.table_info({table})")]
 
 
 class Harness:
@@ -116,6 +143,7 @@ class Harness:
         folder: The pictures.
         losses: A sentence for everything that was wrong.
         kills: How many children of each kind were killed.
+        formats: How often a migration began from each earlier format.
         compared: How often the work was finished and compared with that of an uninterrupted index.
     """
 
@@ -124,6 +152,7 @@ class Harness:
         self.rng = random.Random(seed)
         self.losses: list[str] = []
         self.kills: Counter[str] = Counter()
+        self.formats: Counter[int] = Counter()
         self.compared = 0
         self._painted = 0
         self._finished = 0
@@ -369,7 +398,7 @@ class Harness:
                 self.loss("the collection is another one", op)
             elif then["codes"] and not now["codes"] and any(images for _, images, _ in now["files"].values()):
                 self.loss("codes were not made again", op)
-        if op == "remove" and before is not None and now is not None:
+        if op in ("remove", "compact") and before is not None and now is not None:
             there = removed & set(before["files"]) & set(now["files"])
             if there and there != removed & set(before["files"]):
                 self.loss(f"half a removal: {len(there)} of {len(removed)} are still there", op)
@@ -447,9 +476,17 @@ class Harness:
         self.run("beside", "tiny", kill=False)
         self.run("change", "other", kill=False)
         self.run("rebuild", "other", kill=False)
-        to_first_format(self.folder / ".diptych" / "collection.sqlite")
+        self.run("compact", "other", self.some(), kill=False)
+        self.earlier(1)
         self.run("migrate", "other", kill=False)
         self.finish("calibration")
+
+    def earlier(self, number: int) -> None:
+        """Make the collection one of an earlier format."""
+        database = self.folder / ".diptych" / "collection.sqlite"
+        with closing(sqlite3.connect(database)) as opened:
+            opened.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        to_format(database, number)
 
     def some(self) -> list[str]:
         """Names of some pictures."""
@@ -476,7 +513,7 @@ class Harness:
         if op == "index":
             shutil.rmtree(database.parent, ignore_errors=True)
         before = look(self.folder)
-        if op in ("codes", "beside", "rebuild", "change", "migrate", "remove") and not (
+        if op in ("codes", "beside", "rebuild", "change", "migrate", "remove", "compact") and not (
             before and before["files"]
         ):
             return True
@@ -484,12 +521,12 @@ class Harness:
         names: list[str] = []
         if op == "update":
             self.change()
-        elif op == "remove":
+        elif op in ("remove", "compact"):
             names = self.some()
         elif op == "migrate":
-            with closing(sqlite3.connect(database)) as opened:
-                opened.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            to_first_format(database)
+            format_then = self.rng.randrange(1, SCHEMA_VERSION)
+            self.earlier(format_then)
+            self.formats[format_then] += 1
         elif op == "change":
             model = "other" if model == "tiny" else "tiny"
         elif op == "search" and self.rng.random() < 0.5:
@@ -529,9 +566,11 @@ def main() -> None:
     for loss in harness.losses:
         print("LOSS", loss)
     kinds = ", ".join(f"{count} {op}" for op, count in sorted(harness.kills.items()))
+    formats = ", ".join(f"{count} from {number}" for number, count in sorted(harness.formats.items()))
     print(
-        f"{harness.kills.total()} kills ({kinds}), {harness.compared} comparisons with an uninterrupted "
-        f"index, {len(harness.losses)} losses, {time.perf_counter() - began:.0f} s"
+        f"{harness.kills.total()} kills ({kinds}; formats migrated: {formats}), {harness.compared} "
+        f"comparisons with an uninterrupted index, {len(harness.losses)} losses, "
+        f"{time.perf_counter() - began:.0f} s"
     )
     sys.exit(bool(harness.losses))
 

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 from crash_child import Tiny
 from PIL import Image
 
@@ -23,20 +24,32 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from crash_child import Tiny
 from diptych.engine.collection import open_collection
+from diptych.engine.homes.local import database, record
+from diptych.engine.rebuild import rebuilding
 
-folder, stop = Path(sys.argv[1]), time.time() + float(sys.argv[3])
+folder, stop, whatever = Path(sys.argv[1]), time.time() + float(sys.argv[3]), sys.argv[4] == "whatever"
+database._LITTLE, record._FREE_SHARE = 0, 0.0 if whatever else 1.0
 rounds = 0
 while time.time() < stop:
     with open_collection(folder, model=Tiny()) as collection:
         some = sorted(folder.glob("*.png"))[rounds % 3 :: 3]
         collection.remove(*some)
+        if whatever:
+            collection.home.search_files("image").squeeze()
         collection.add(folder, *some, batch_size=4)
-        rounds += 1
+        if whatever and rounds % 2 == 0:
+            collection.make_codes(64)
+    if whatever and rounds % 2:
+        with rebuilding(folder, model=Tiny()) as fresh:
+            fresh.add(batch_size=16)
+    rounds += 1
 print(rounds)
 """
 
 
-def test_searches_beside_a_process_that_removes_and_adds(tmp_path: Path) -> None:
+@pytest.mark.parametrize("what", ["removes", "whatever"])
+def test_no_search_fails_beside_a_process_that_writes(tmp_path: Path, what: str) -> None:
+    """A writer that removes and adds; or one that also compacts, makes codes and rebuilds."""
     folder = tmp_path / "photos"
     folder.mkdir()
     rng = np.random.default_rng(0)
@@ -46,7 +59,7 @@ def test_searches_beside_a_process_that_removes_and_adds(tmp_path: Path) -> None
     with open_collection(folder, model=Tiny()) as collection:
         collection.add()
         right = {one.id: one.score for one in collection.search("red", k=PICTURES)}
-    child = [sys.executable, "-c", _WRITER, str(folder), str(Path(__file__).parent), str(SECONDS)]
+    child = [sys.executable, "-c", _WRITER, str(folder), str(Path(__file__).parent), str(SECONDS), what]
     failures: list[BaseException] = []
     searches = 0
     counts: set[int] = set()

@@ -12,6 +12,7 @@ from diptych.engine import ignoring
 from diptych.engine.collection import Collection, open_collection
 from diptych.engine.columns import take_over
 from diptych.engine.homes.local.home import Local
+from diptych.engine.homes.local.search_files import take_files
 from diptych.engine.model import DEFAULT_MODEL, Model
 from diptych.engine.place import DATABASE, absolute, find, place_of, remove_database, writing
 from diptych.engine.trust import check_model, is_believed
@@ -137,8 +138,5 @@ def _replace(place: Path, beside: Path, folder: Path) -> None:
         if not whole:  # nothing that SQLite could write into
             remove_database(place)
         home.copy_to(place / DATABASE)
-    search = place / "search"
-    shutil.rmtree(search, ignore_errors=True)
-    if (beside / "search").is_dir():
-        (beside / "search").rename(search)
+    take_files(beside / "search", place / "search")
     shutil.rmtree(beside, ignore_errors=True)

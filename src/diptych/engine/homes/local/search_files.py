@@ -27,13 +27,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diptych.core import Hits, Rows, Side
+from diptych.core import SIDES, Hits, Rows, Side
 from diptych.engine.homes.base import State
 from diptych.engine.homes.local.record import Record
 from diptych.engine.homes.local.snapshot import Snapshot
 from diptych.files import write
 
-__all__ = ["SearchFiles"]
+__all__ = ["SearchFiles", "take_files"]
 
 _FORMAT = 2
 _APPENDED_ROWS = 8_192  # written at a time
@@ -177,7 +177,7 @@ class SearchFiles:
             found = None if stamp is None else self._opened(stamp, state)
             if stamp is None or found is None:
                 return self._in_memory()
-            whole = np.count_nonzero(found.alive) == self.record.count(self._side)
+            whole = np.count_nonzero(found.alive) == self.record.count_vectors(self._side)
             return found if stamp.state == state or whole else self._in_memory()
 
     def _is_later(self, stamp: _Stamp, state: State) -> bool:
@@ -345,6 +345,25 @@ class SearchFiles:
         except OSError:
             return ""
         return " ".join(f"{status.st_size}:{status.st_mtime_ns}" for status in found)
+
+
+def take_files(source: Path, target: Path) -> None:
+    """Put the search files of one folder in the place of another's; who writes there now is waited for.
+
+    What cannot be moved is made again by the next search.
+    """
+    from filelock import FileLock, Timeout
+
+    with contextlib.suppress(OSError, Timeout), contextlib.ExitStack() as locks:
+        target.mkdir(exist_ok=True)
+        for path in sorted({*target.glob("*.lock"), *(target / f"{side}.lock" for side in SIDES)}):
+            locks.enter_context(FileLock(path, timeout=_LOCK_SECONDS))
+        for path in sorted(target.iterdir(), key=lambda one: one.suffix != ".json"):
+            if path.suffix != ".lock":
+                path.unlink()
+        for path in sorted(source.iterdir(), key=lambda one: one.suffix == ".json"):
+            if path.suffix != ".lock":  # and a stamp only once its files are there
+                os.replace(path, target / path.name)
 
 
 def _dead(found: Snapshot) -> float:
