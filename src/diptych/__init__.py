@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from diptych.data import open_data as open_data
     from diptych.engine.collection import Collection as Collection
     from diptych.engine.collection import open_collection as open
+    from diptych.engine.conditions import where as where
     from diptych.engine.results import Result as Result
     from diptych.engine.results import Results as Results
     from diptych.engine.results import Summary as Summary
@@ -89,6 +90,7 @@ _PUBLIC = {
     "open_data": "diptych.data:open_data",
     "over": "diptych.pipeline:over",
     "train": "diptych.training.run:train",
+    "where": "diptych.engine.conditions:where",
 }
 
 __all__ = [
@@ -128,6 +130,7 @@ __all__ = [
     "open_data",
     "over",
     "train",
+    "where",
 ]
 
 

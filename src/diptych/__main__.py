@@ -34,7 +34,7 @@ def main() -> None:
         from diptych.cli._arguments import told
         from diptych.cli._terminal import say
 
-        say(f"diptych: {told(known)}", err=True)
+        say(f"diptych: {told(known)}", *getattr(known, "__notes__", ()), err=True)
         sys.exit(2 if isinstance(known, UsageError) else 1)
     except BrokenPipeError:
         # Whoever read our output has enough; nothing more may be written at exit either.

@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from diptych.cli._terminal import say, say_json
+from diptych.cli._terminal import say, say_json, say_table, shown
+from diptych.errors import UsageError
+
+if TYPE_CHECKING:
+    from diptych.engine.collection import Collection
 
 __all__ = ["command"]
 
 
 def command(
     place: Annotated[Path, typer.Argument(metavar="[FOLDER]", help="An indexed folder.")] = Path(),
+    facets: Annotated[
+        str | None,
+        typer.Option(
+            help="Count the pictures by the values of fields: camera,tag,year,folder.", show_default=False
+        ),
+    ] = None,
+    where: Annotated[
+        str | None,
+        typer.Option(help="With --facets: count only what fulfils this: year >= 2024.", show_default=False),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     trust: Annotated[
         bool, typer.Option("--trust", help="Believe a collection that somebody else made, from now on.")
@@ -22,7 +36,14 @@ def command(
     """Say what a collection holds, which model made it, and which files could not be read."""
     from diptych.engine import collection as engine
 
+    if where is not None and facets is None:
+        raise UsageError("--where says what --facets counts; name fields to count by: --facets camera,year")
     with engine.open(place, create=False, trust=trust) as opened:
+        if facets is not None:
+            _print_facets(
+                opened, [name for name in facets.split(",") if name.strip()], where, as_json=as_json
+            )
+            return
         facts = opened.info()
     if as_json:
         say_json(facts)
@@ -46,3 +67,27 @@ def command(
         say(f"beside    {model['name']} ({model['fingerprint']}): {held}")
     for path, reason in facts["skipped"].items():
         say(f"  {path}: {reason}")
+
+
+def _print_facets(opened: Collection, names: list[str], where: str | None, *, as_json: bool) -> None:
+    """How many pictures have each value of each field."""
+    from rich.table import Table
+
+    found = {name: opened.facets(name, where=where) for name in names}
+    if as_json:  # whose objects take no null for a name
+        say_json(
+            {
+                name: [{"value": value, "count": count} for value, count in counts.items()]
+                for name, counts in found.items()
+            }
+        )
+        return
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, counts in found.items():
+        for value, count in counts.items():
+            shown_value = shown("none", "dim") if value is None else shown(str(value) or ".")
+            table.add_row(name, str(count), shown_value)
+    say_table(table)

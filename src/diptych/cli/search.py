@@ -55,6 +55,12 @@ def command(
         str | None,
         typer.Option(help="Which of the collection's models compares [the default].", show_default=False),
     ] = None,
+    where: Annotated[
+        str | None,
+        typer.Option(
+            help="Search only what fulfils this: date >= 2024 and tag in (dog, beach).", show_default=False
+        ),
+    ] = None,
     update: Annotated[
         bool, typer.Option("--update", help="First bring the collection up to date with its folder.")
     ] = False,
@@ -96,6 +102,7 @@ def command(
             min_score=min_score,
             exact=exact,
             recall=recall,
+            where=where,
         )
         question = _question(asked, image or [], negative or [])
         if html or open_:
@@ -107,7 +114,7 @@ def command(
         elif results and not html and not open_:
             _print_table(results, to)
         if not as_json:
-            _notes(opened, results, to, min_score)
+            _notes(opened, results, to, min_score, where)
     if not results:
         raise typer.Exit(1)
 
@@ -172,7 +179,7 @@ def _name(path: Path) -> Path:
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
-def _notes(opened: Collection, results: Results, to: Any, min_score: float | None) -> None:
+def _notes(opened: Collection, results: Results, to: Any, min_score: float | None, where: str | None) -> None:
     """What to say of the results on standard error."""
     kind = "texts" if to == "text" else "pictures"
     if results.missing:
@@ -191,6 +198,8 @@ def _notes(opened: Collection, results: Results, to: Any, min_score: float | Non
         )
     elif not len(opened.gallery(to)):
         say(f"no {kind} of {opened.below} are indexed; index them: diptych index {opened.below}", err=True)
+    elif where is not None and not opened.count(to, where=where):
+        say(f"none of the {kind} fulfils: {where}", err=True)
     elif not results:
         say(f"none of the {kind} scores {min_score} or more; ask for less with --min-score", err=True)
     elif results.nothing_matches:

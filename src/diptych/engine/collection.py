@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from diptych.core import Encoder, Item, Side
 from diptych.engine import ignoring
+from diptych.engine.conditions import Condition
 from diptych.engine.contents import Contents
 from diptych.engine.gallery import Gallery
 from diptych.engine.opening import folder_of
@@ -268,6 +269,7 @@ class Collection(Contents):
         exact: bool = False,
         recall: float | None = None,
         model: str | Encoder | None = None,
+        where: str | Condition | None = None,
     ) -> Results:
         """The k best matches, best first.
 
@@ -284,10 +286,12 @@ class Collection(Contents):
             exact: Compare with every picture even if there are codes.
             recall: With codes, the share of the ten best that must be found; 0.98 if None.
             model: The one of the collection's models whose vectors are compared; the default if None.
+            where: What the pictures' fields must fulfil, such as ``"date >= 2024 and tag = 'dog'"`` or
+                ``(diptych.where.date >= 2024) & (diptych.where.tag == "dog")``; only among these is searched.
 
         Raises:
             UsageError: nothing was asked or nothing that can be, k is not positive, a recall is asked of a
-                collection without codes, or there are no vectors of the model.
+                collection without codes, there are no vectors of the model, or the filter is none.
             ImageError: a picture of the query cannot be read.
         """
         item = composed(
@@ -298,7 +302,7 @@ class Collection(Contents):
             image_weight=image_weight,
             negative_weight=negative_weight,
         )
-        return search_many(self, [item], Options(to, k, min_score, exact, recall, model))[0]
+        return search_many(self, [item], Options(to, k, min_score, exact, recall, model, where))[0]
 
     def search_many(
         self,
@@ -310,12 +314,13 @@ class Collection(Contents):
         exact: bool = False,
         recall: float | None = None,
         model: str | Encoder | None = None,
+        where: str | Condition | None = None,
     ) -> list[Results]:
         """The k best matches of each query, each as the first argument of `search`.
 
         A system that makes the lists of both directions agree sees the queries together.
         """
-        return search_many(self, queries, Options(to, k, min_score, exact, recall, model))
+        return search_many(self, queries, Options(to, k, min_score, exact, recall, model, where))
 
     def make_codes(self, by: int | str) -> Mapping[str, Any]:
         """Give the pictures binary codes, so that large collections are searched in two stages.

@@ -45,7 +45,9 @@ class Condition:
         return self.of if isinstance(self, Negation) else Negation(self)
 
     def __bool__(self) -> bool:
-        raise UsageError("conditions are combined with &, | and ~, each in parentheses, not with and, or, not")
+        raise UsageError(
+            "conditions are combined with &, | and ~, each in parentheses, not with and, or, not"
+        )
 
 
 @dataclass(frozen=True, slots=True, repr=False)

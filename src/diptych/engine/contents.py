@@ -10,14 +10,18 @@ from typing import Any
 import numpy as np
 
 from diptych import similarity
-from diptych.core import SIDES, Floats, Item, Side
+from diptych.core import SIDES, Floats, Item, Rows, Side
 from diptych.engine import ignoring
-from diptych.engine.gallery import Gallery, gallery_of, item_of_file
+from diptych.engine.conditions import Condition
+from diptych.engine.filters import checked, known_field
+from diptych.engine.gallery import Gallery, gallery_of, item_of_file, limited
 from diptych.engine.opening import Opened
 from diptych.engine.place import absolute
 from diptych.engine.plan import LOOSE
 from diptych.engine.query import check_side
 from diptych.engine.results import ModelFacts
+from diptych.errors import UsageError
+from diptych.media.metadata import Value
 from diptych.media.report import counted
 
 __all__ = ["Contents"]
@@ -40,14 +44,52 @@ class Contents(Opened):
         counts = f"{counted(self.count('image'), 'pictures')}, {counted(self.count('text'), 'texts')}"
         return f"<Collection of {self.folder}: {counts}, {self.model}>"
 
-    def count(self, side: Side) -> int:
-        """How many pictures or texts there are.
+    def count(self, side: Side = "image", *, where: str | Condition | None = None) -> int:
+        """How many pictures or texts there are, exactly.
+
+        Args:
+            side: "image" or "text".
+            where: Counts those whose fields fulfil this, in the folder that was opened; as for
+                `Collection.search`. None counts all of the whole collection.
 
         Raises:
-            UsageError: it is no side.
+            UsageError: it is no side, or the filter is none.
         """
         check_side("side", side)
-        return self.home.count(side)
+        if where is None:
+            return self.home.count(side)
+        with self.home.snapshot():
+            found = self._limited(side, where)
+            assert found is not None, "a filter limits"
+            return len(found)
+
+    def facets(
+        self, name: str, *, where: str | Condition | None = None, side: Side = "image"
+    ) -> dict[Value | None, int]:
+        """How many pictures have each value of a field, exactly, the most frequent first.
+
+        Those without any value are counted last, under None. A picture with several, such as tags, counts for
+        each of them.
+
+        Args:
+            name: Of the field; "year" counts the years of the dates.
+            where: Counts only those whose fields fulfil this; as for `Collection.search`.
+            side: "image", or "text" for the texts of the files.
+
+        Raises:
+            UsageError: there is no such field, each picture has a value of its own of it, or the filter is
+                none.
+        """
+        check_side("side", side)
+        found = known_field(name, self.home.field_names())
+        if found in ("size", "modified", "name"):
+            raise UsageError(f"nearly every file has a {found} of its own; count by what many share")
+        with self.home.snapshot():
+            return dict(self.home.facets(side, found, self._limited(side, where)))
+
+    def _limited(self, side: Side, where: str | Condition | None) -> Rows | None:
+        condition = None if where is None else checked(where, self.home.field_names())
+        return limited(self, side, condition)
 
     def get(self, name: str | Path) -> Item | None:
         """The item of a file, a picture with its captions or a list of texts, one a line; None if unknown.

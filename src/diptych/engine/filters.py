@@ -51,10 +51,10 @@ NAME: /[^\W\d]\w*/
 """
 
 _EXPECTED = {
-    "NAME": "a field", "OPERATOR": "a comparison (=, !=, <, <=, >, >=)", "IN": "in (...)", "LIKE": "like '...'",
-    "BETWEEN": "between ... and ...", "IS": "is null", "AND": "and", "OR": "or", "NOT": "not",
-    "LPAR": "(", "RPAR": ")", "COMMA": ",", "NULL": "null", "$END": "the end",
-    "NUMBER": "a number", "DATE": "a date such as 2024-05-01", "STRING": "a text in '...'",
+    "NAME": "a field", "OPERATOR": "a comparison (=, !=, <, <=, >, >=)", "IN": "in (...)",
+    "LIKE": "like '...'", "BETWEEN": "between ... and ...", "IS": "is null",
+    "AND": "and", "OR": "or", "NOT": "not", "LPAR": "(", "RPAR": ")", "COMMA": ",", "NULL": "null",
+    "$END": "the end", "NUMBER": "a number", "DATE": "a date such as 2024-05-01", "STRING": "a text in '...'",
 }  # fmt: skip
 
 
@@ -82,7 +82,7 @@ def parsed(text: str) -> Condition:
         if getattr(getattr(error, "token", None), "type", "") == "$END":
             at = len(text.rstrip())
         allowed = getattr(error, "accepts", None) or getattr(error, "expected", None) or error.allowed or ()
-        raise UsageError(_pointing(text, at, f"expected {_listed(allowed)}")) from None
+        raise _pointing(text, at, f"expected {_listed(allowed)}") from None
     assert isinstance(found, Condition)
     return found
 
@@ -132,7 +132,7 @@ def _checked(condition: Condition, text: str, names: Collection[str]) -> Conditi
     except UsageError as error:
         if condition.at < 0:
             raise
-        raise UsageError(_pointing(text, condition.at, str(error))) from None
+        raise _pointing(text, condition.at, str(error)) from None
 
 
 def _typed_test(test: Test, names: Collection[str]) -> Test:
@@ -141,15 +141,12 @@ def _typed_test(test: Test, names: Collection[str]) -> Test:
         raise UsageError(f"{name} is no text, so it is like nothing; compare it with =, <, > or between")
     values: list[Value] = []
     for value in test.values:
-        found = _pattern(value) if test.operator == "like" else typed(value, KINDS.get(name))
+        kind = "text" if test.operator == "like" else KINDS.get(name)
+        found = "" if value == "" and kind in ("text", None) else typed(value, kind)
         if found is None:
-            raise UsageError(_no_value(name, value, KINDS.get(name)))
+            raise UsageError(_no_value(name, value, kind))
         values.append(found)
     return replace(test, field="date" if name == "year" else name, values=tuple(values))
-
-
-def _pattern(value: Value) -> Value | None:
-    return typed(value, "text")
 
 
 def _no_value(name: str, value: Value, kind: Kind | None) -> str:
@@ -163,18 +160,25 @@ def _no_value(name: str, value: Value, kind: Kind | None) -> str:
     return f"{name} cannot be compared with {value!r}"
 
 
-def _pointing(text: str, at: int, what: str) -> str:
-    """An error with the text and a mark below the place that it is about."""
+def _pointing(text: str, at: int, what: str) -> UsageError:
+    """An error whose notes are the text and a mark below the place that it is about."""
     line = "".join(" " if letter.isspace() else letter for letter in text)
     first = max(0, at - _WINDOW)
     part = line[first : at + _WINDOW]
     before, after = "..." * (first > 0), "..." * (at + _WINDOW < len(line))
-    return f"the filter cannot be used: {what}\n  {before}{part}{after}\n  {' ' * (len(before) + at - first)}^"
+    error = UsageError(f"the filter cannot be used from its character {at + 1} on: {what}")
+    error.add_note(f"  {before}{part}{after}")
+    error.add_note(f"  {' ' * (len(before) + at - first)}^")
+    return error
 
 
 def _listed(terminals: Collection[str]) -> str:
     """What may stand at a place, in words."""
-    names = [said for name, said in _EXPECTED.items() if name in terminals]
+    names = [
+        said
+        for name, said in _EXPECTED.items()
+        if name in terminals and not (name == "NAME" and "STRING" in terminals)  # a word is a text there
+    ]
     return ", ".join(names[:-1]) + (" or " if len(names) > 1 else "") + (names[-1] if names else "less")
 
 

@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diptych.core import Hits, Item, Rows, Searchable, Side
+from diptych.engine.conditions import Condition
 from diptych.engine.homes.base import Home, Stored, Vectors
 from diptych.engine.opening import Opened
 
-__all__ = ["Gallery", "gallery_of", "item_of", "item_of_file"]
+__all__ = ["Gallery", "gallery_of", "item_of", "item_of_file", "limited"]
 
 _READ = 256  # entries that are read at a time while all are looked through
 
@@ -100,13 +101,31 @@ class Gallery(Sequence[Item]):
         return changed
 
 
-def gallery_of(opened: Opened, side: Side) -> Gallery:
-    """A side of an opened collection as it is now, limited to the folder that it was opened below."""
-    home, within = opened.home, None
-    vectors = home.vectors_now(side)
+def gallery_of(opened: Opened, side: Side, where: Condition | None = None) -> Gallery:
+    """A side of an opened collection as it is now, limited to the folder that it was opened below.
+
+    Args:
+        opened: The collection.
+        side: Of it.
+        where: What the files must fulfil, checked.
+    """
+    vectors = opened.home.vectors_now(side)
+    within = limited(opened, side, where)
+    return Gallery(opened.home, vectors, side, fits=opened.made_them, within=within)
+
+
+def limited(opened: Opened, side: Side, where: Condition | None) -> Rows | None:
+    """The rows that a search of a side is limited to, ascending; None if it is to none.
+
+    Args:
+        opened, side, where: As for `gallery_of`.
+    """
+    home = opened.home
+    within = None if where is None else home.matching(side, where)
     if opened.below is not None:
-        within = np.array(home.rows(side, under=home.key(opened.below)), np.int64)
-    return Gallery(home, vectors, side, fits=opened.made_them, within=within)
+        below = np.array(home.rows(side, under=home.key(opened.below)), np.int64)
+        within = below if within is None else within[np.isin(within, below)]
+    return within
 
 
 def item_of(stored: Stored) -> Item:

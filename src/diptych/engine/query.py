@@ -17,6 +17,7 @@ from diptych.errors import UsageError
 from diptych.printable import type_of
 
 if TYPE_CHECKING:
+    from diptych.engine.conditions import Condition
     from diptych.engine.homes.base import Home
 
 __all__ = ["Options", "as_item", "check_side", "composed", "decoded", "sides_of"]
@@ -36,6 +37,7 @@ class Options:
     exact: bool = False
     recall: float | None = None
     model: Any = None
+    where: str | Condition | None = None
 
     def check(self, home: Home) -> None:
         """See that a home can be searched so.

@@ -12,6 +12,7 @@ import numpy as np
 
 from diptych.core import Floats, Hits, Rows, Run, Side
 from diptych.engine import calibration
+from diptych.engine.filters import checked
 from diptych.engine.gallery import Gallery, gallery_of
 from diptych.engine.homes.base import Stored
 from diptych.engine.opening import Opened
@@ -34,6 +35,7 @@ def search_many(opened: Opened, queries: Sequence[Any], options: Options) -> lis
     if options.model is not None:
         opened = opened.using(options.model)
     options.check(opened.home)
+    where = None if options.where is None else checked(options.where, opened.home.field_names())
     items = [as_item(query) for query in queries]
     if not items:
         return []
@@ -46,10 +48,10 @@ def search_many(opened: Opened, queries: Sequence[Any], options: Options) -> lis
             vectors = encode(model.encoder, asked)
         model.check_dimensions(vectors, what)
     with opened.home.snapshot():
-        gallery, sides = gallery_of(opened, options.to), sides_of(items)
+        gallery, sides = gallery_of(opened, options.to, where), sides_of(items)
 
         def searched(count: int) -> Gallery:
-            if options.to != "image" or opened.below is not None or sides is None or options.exact:
+            if options.to != "image" or sides is None or options.exact:
                 return gallery
             return gallery.searched_by(opened.home.quick(sides, options.recall, count))
 

@@ -16,7 +16,8 @@ from typing import Any, Literal, Protocol, Self
 from numpy.typing import NDArray
 
 from diptych.core import Floats, Rows, Searchable, Side
-from diptych.media.metadata import Fields
+from diptych.engine.conditions import Condition
+from diptych.media.metadata import Fields, Value
 
 __all__ = ["Caption", "Home", "Known", "Lacking", "State", "Stored", "VectorColumn", "VectorType", "Vectors"]
 
@@ -297,6 +298,29 @@ class Home(Protocol):
 
     def fields(self, files: Sequence[int]) -> Mapping[int, Fields]:
         """The fields of each of the files, "folder" and "name" among them."""
+        ...
+
+    def field_names(self) -> Set[str]:
+        """Names of the fields that any file has or had."""
+        ...
+
+    def matching(self, side: Side, condition: Condition) -> Rows:
+        """The rows of a side whose files fulfil a condition, ascending.
+
+        Args:
+            side: Of the items.
+            condition: As `diptych.engine.filters.checked` gives it.
+        """
+        ...
+
+    def facets(self, side: Side, name: str, within: Rows | None = None) -> Mapping[Value | None, int]:
+        """How many items have each value of a field, the most frequent first; those without under None.
+
+        Args:
+            side: Of the items.
+            name: A field, or "year".
+            within: Only these rows, if given.
+        """
         ...
 
     # Items

@@ -7,6 +7,7 @@ times faster than Python could take them row by row; what is combined are bits, 
 from __future__ import annotations
 
 import datetime
+import re
 import threading
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable
@@ -27,7 +28,8 @@ __all__ = ["Filtered"]
 _REMEMBERED = 64  # comparisons; of a million files each takes an eighth of a megabyte
 _IN_FILES = {"size": "size", "modified": "mtime_ns"}  # columns of the files themselves
 _AFTER_DATES, _AFTER_PREFIX = ":", "~"  # sorts after all dates, and after all that a date may go on with
-_ANY = "%_\\"  # what means something in a pattern
+
+_START, _END = -(2**63), 2**63 - 1  # of the times that a file can have
 
 Bits = NDArray[np.bool_]
 
@@ -138,7 +140,7 @@ class Filtered:
 
 def _numbers(text: str | None) -> Rows:
     """The numbers in a text that `group_concat` gave; none of None."""
-    return np.fromstring(text or "", np.int64, sep=",") if text else np.zeros(0, np.int64)
+    return np.fromstring(text, np.int64, sep=",") if text else np.zeros(0, np.int64)
 
 
 def _statement(test: Test) -> tuple[str, *tuple[Any, ...]]:
@@ -169,7 +171,7 @@ def _in_facts(test: Test) -> tuple[str, list[Any]]:
     if test.operator != "like":
         what, values = _compared("value", test.operator, texts)
         return f"{what} AND value >= ''", values
-    first = texts[0][: min((texts[0].find(mark) % (len(texts[0]) + 1) for mark in _ANY), default=0)]
+    first = re.split(r"[%_\\]", texts[0], maxsplit=1)[0]
     # The index finds what begins so; LIKE itself cannot be asked of an index of exact texts.
     last = [first + "\U0010ffff"] if first else []
     limits = "value >= ? AND value < ?" if first else "value >= ?"
@@ -210,13 +212,12 @@ def _in_files(test: Test) -> tuple[str, list[Any]]:
     if test.field == "size":
         return _compared(column, test.operator, list(test.values))
     (first, _), (_, last) = _moments(str(test.values[0])), _moments(str(test.values[-1]))
-    start, end = -(2**63), 2**63 - 1
     ranges = {
         "=": (first, last),
-        "<": (start, first),
-        "<=": (start, last),
-        ">": (last, end),
-        ">=": (first, end),
+        "<": (_START, first),
+        "<=": (_START, last),
+        ">": (last, _END),
+        ">=": (first, _END),
         "between": (first, last),
     }
     return f"{column} >= ? AND {column} < ?", [*ranges[test.operator]]
@@ -226,17 +227,21 @@ def _moments(date: str) -> tuple[int, int]:
     """When a date in part begins, and when it is over, in nanoseconds since 1970 by the local clock."""
     numbers = [int(part) for part in date.replace(":", "-").replace(" ", "-").split("-")]
     first = datetime.datetime(*(numbers + [1, 1, 1][len(numbers) :])[:6])  # type: ignore[arg-type]
-    if len(numbers) < 3:
-        months = first.year * 12 + first.month - 1 + (12 if len(numbers) == 1 else 1)
-        last = first.replace(year=min(months // 12, 9999), month=months % 12 + 1)
-    else:
-        step = {3: "days", 4: "hours", 5: "minutes", 6: "seconds"}[len(numbers)]
-        last = first + datetime.timedelta(**{step: 1})
+    try:
+        if len(numbers) < 3:
+            months = first.year * 12 + first.month - 1 + (12 if len(numbers) == 1 else 1)
+            last = first.replace(year=months // 12, month=months % 12 + 1)
+        else:
+            step = {3: "days", 5: "minutes", 6: "seconds"}[len(numbers)]
+            last = first + datetime.timedelta(**{step: 1})
+    except (ValueError, OverflowError):  # the end of the calendar
+        last = datetime.datetime.max
     return _nanoseconds(first), _nanoseconds(last)
 
 
 def _nanoseconds(moment: datetime.datetime) -> int:
     try:
-        return int(moment.timestamp()) * 10**9
+        found = int(moment.timestamp()) * 10**9
     except (OverflowError, OSError, ValueError):  # before or after what the system's clock knows
-        return -(2**63) if moment.year < 1970 else 2**63 - 1
+        found = _START if moment.year < 1970 else _END
+    return min(max(found, _START), _END)

@@ -17,14 +17,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from diptych.core import Side
+from diptych.core import Rows, Side
+from diptych.engine.conditions import Condition
 from diptych.engine.homes.base import Caption, Known, State, Stored
 from diptych.engine.homes.local.columns import Columns
 from diptych.engine.homes.local.database import Database, damaged
 from diptych.engine.homes.local.facts import Facts
+from diptych.engine.homes.local.filtered import Filtered
 from diptych.engine.homes.local.migrations import SCHEMA_VERSION, migrate, version_of
 from diptych.errors import CollectionError, TooNew
-from diptych.media.metadata import Fields
+from diptych.media.metadata import Fields, Value
 from diptych.printable import printable
 
 __all__ = ["Record"]
@@ -68,7 +70,7 @@ class Record(Columns):
         except BaseException:
             self.close()
             raise
-        self.facts = Facts(self._db)
+        self.facts, self._filtered = Facts(self._db), Filtered(self._db)
 
     def _bring_up_to_date(self, path: Path) -> None:
         version = self._db.with_connection(version_of)  # takes no lock, so that opening waits for no writer
@@ -244,6 +246,20 @@ class Record(Columns):
     def fields(self, files: Sequence[int]) -> Mapping[int, Fields]:
         """The fields of each of the files."""
         return self.facts.of(files)
+
+    def field_names(self) -> Set[str]:
+        """Names of the fields that any file ever had."""
+        return {name for (name,) in self._db.every("SELECT name FROM field")}
+
+    def matching(self, side: Side, condition: Condition) -> Rows:
+        """The rows of a side whose files fulfil a condition, ascending."""
+        with self.snapshot() as state:
+            return self._filtered.matching(side, condition, state)
+
+    def facets(self, side: Side, name: str, within: Rows | None = None) -> dict[Value | None, int]:
+        """How many items have each value of a field, the most frequent first."""
+        with self.snapshot() as state:
+            return self._filtered.facets(side, name, within, state)
 
     # Items
 
