@@ -62,3 +62,16 @@ def test_a_new_picture_gets_a_vector_of_each(indexed: Path, run: Any) -> None:
     assert (told["model"], told["encoded"], told["lacking"]) == (SECOND, 1, 0)
     _, out, _ = run("models", str(indexed))
     assert [line.split()[-3:] for line in out.splitlines()[1:]] == [["4", "1", "512"]] * 2 or out
+
+
+def test_vectors_are_exported_and_measured(indexed: Path, run: Any, tmp_path: Path) -> None:
+    code, _, err = run("export", str(indexed), "--to", str(tmp_path / "out"), "--model", SECOND)
+    assert code == 0
+    assert "1 rows of" in err
+    assert "2 pictures have no captions" in err
+    code, out, _ = run("export", str(indexed), "--to", str(tmp_path / "all.npy"), "--json")
+    facts = json.loads(out)
+    assert (code, facts["rows"], facts["type"]) == (0, 3, "float16")
+    code, out, _ = run("data", "info", str(tmp_path / "out"))
+    assert code == 0
+    assert "all: 1 images, 1 texts, 1 pairs" in out

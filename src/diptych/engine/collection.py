@@ -20,8 +20,8 @@ from diptych.engine.contents import Contents
 from diptych.engine.gallery import Gallery
 from diptych.engine.opening import folder_of
 from diptych.engine.place import default_home, discard, find
-from diptych.engine.query import Options, composed
-from diptych.engine.results import Filled, ModelFacts, Progress, Result, Results, Skipped, Summary
+from diptych.engine.query import Options, check_side, composed
+from diptych.engine.results import Exported, Filled, ModelFacts, Progress, Result, Results, Skipped, Summary
 from diptych.engine.search import search_many
 from diptych.errors import UsageError
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Collection",
+    "Exported",
     "Filled",
     "Gallery",
     "ModelFacts",
@@ -251,6 +252,34 @@ class Collection(Contents):
         from diptych.engine.columns import drop_model
 
         drop_model(self, model)
+
+    # Out
+
+    def export(
+        self, to: str | Path, *, side: Side | None = None, codes: bool = False, single: bool = False
+    ) -> Exported:
+        """Write vectors with what they are of, page by page; those of a further model after `using`.
+
+        Args:
+            to: A name that is free. Ending in ``.npy``, the vectors (n, d) of a side, with a line for each
+                in a ``.jsonl`` beside it (id, side, text, captions, fields), and codes (n, bits / 8) in a
+                ``.codes.npy``. In ``.parquet``, all this in one table. A folder, without an ending, as
+                clip-retrieval lays it out: row i of ``img_emb``, ``text_emb`` and ``metadata`` are a
+                picture and one of its captions, so that `diptych.open_data` reads it.
+            side: "image" or "text", for the items of one side only, each once.
+            codes: Also the binary codes of the pictures.
+            single: In single precision; else in half, as they are kept.
+
+        Raises:
+            UsageError: there is nothing to write, something of that name is there, or no such form.
+            MissingExtra: Parquet needs a package that is not installed.
+            CollectionError: the disk does not take it.
+        """
+        from diptych.engine.export import export
+
+        if side is not None:
+            check_side("side", side)
+        return export(self, to, side=side, codes=codes, single=single)
 
     # Searching
 

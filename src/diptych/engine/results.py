@@ -11,7 +11,7 @@ from typing import Any, Literal
 from diptych.core import Side
 from diptych.media.report import Report
 
-__all__ = ["Filled", "ModelFacts", "Progress", "Result", "Results", "Skipped", "Summary", "Word"]
+__all__ = ["Exported", "Filled", "ModelFacts", "Progress", "Result", "Results", "Skipped", "Summary", "Word"]
 
 Word = Literal["strong", "good", "fair", "weak", "not calibrated"]
 
@@ -140,6 +140,31 @@ class ModelFacts:
     def as_dict(self) -> dict[str, Any]:
         """All of it as JSON has it."""
         return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What was written of a collection.
+
+    Args:
+        path: Where.
+        rows: Vectors, or pairs of them.
+        dimensions: Of a vector.
+        type: "float16" or "float32".
+        bits: Of a code; 0 if none were written.
+        left_out: Pictures that are not among the pairs, as they have no captions.
+    """
+
+    path: Path
+    rows: int
+    dimensions: int
+    type: str
+    bits: int = 0
+    left_out: int = 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it as JSON has it."""
+        return {**asdict(self), "path": str(self.path)}
 
 
 @dataclass(slots=True)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, Self
 
+import numpy as np
 from numpy.typing import NDArray
 
 from diptych.core import Floats, Rows, Searchable, Side
@@ -219,6 +220,22 @@ class Home(Protocol):
         """Forget a column with its vectors and codes; inside a batch."""
         ...
 
+    def vectors(self, side: Side) -> Iterator[tuple[int, bytes]]:
+        """Row and stored vector of a side's items, ascending."""
+        ...
+
+    def row_numbers(self, side: Side) -> Rows:
+        """Every row of a side that has a vector, ascending."""
+        ...
+
+    def pairs(self, *, vectors: bool = True) -> Iterator[tuple[int, int, bytes | None, bytes | None]]:
+        """Of every caption, in the order of their rows: its row, that of its picture, the vectors of both.
+
+        Args:
+            vectors: Whether to read these; else None stands in their place.
+        """
+        ...
+
     def count_vectors(self, side: Side) -> int:
         """How many items of a side have a vector."""
         ...
@@ -398,6 +415,10 @@ class Home(Protocol):
     @property
     def codes(self) -> Mapping[str, Any] | None:
         """What is known of the pictures' binary codes; None if there are none."""
+        ...
+
+    def packed(self) -> tuple[Rows, NDArray[np.uint8]] | None:
+        """Rows (n,) of the pictures, ascending, and their codes (n, bits / 8); None if there are none."""
         ...
 
     def quick(self, sides: Sequence[Side], recall: float | None, k: int) -> Searchable | None:

@@ -221,6 +221,11 @@ class Coded:
         """Bring the codes up to date, so that the next search finds them."""
         self._index()
 
+    def packed(self) -> tuple[Rows, Packed]:
+        """Rows (n,) of the pictures, ascending, and their codes (n, bits / 8), brought up to date."""
+        rows, vectors = self._files.snapshot().stored()
+        return rows, self._packed(rows, vectors)
+
     def candidates(self, side: str, recall: float, k: int) -> int | None:
         """How many candidates a recall needs; None if only exact search promises it.
 

@@ -21,8 +21,12 @@ __all__ = ["Columns"]
 _MAIN = "main"
 _COLUMN = "SELECT id, name, model, fingerprint, similarity, dimensions, type FROM vector_column "
 # Those of one column (?1) and one side (?2).
-_VECTORS = "item JOIN vector ON vector.row = item.row AND vector_column = ?1 WHERE side = ?2 "
+_VECTORS = "item JOIN vector ON vector.row = item.row AND vector.vector_column = ?1 WHERE item.side = ?2 "
 _LACKING = "side = ?2 AND NOT EXISTS (SELECT 1 FROM vector WHERE row = item.row AND vector_column = ?1) "
+_PICTURE = (
+    "JOIN item AS picture ON picture.file = item.file AND picture.side = 'image' "
+    "JOIN vector AS image ON image.row = picture.row AND image.vector_column = ?1 "
+)
 _SETTINGS = ("codes", "codes_rotation")  # that each column has for itself
 
 
@@ -115,6 +119,19 @@ class Columns:
         """Every row of a side that has a vector, ascending, as an array."""
         rows = self._db.each(f"SELECT item.row FROM {_VECTORS} ORDER BY item.row", self._number, side)
         return np.fromiter((row for (row,) in rows), np.int64)
+
+    def pairs(self, *, vectors: bool = True) -> Iterator[tuple[int, int, bytes | None, bytes | None]]:
+        """Of every caption, in the order of their rows: its row, that of its picture, the vectors of both.
+
+        Args:
+            vectors: Whether to read these; else None stands in their place.
+        """
+        which = "image.vector, vector.vector" if vectors else "NULL, NULL"
+        yield from self._db.each(
+            f"SELECT item.row, picture.row, {which} FROM {_VECTORS.replace('WHERE', _PICTURE + 'WHERE')} "
+            "ORDER BY item.row",
+            self._number, "text",
+        )  # fmt: skip
 
     def count_vectors(self, side: Side, *, upto: int | None = None) -> int:
         """How many items of a side have a vector; only those with rows up to one, if that is given."""

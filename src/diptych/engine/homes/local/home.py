@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
-from diptych.core import Floats, Searchable, Side
+from diptych.core import Floats, Rows, Searchable, Side
 from diptych.engine.homes.base import VectorColumn
 from diptych.engine.homes.local.record import Record
 from diptych.engine.homes.local.search_files import SearchFiles
@@ -94,6 +95,14 @@ class Local(Record):
             files = self.search_files("image")
             self._coded[name] = Coded(files.record, files, self.search_folder)
         return self._coded[name]
+
+    def packed(self) -> tuple[Rows, NDArray[np.uint8]] | None:
+        """Rows (n,) of the pictures, ascending, and their codes (n, bits / 8); None if there are none."""
+        column, told = self.column, self.get(self.of_column("codes"))
+        if column is not None and column.type == "bits":
+            return self.vectors_now("image").stored()
+        coded = None if told is None else self.coded(told)
+        return coded.packed() if coded is not None and coded.usable else None
 
     def quick(self, sides: Sequence[Side], recall: float | None, k: int) -> Searchable | None:
         """What searches pictures in two stages; None if only exact search promises the recall."""
