@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from diptych.catalogue import load
-from diptych.core import Encoder, Floats
+from diptych.core import Floats
 from diptych.data import open_data
 from diptych.data.base import Split
 
@@ -32,30 +32,6 @@ TARGETS = dict(
         strict=True,
     )
 )
-
-# Things that everyday photographs do not show: a good calibration calls their best hits weak.
-ABSENT = (
-    "a microscope slide of bacteria",
-    "a spreadsheet of quarterly figures",
-    "the surface of the planet mars",
-    "an x-ray of a broken wrist",
-    "a circuit diagram of an amplifier",
-    "a map of the london underground",
-    "a nuclear reactor control room",
-    "a submarine under the arctic ice",
-    "a page of sheet music",
-    "an electron micrograph of pollen",
-    "a supernova remnant",
-    "a medieval illuminated manuscript",
-    "a stock market chart",
-    "an ultrasound of a foetus",
-    "a coral reef with a shark",
-    "a chess game score sheet",
-    "a dna double helix",
-    "an oil refinery at night",
-    "a roman mosaic floor",
-    "a lunar eclipse sequence",
-)  # fmt: skip
 
 
 def main() -> None:
@@ -76,8 +52,6 @@ def main() -> None:
             vectors["image"] = encoder.encode_image(list(split.image))
             vectors["text"] = encoder.encode_text([form.format(text) for text in split.text])
             figures[name] = recalls(vectors["image"], vectors["text"], split)
-            if name == "flickr8k" and hasattr(encoder, "calibrate"):
-                figures["best hit not weak"] = calibration(encoder, vectors)
     facts["chance"] = {name: chance(open_data(name).split(part)) for name, part, _ in SETS}
     print(json.dumps(facts, indent=2) if options.json else table(facts))
 
@@ -109,18 +83,6 @@ def chance(split: Split) -> dict[str, float]:
     return found
 
 
-def calibration(encoder: Encoder, vectors: dict[str, Floats]) -> dict[str, float]:
-    """Share of queries, in per cent, whose best picture is more likely a match than "weak" says."""
-    from diptych.engine.calibration import word
-
-    shares = {}
-    for name, queries in (("captions", vectors["text"]), ("absent things", encoder.encode_text(ABSENT))):
-        best = (queries @ vectors["image"].T).max(axis=1, keepdims=True)
-        likely = encoder.calibrate(queries, best, to="image", entries=len(vectors["image"]))[:, 0]
-        shares[name] = round(float(np.mean([word(float(p)) != "weak" for p in likely]) * 100), 1)
-    return shares
-
-
 def table(facts: dict) -> str:
     lines = [f"commit {facts['commit']}"] + [
         f"{name} split {digest}" for name, digest in facts["data"].items()
@@ -135,10 +97,6 @@ def table(facts: dict) -> str:
             lines.append(f"{name + ', target':<44}" + "".join(f"{TARGETS[n]:>10}" for n in names))
     for model, figures in facts["models"].items():
         lines.append(f"{model}: {figures['fingerprint']}")
-        if "best hit not weak" in figures:
-            lines.append(
-                f"  best hit on Flickr8k is not weak, per cent of queries: {figures['best hit not weak']}"
-            )
     return "\n".join(lines)
 
 

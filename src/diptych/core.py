@@ -229,11 +229,14 @@ class Capabilities(Protocol):
         ...
 
     def calibrate(self, queries: Floats, scores: Floats, *, to: Side, entries: int) -> Floats:
-        """How likely each hit is a match, (q, k) in [0, 1].
+        """How relevant each hit is, (q, k) in [0, 1], NaN where that is not known.
+
+        It is the share of queries for what nothing shows whose best hit, among so many entries, is less
+        relevant. A `diptych.towers.calibration.Relevance` is one, which also tells apart what asks.
 
         Args:
             queries: (q, d).
-            scores: (q, k) of the hits; -inf counts as impossible.
+            scores: (q, k) of the hits, descending; -inf for none.
             to: Side that was searched.
             entries: How many were searched.
         """

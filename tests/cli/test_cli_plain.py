@@ -152,7 +152,11 @@ def test_index_and_info_count_alike(photos: Path, run) -> None:
         (("--in", "{photos}/nowhere"), 1, "nowhere does not exist; give the folder"),
         (("--in", "{photos}/red.png"), 1, "red.png is not a folder"),
         (("--in", "{photos}/later"), 1, "no pictures of {photos}/later are indexed"),
-        (("--in", "{photos}", "--min-score", "0.99"), 1, "none of the pictures scores 0.99 or more"),
+        (
+            ("--in", "{photos}", "--min-score", "0.99"),
+            1,
+            "reaches --min-score 0.99; the best scores",
+        ),
         (("--in", "{photos}", "--in", "{photos}/later"), 2, "--in takes one value, and was given 2 times"),
         (("--in", "{photos}", "-k", "3", "-k", "4"), 2, "-k takes one value, and was given 2 times"),
         (("--in", "{photos}", "--image", "https://example.org/a.jpg"), 2, "a.jpg is an address, and"),

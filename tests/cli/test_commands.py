@@ -52,7 +52,7 @@ def test_search_finds_prints_and_pipes(indexed: Path, run) -> None:
     assert code == 0
     assert facts["query"] == "a red wall"
     assert len(facts["results"]) == 3
-    keys = {"rank", "score", "probability", "word", "side", "id", "path", "text", "meta"}
+    keys = {"rank", "score", "percentile", "word", "side", "id", "path", "text", "meta"}
     assert facts["results"][0].keys() == keys
     assert facts["results"][0]["id"] == Path(facts["results"][0]["path"]).name
     code, out, _ = run("search", "--image", str(indexed / "red.png"), "--in", str(indexed), "-k", "1")

@@ -118,13 +118,13 @@ def test_pairs_are_scored_alike_in_a_collection_and_in_an_evaluation(
     np.testing.assert_array_equal(served, measured(Pairs(), paths, texts))
 
 
-def test_scores_of_a_second_stage_have_no_probability(
+def test_scores_of_a_second_stage_have_no_percentile(
     photos: Path, pictures: tuple[list[Path], list[str]]
 ) -> None:
     with open_collection(photos, model=Reranked()) as collection:
         collection.add()
         found = collection.search(pictures[1][0], k=8)
-        assert {(result.probability, result.word) for result in found} == {(None, "not calibrated")}
+        assert {(result.percentile, result.word) for result in found} == {(None, "not calibrated")}
         assert not found.nothing_matches
         scores = [result.score for result in found]
         assert scores == sorted(scores, reverse=True)
@@ -132,7 +132,7 @@ def test_scores_of_a_second_stage_have_no_probability(
         # A picture that asks for pictures has no pairs to score.
         like = collection.search(pictures[0][3], k=3)
         assert like[0].path == pictures[0][3]
-        assert {result.probability for result in like} == {0.5}
+        assert {result.percentile for result in like} == {50}
 
 
 def test_a_query_alone_keeps_the_order_of_the_search(

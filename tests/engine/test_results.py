@@ -10,20 +10,25 @@ from diptych.engine.results import Result, Results, Skipped, Summary
 
 def test_results_as_json() -> None:
     found = Result(
-        1, 0.123456789, 0.98765, "strong", "image", "a/b.png", Path("/x/a/b.png"), None, {"width": 3}
+        1, 0.123456789, 99.87654, "strong", "image", "a/b.png", Path("/x/a/b.png"), None, {"width": 3}
     )
     plain = Result(2, -1.5, None, "not calibrated", "text", "note.txt", Path("note.txt"), "a dog")
-    told = Results([found, plain], nothing_matches=True, seconds=0.123456).as_dict()
+    results = Results(
+        [found, plain], nothing_matches=True, best=found, unknown_words=["xyz"], seconds=0.123456
+    )
+    told = results.as_dict()
     assert json.loads(json.dumps(told)) == told
     assert told == {
         "nothing_matches": True,
+        "best": found.as_dict(),
+        "unknown_words": ["xyz"],
         "missing": 0,
         "seconds": 0.1235,
         "results": [
             {
                 "rank": 1,
                 "score": 0.123457,
-                "probability": 0.9877,
+                "percentile": 99.88,
                 "word": "strong",
                 "side": "image",
                 "id": "a/b.png",
@@ -34,7 +39,7 @@ def test_results_as_json() -> None:
             {
                 "rank": 2,
                 "score": -1.5,
-                "probability": None,
+                "percentile": None,
                 "word": "not calibrated",
                 "side": "text",
                 "id": "note.txt",

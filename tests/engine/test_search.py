@@ -111,13 +111,16 @@ def test_what_cannot_be_asked(filled: Collection, how: dict[str, Any], message: 
         ({"query": "red", "text_weight": float("inf")}, "text part must be a finite number, not inf"),
         (
             {"query": "red", "min_score": float("nan")},
-            "lowest score of a result must be a finite number, not nan",
+            "lowest score .* or strong, good or fair, not nan",
         ),
         (
             {"query": "red", "min_score": float("inf")},
-            "lowest score of a result must be a finite number, not inf",
+            "lowest score .* or strong, good or fair, not inf",
         ),
-        ({"query": "red", "min_score": "0.2"}, "lowest score of a result must be a finite number, not '0.2'"),
+        (
+            {"query": "red", "min_score": "0.2"},
+            "lowest score .* or strong, good or fair, not '0.2'",
+        ),
         ({"query": "red \udcff"}, "hold bytes that are not UTF-8"),
         ({"query": "red", "negative": "\udcff"}, "hold bytes that are not UTF-8"),
         ({"query": "red", "k": 2.5}, "k must be at least 1, not 2.5"),
@@ -170,32 +173,34 @@ def test_several_threads_may_search_while_one_adds(filled: Collection, paint: Pa
 
 
 def test_words_have_the_documented_thresholds() -> None:
-    assert [words.word(p) for p in (1.0, 0.7, 0.69, 0.4, 0.39, 0.15, 0.14, 0.0)] == [
+    assert [words.word(p) for p in (100, 99.5, 99.4, 98, 97.9, 95, 94.9, 0)] == [
         "strong", "strong", "good", "good", "fair", "fair", "weak", "weak",
     ]  # fmt: skip
     assert words.word(None) == "not calibrated"
-    assert words.nothing_matches(0.14)
-    assert not words.nothing_matches(0.15)
-    assert not words.nothing_matches(None)
 
 
 class Calibrated(Colours):
-    """Takes what is all of one colour for a match."""
+    """Takes what is all of one colour for relevant."""
+
+    weak = 0.1
 
     def calibrate(self, queries: Any, scores: Any, *, to: str, entries: int) -> Any:
         assert (queries.shape, to, entries) == ((1, 3), "image", 3)
-        return np.where(scores > 0.9, 0.75, 0.1)
+        return np.where(scores > 0.9, 0.985, self.weak)
 
 
 @pytest.mark.parametrize(
     ("encoder", "told"),
     [
-        (Calibrated(), [(0.75, "strong"), (pytest.approx(0.1), "weak"), (pytest.approx(0.1), "weak")]),
+        (
+            Calibrated(),
+            [(pytest.approx(98.5), "good"), (pytest.approx(10), "weak"), (pytest.approx(10), "weak")],
+        ),
         (Colours(), [(None, "not calibrated")] * 3),
     ],
     ids=["calibrated", "not calibrated"],
 )
-def test_a_probability_is_the_encoder_s_own_or_none(
+def test_a_percentile_is_the_encoder_s_own_or_none(
     photos: Path, paint: Paint, encoder: Any, told: list[Any]
 ) -> None:
     for colour in ("red", "green", "blue"):
@@ -203,7 +208,7 @@ def test_a_probability_is_the_encoder_s_own_or_none(
     with open(photos, model=encoder) as opened:
         opened.add()
         found = opened.search("red")
-        assert [(result.probability, result.word) for result in found] == told
+        assert [(result.percentile, result.word) for result in found] == told
         assert not found.nothing_matches
         (photos / "red.png").unlink()
         (photos / "more.png").write_bytes((photos / "green.png").read_bytes())

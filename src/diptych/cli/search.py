@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
+NOTHING = "Nothing here shows what was asked, as far as the model can tell; these are only the least bad."
+
 
 def command(
     words: Annotated[
@@ -42,7 +44,11 @@ def command(
     to: Annotated[str, typer.Option(help="What to find: image or text.")] = "image",
     k: Annotated[int, typer.Option("-k", help="Most results.")] = 10,
     min_score: Annotated[
-        float | None, typer.Option(help="Leave out results that score lower.", show_default=False)
+        str | None,
+        typer.Option(
+            help="Leave out results that score lower than a number, or are less than strong, good or fair.",
+            show_default=False,
+        ),
     ] = None,
     exact: Annotated[
         bool, typer.Option("--exact", help="Compare with every picture even if there are codes.")
@@ -99,7 +105,7 @@ def command(
             **{name: weight for name, weight in weights.items() if weight is not None},
             to=to,  # type: ignore[arg-type]  # search says what is allowed
             k=k,
-            min_score=min_score,
+            min_score=_least(min_score),
             exact=exact,
             recall=recall,
             where=where,
@@ -126,6 +132,14 @@ def _weight(option: str, weight: float | None, part: str, given: object) -> floa
     if weight is not None and not given:
         raise UsageError(f"{option} {weight:g} weighs nothing without {part}; leave it out or add {part}")
     return weight
+
+
+def _least(given: str | None) -> Any:
+    """The number or the word that was given; search says what is allowed."""
+    try:
+        return None if given is None else float(given)
+    except ValueError:
+        return given
 
 
 def _question(asked: str, images: list[str], negative: list[str]) -> str:
@@ -157,9 +171,12 @@ def _print_paths(results: Results, end: bytes) -> None:
 def _print_table(results: Results, to: str) -> None:
     from rich.table import Table
 
+    from diptych.report.contact_sheet import percent
+
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(justify="right", no_wrap=True)
     table.add_column(no_wrap=True)
+    table.add_column(justify="right", no_wrap=True)
     table.add_column(justify="right", no_wrap=True)
     table.add_column(overflow="fold")
     for r in results:
@@ -170,7 +187,7 @@ def _print_table(results: Results, to: str) -> None:
             first.append_text(shown(f"  {where}", "dim"))
         elif r.text:
             first.append_text(shown("  " + r.text.split("\n")[0], "dim"))
-        table.add_row(str(r.rank), shown(r.word, style), f"{r.score:.3f}", first)
+        table.add_row(str(r.rank), shown(r.word, style), percent(r.percentile), f"{r.score:.3f}", first)
     say_table(table)
 
 
@@ -179,7 +196,7 @@ def _name(path: Path) -> Path:
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
-def _notes(opened: Collection, results: Results, to: Any, min_score: float | None, where: str | None) -> None:
+def _notes(opened: Collection, results: Results, to: Any, min_score: str | None, where: str | None) -> None:
     """What to say of the results on standard error."""
     kind = "texts" if to == "text" else "pictures"
     if results.missing:
@@ -201,9 +218,22 @@ def _notes(opened: Collection, results: Results, to: Any, min_score: float | Non
     elif where is not None and not opened.count(to, where=where):
         say(f"none of the {kind} fulfils: {where}", err=True)
     elif not results:
-        say(f"none of the {kind} scores {min_score} or more; ask for less with --min-score", err=True)
+        say(f"none of the {kind} reaches --min-score {min_score}{_best(results)}", err=True)
     elif results.nothing_matches:
-        say("the model takes none of these for a good match", err=True)
+        say(NOTHING, err=True)
+    if results.unknown_words:
+        say(f"{opened.model} does not know {', '.join(map(repr, results.unknown_words))}", err=True)
+
+
+def _best(results: Results) -> str:
+    """What the best was, where it was left out."""
+    from diptych.report.contact_sheet import percent
+
+    best = results.best
+    if best is None:
+        return ""
+    word = " ".join(filter(None, (best.word, percent(best.percentile))))
+    return f"; the best scores {best.score:.3f} ({word}): {_name(best.path)}"
 
 
 def _sheet(
@@ -229,17 +259,13 @@ def _sheet(
         mark = _asked_with(r.path, images) if r.side == "image" else ""
         name = r.path.relative_to(opened.folder) if r.path.is_relative_to(opened.folder) else r.path
         shown = is_picture(r.path.name) or is_raw(r.path)
-        cells.append(Cell(r.rank, r.score, r.word, r.path, r.text, shown, str(name), mark))
+        cells.append(Cell(r.rank, r.score, r.word, r.path, r.text, shown, str(name), mark, r.percentile))
     cells.sort(key=lambda cell: bool(cell.mark))  # what was asked with is no finding: it comes last
     side = results[0].side if results else "image"
     kind = "texts" if side == "text" else "pictures"
     today = datetime.datetime.now().astimezone().date().isoformat()
     page = contact_sheet(
-        [
-            Sheet(
-                question, cells, images, "The model takes none of these for a good match." * _unsure(results)
-            )
-        ],
+        [Sheet(question, cells, images, NOTHING * (bool(results) and results.nothing_matches))],
         title="Diptych",
         read=lambda path: open_any(path, size=320),
         base=target.parent,
@@ -250,10 +276,6 @@ def _sheet(
     if show:
         typer.launch(str(target))
     say(target, err=True)
-
-
-def _unsure(results: Results) -> bool:
-    return bool(results) and results.nothing_matches
 
 
 def _asked_with(path: Path, images: list[Path]) -> str:

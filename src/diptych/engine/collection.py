@@ -21,7 +21,17 @@ from diptych.engine.gallery import Gallery
 from diptych.engine.opening import folder_of
 from diptych.engine.place import default_home, discard, find
 from diptych.engine.query import Options, check_side, composed
-from diptych.engine.results import Exported, Filled, ModelFacts, Progress, Result, Results, Skipped, Summary
+from diptych.engine.results import (
+    Exported,
+    Filled,
+    ModelFacts,
+    Progress,
+    Result,
+    Results,
+    Skipped,
+    Summary,
+    Word,
+)
 from diptych.engine.search import search_many
 from diptych.errors import UsageError
 
@@ -294,7 +304,7 @@ class Collection(Contents):
         negative_weight: float = 0.5,
         to: Side = "image",
         k: int = 10,
-        min_score: float | None = None,
+        min_score: float | Word | None = None,
         exact: bool = False,
         recall: float | None = None,
         model: str | Encoder | None = None,
@@ -311,7 +321,8 @@ class Collection(Contents):
                 of the words to keep away from.
             to: "image" or "text".
             k: Most results wanted.
-            min_score: Leave out results that score lower.
+            min_score: Leave out results that score lower than a number, or that are less than "strong",
+                "good" or "fair".
             exact: Compare with every picture even if there are codes.
             recall: With codes, the share of the ten best that must be found; 0.98 if None.
             model: The one of the collection's models whose vectors are compared; the default if None.
@@ -339,7 +350,7 @@ class Collection(Contents):
         *,
         to: Side = "image",
         k: int = 10,
-        min_score: float | None = None,
+        min_score: float | Word | None = None,
         exact: bool = False,
         recall: float | None = None,
         model: str | Encoder | None = None,

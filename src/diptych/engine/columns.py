@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from diptych.core import SIDES, encodes, offered
+from diptych.engine.calibration import keep_calibration
 from diptych.engine.decoding import AHEAD, THREADS, ahead, digest_of, prepared
 from diptych.engine.homes.base import Home, Lacking, VectorColumn
 from diptych.engine.model import Model
@@ -204,6 +205,7 @@ def fill(
     filled.lacking = sum(map(home.count_lacking, sides))
     if filled.encoded:
         home.keep_codes(model.encode_texts)
+        keep_calibration(home, model)
     return filled
 
 

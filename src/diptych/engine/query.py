@@ -15,12 +15,14 @@ import numpy as np
 from diptych.core import SIDES, Item, Side, checked_k, offered
 from diptych.errors import UsageError
 from diptych.printable import type_of
+from diptych.towers.calibration import Kind
 
 if TYPE_CHECKING:
     from diptych.engine.conditions import Condition
     from diptych.engine.homes.base import Home
+    from diptych.engine.results import Word
 
-__all__ = ["Options", "as_item", "check_side", "composed", "decoded", "sides_of"]
+__all__ = ["Options", "as_item", "check_side", "composed", "decoded", "kind_of", "sides_of"]
 
 
 # Single precision keeps a part of this weight beside one of the other.
@@ -33,7 +35,7 @@ class Options:
 
     to: Side = "image"
     k: int = 10
-    min_score: float | None = None
+    min_score: float | Word | None = None
     exact: bool = False
     recall: float | None = None
     model: Any = None
@@ -182,16 +184,18 @@ def _check_recall(home: Home, exact: bool, recall: float | None) -> None:
         )
 
 
-def _check_score(min_score: float | None) -> None:
-    """See that results can be left out by a score.
+def _check_score(min_score: float | Word | None) -> None:
+    """See that results can be left out by a score or a word.
 
     Raises:
-        UsageError: it is no finite number.
+        UsageError: it is no finite number and none of the words.
     """
-    if min_score is None:
+    if min_score is None or min_score in ("strong", "good", "fair"):
         return
     if not isinstance(min_score, int | float | np.number) or not math.isfinite(min_score):
-        raise UsageError(f"the lowest score of a result must be a finite number, not {min_score!r}")
+        raise UsageError(
+            f"the lowest score of a result is a finite number, or strong, good or fair, not {min_score!r}"
+        )
 
 
 def check_side(name: str, side: object) -> None:
@@ -212,3 +216,13 @@ def sides_of(queries: Sequence[Item]) -> list[Side] | None:
             return None
         sides.append("text" if query.image is None else "image")
     return sides
+
+
+def kind_of(query: Item) -> Kind:
+    """What asks: words, also with some to keep away from, one picture, or a picture beside something else."""
+    if query.terms:
+        kinds = {kind_of(term) for _, term in query.terms}
+        return "text" if kinds == {"text"} else "composed"
+    if query.image is None:
+        return "text"
+    return "image" if query.text is None else "composed"

@@ -23,9 +23,9 @@ class Result:
     Args:
         rank: 1 for the best.
         score: Similarity in the units of the model, a cosine in [-1, 1]; larger is better.
-        probability: Chance in [0, 1] that the hit is a true match; None where the score is not calibrated, as
-            that of a model that nobody fitted to pairs, or of a second stage.
-        word: The probability in a plain word (`diptych.engine.calibration` states the thresholds).
+        percentile: Of a hundred queries for things that nothing in a collection of this size shows, how many
+            have a best hit that is less relevant than this one; None where that is not calibrated.
+        word: The percentile in a plain word (`diptych.engine.calibration` states the thresholds).
         side: "image" or "text": what was found.
         id: Its name in the collection: the path of its file, relative to the collection's folder if it lies
             there.
@@ -38,7 +38,7 @@ class Result:
 
     rank: int
     score: float
-    probability: float | None
+    percentile: float | None
     word: Word
     side: Side
     id: str
@@ -47,11 +47,11 @@ class Result:
     meta: Mapping[str, Any] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
-        """All of it as JSON has it: paths as text, the score with six digits, the probability with four."""
+        """All of it as JSON has it: paths as text, the score with six digits, the percentile with two."""
         return {
             "rank": self.rank,
             "score": round(self.score, 6),
-            "probability": None if self.probability is None else round(self.probability, 4),
+            "percentile": None if self.percentile is None else round(self.percentile, 2),
             "word": self.word,
             "side": self.side,
             "id": self.id,
@@ -66,8 +66,10 @@ class Results(list[Result]):
 
     Args:
         results: The hits.
-        nothing_matches: True if there are no hits, or not even the best matches well, so that all are only
-            the least bad; never of hits that are not calibrated.
+        nothing_matches: True if there are no hits, or not even the best is more than weak, so that all are
+            only the least bad; never of hits that are not calibrated.
+        best: The best hit, also where it was left out because it scores too low; None if there is none.
+        unknown_words: Words of the query that the model does not know, as those of another language.
         missing: How many hits, as good as these, were left out because their files are not there now.
         seconds: Wall time of the search, without loading the model.
     """
@@ -77,11 +79,15 @@ class Results(list[Result]):
         results: Iterable[Result] = (),
         *,
         nothing_matches: bool = False,
+        best: Result | None = None,
+        unknown_words: Iterable[str] = (),
         missing: int = 0,
         seconds: float = 0.0,
     ) -> None:
         super().__init__(results)
         self.nothing_matches = nothing_matches
+        self.best = best
+        self.unknown_words = tuple(unknown_words)
         self.missing = missing
         self.seconds = seconds
 
@@ -89,6 +95,8 @@ class Results(list[Result]):
         """All of it as JSON has it; seconds with four digits."""
         return {
             "nothing_matches": self.nothing_matches,
+            "best": None if self.best is None else self.best.as_dict(),
+            "unknown_words": list(self.unknown_words),
             "missing": self.missing,
             "seconds": round(self.seconds, 4),
             "results": [result.as_dict() for result in self],

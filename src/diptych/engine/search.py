@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from diptych.core import Floats, Hits, Rows, Run, Side
 from diptych.engine import calibration
@@ -18,10 +19,12 @@ from diptych.engine.homes.base import Stored
 from diptych.engine.opening import Opened
 from diptych.engine.presence import Presence
 from diptych.engine.query import Options, as_item, decoded, sides_of
-from diptych.engine.results import Result, Results
+from diptych.engine.results import Result, Results, Word
 from diptych.errors import UsageError
 from diptych.media.metadata import shown
 from diptych.pipeline import RESCORED, Remembered, encode, over
+from diptych.similarity import unit
+from diptych.towers.calibration import AVERAGED
 
 __all__ = ["search_many"]
 
@@ -55,7 +58,8 @@ def search_many(opened: Opened, queries: Sequence[Any], options: Options) -> lis
                 return gallery
             return gallery.searched_by(opened.home.quick(sides, options.recall, count))
 
-        return _answers(opened, model.encoder, searched, asked, options, started=started)
+        told = calibration.calibration_of(opened.home, model)
+        return _answers(opened, model.encoder, searched, asked, options, told, started=started)
 
 
 @contextlib.contextmanager
@@ -78,6 +82,7 @@ def _answers(
     searched: Callable[[int], Gallery],
     queries: Remembered,
     options: Options,
+    told: Any,
     *,
     started: float,
 ) -> list[Results]:
@@ -91,40 +96,77 @@ def _answers(
         searched: Gives what is searched, ready for so many hits of each query.
         queries: What is asked, pictures decoded.
         options: How many are wanted, and which are left out.
+        told: Tells how relevant hits are; see `calibration_of`.
         started: When the search began, by `time.perf_counter`.
     """
-    k, wanted = options.k, options.k
-    lowest = -np.inf if options.min_score is None else options.min_score
+    k = options.k
     missing: _Missing | None = None
+    wanted = k + AVERAGED - 1  # a hit is as relevant as it and those after it say
     while True:
         gallery = searched(wanted)
         missing = missing or _Missing(opened, gallery)
         run = over(encoder, gallery, wanted, to=gallery.side)(Run(queries, gallery))
         assert run.hits is not None
         scores = _scores(run, run.hits, cosine=encoder.similarity == "cosine")
-        real = (run.hits.rows >= 0) & (scores >= lowest)
-        here = [missing.first(gallery, rows[one], k) for rows, one in zip(run.hits.rows, real, strict=True)]
-        counts = real.sum(axis=1)
-        short = any(count == wanted and len(there) < k for count, there in zip(counts, here, strict=True))
+        relevance = _percentiles(run, told, encoder, scores, gallery)
+        real = run.hits.rows >= 0
+        good = real & _good(scores, np.where(real, relevance, 0), options.min_score)
+        here = [missing.first(gallery, rows[one], k) for rows, one in zip(run.hits.rows, good, strict=True)]
+        counts = good.sum(axis=1)
+        short = any(
+            count == wanted and (len(there) < k or max(there) > wanted - AVERAGED)
+            for count, there in zip(counts, here, strict=True)
+        )
         if not short or wanted >= len(gallery):
             break
-        wanted = min(max(2 * k, 4 * wanted, k + missing.away), len(gallery))
-    chances = calibration.probabilities(
-        encoder, encode(encoder, queries), scores, to=gallery.side, entries=len(gallery)
-    )
+        wanted = min(max(2 * k, 4 * wanted, k + missing.away + AVERAGED - 1), len(gallery))
     answered = []
     for at, found in enumerate(here):
         there = list(found)
-        places = np.flatnonzero(real[at])[there]
-        told: list[float | None] = [None] * len(places)
-        if chances is not None and not _is_rescored(run, at):
-            told = chances[at][places].tolist()
-        results = _results(list(found.values()), scores[at][places].tolist(), told)
-        left_out = (there[-1] + 1 if len(there) == k else int(counts[at])) - len(there)
-        nothing = not results or calibration.nothing_matches(told[0])
-        seconds = (time.perf_counter() - started) / len(queries)
-        answered.append(Results(results, nothing_matches=nothing, missing=left_out, seconds=seconds))
+        places = np.flatnonzero(good[at])[there]
+        results = _results(list(found.values()), scores[at][places], relevance[at][places])
+        best = results[:1]
+        if not results:
+            first = missing.first(gallery, run.hits.rows[at][real[at]], 1)
+            places = np.flatnonzero(real[at])[list(first)]
+            best = _results(list(first.values()), scores[at][places], relevance[at][places])
+        answered.append(
+            Results(
+                results,
+                nothing_matches=not results or results[0].word == "weak",
+                best=best[0] if best else None,
+                unknown_words=calibration.unknown_words(encoder, queries[at]),
+                missing=(there[-1] + 1 if len(there) == k else int(counts[at])) - len(there),
+                seconds=(time.perf_counter() - started) / len(queries),
+            )
+        )
     return answered
+
+
+def _percentiles(run: Run, told: Any, encoder: Any, scores: Floats, gallery: Gallery) -> Floats:
+    """How relevant hits are (q, k), NaN where that is not known, as of a second stage."""
+    vectors = encode(encoder, run.queries)
+    if encoder.similarity == "cosine":
+        vectors = unit(vectors)
+    found = calibration.percentiles(told, run.queries, vectors, scores, to=gallery.side, entries=len(gallery))
+    found[[_is_rescored(run, at) for at in range(len(found))]] = np.nan
+    return found
+
+
+def _good(scores: Floats, relevance: Floats, least: float | Word | None) -> NDArray[np.bool_]:
+    """Which hits (q, k) score enough, or are relevant enough.
+
+    Raises:
+        UsageError: a word is asked for and hits have none.
+    """
+    if isinstance(least, str):
+        if np.isnan(relevance).any():
+            raise UsageError(
+                f"these results are not calibrated, so none is known to be {least}; give the lowest score as "
+                "a number"
+            )
+        return np.asarray(relevance >= calibration.LEAST[least])
+    return np.asarray(scores >= (-np.inf if least is None else least))
 
 
 class _Missing:
@@ -184,14 +226,13 @@ def _is_rescored(run: Run, query: int) -> bool:
     return bool(run.notes) and RESCORED in run.notes[query]
 
 
-def _results(
-    stored: Sequence[Stored], scores: Sequence[float], chances: Sequence[float | None]
-) -> list[Result]:
+def _results(stored: Sequence[Stored], scores: Floats, relevance: Floats) -> list[Result]:
     """Results in the order of the hits."""
     results = []
-    for at, (entry, score, chance) in enumerate(zip(stored, scores, chances, strict=True)):
+    for at, (entry, score, known) in enumerate(zip(stored, scores.tolist(), relevance.tolist(), strict=True)):
         text = "\n".join(entry.captions) or None if entry.side == "image" else entry.text
         meta = shown(entry.fields) | ({"source": entry.source} if entry.source else {})
-        word = calibration.word(chance)
-        results.append(Result(at + 1, score, chance, word, entry.side, entry.id, entry.path, text, meta))
+        percentile = None if np.isnan(known) else known
+        word = calibration.word(percentile)
+        results.append(Result(at + 1, score, percentile, word, entry.side, entry.id, entry.path, text, meta))
     return results

@@ -14,6 +14,7 @@ from typing import Self
 
 from diptych.core import offered
 from diptych.engine import scan
+from diptych.engine.calibration import keep_calibration
 from diptych.engine.columns import fill_all
 from diptych.engine.homes.base import Home
 from diptych.engine.ignoring import Rules, Unclear, kept
@@ -74,6 +75,7 @@ def update(
         batch_size = batch_size or int(offered(model.encoder, "batch_size", 16))
         summary = _updated(opened.home, model, given, how=how, batch_size=batch_size, on_progress=on_progress)
         opened.home.keep_codes(model.encode_texts)
+        keep_calibration(opened.home, model)
         summary.models = fill_all(
             opened, batch_size=batch_size, max_pixels=how.max_pixels, on_progress=on_progress
         )

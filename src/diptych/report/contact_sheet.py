@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from diptych.report.style import document, picture, safe
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["Cell", "Sheet", "contact_sheet"]
+__all__ = ["Cell", "Sheet", "contact_sheet", "percent"]
 
 _SIDE = 320  # pixels of a small picture's longer side: sharp on a phone, about 20 kB each
 
@@ -43,11 +44,23 @@ li img { width: 100%; height: auto; aspect-ratio: 4 / 3; object-fit: contain; di
 """
 
 _LEGEND = (
-    '<p class="note legend">The number is the similarity by which the results are ordered. The word is an '
-    'estimate of how well a result fits, a rough one: <span class="strong">strong</span>, '
-    '<span class="good">good</span>, <span class="fair">fair</span> or <span class="weak">weak</span>; "not '
-    'calibrated" where there is no such estimate. There is a first result, too, where nothing fits.</p>'
+    '<p class="note legend">The number is the similarity by which the results are ordered. The word says '
+    "whether a result shows what was asked, by the percentage beside it: of a hundred searches for what "
+    'nothing in such a collection shows, so many find nothing as good. <span class="strong">strong</span> '
+    'from 99.5 %, <span class="good">good</span> from 98 %, <span class="fair">fair</span> from 95 %, else '
+    '<span class="weak">weak</span>; "not calibrated" where it is not known. There is a first result, too, '
+    "where nothing fits.</p>"
 )
+
+
+def percent(percentile: float | None) -> str:
+    """A percentile in words, never rounded up to what it does not reach; empty if it is not known.
+
+    Example:
+        >>> percent(99.97)
+        '99.9 %'
+    """
+    return "" if percentile is None else f"{math.floor(percentile * 10) / 10:.1f} %"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +76,7 @@ class Cell:
         picture: Whether `path` is a picture to show.
         name: What to call it, with its folder; the file's name if empty.
         mark: What is particular about it, such as being the picture that was asked with.
+        percentile: Beside the word; None if it is not known.
     """
 
     rank: int
@@ -73,6 +87,7 @@ class Cell:
     picture: bool = True
     name: str = ""
     mark: str = ""
+    percentile: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +151,8 @@ def _cell(cell: Cell, read: Callable[[Path], Image], base: Path | None) -> str:
     mark = f'<p class="mark">{safe(cell.mark)}</p>' if cell.mark else ""
     return (
         f'<li>{shown}<div class="about"><p class="rank"><span>{cell.rank}</span>'
-        f'<span><span class="{safe(cell.word)}">{safe(cell.word)}</span> {cell.score:.3f}</span></p>'
+        f'<span><span class="{safe(cell.word)}">{safe(cell.word)} {percent(cell.percentile)}</span> '
+        f"{cell.score:.3f}</span></p>"
         f"{mark}{text}{name}</div></li>"
     )
 

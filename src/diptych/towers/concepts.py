@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diptych.core import Floats, Side
+from diptych.core import Floats
 from diptych.similarity import unit
-from diptych.towers.calibration import Background
 from diptych.towers.heads import project
 
 __all__ = ["ConceptSpace", "likely_concepts"]
@@ -24,7 +23,7 @@ class ConceptSpace:
     """The space in which both sides meet.
 
     Args:
-        arrays: Concepts, and where there are heads, theirs and their calibration, in single precision.
+        arrays: Concepts, and where there are heads, theirs, in single precision.
     """
 
     def __init__(self, arrays: Mapping[str, NDArray[Any]]) -> None:
@@ -49,11 +48,6 @@ class ConceptSpace:
         blocks = [vectors - self.arrays.get("concepts_text_mean", self.arrays["concepts_origin"])]
         blocks += [project(vectors, self.arrays, f"text{member}") for member in self.members]
         return _joined(blocks, self._concept_weights(vectors))
-
-    def background(self, to: Side) -> Background:
-        """Where unrelated vectors of a side lie."""
-        mean, factor, rest = (self.arrays[f"background_{to}_{part}"] for part in ("mean", "factor", "rest"))
-        return Background(mean, factor, float(rest))
 
     def _concept_weights(self, vectors: Floats) -> Floats:
         """How much the concepts count for each text (n,), against 1 for each head.

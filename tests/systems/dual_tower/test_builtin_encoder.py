@@ -125,16 +125,36 @@ def test_long_texts_are_cut_with_one_warning(caplog: pytest.LogCaptureFixture) -
     np.testing.assert_allclose(vectors[0], vectors[1], atol=1e-5)
 
 
-def test_probabilities_rise_with_the_score_and_end_at_zero(encoder: Builtin) -> None:
+def test_percentiles_fall_with_the_score_and_end_at_zero(encoder: Builtin) -> None:
     queries = encoder.encode_text(TEXTS)
-    scores = np.tile(np.linspace(-0.2, 0.9, 12, dtype=np.float32), (len(TEXTS), 1))
-    scores[:, 0] = -np.inf
+    scores = np.tile(np.linspace(0.9, -0.2, 12, dtype=np.float32), (len(TEXTS), 1))
+    scores[:, -1] = -np.inf
+    relevance = encoder.calibrate
+    assert relevance is not None
     for to in ("image", "text"):
-        likely = encoder.calibrate(queries, scores, to=to)
-        assert (np.diff(likely, axis=1) >= 0).all()
-        assert (likely[:, 0] == 0).all()
-        assert likely.min() >= 0
-        assert likely.max() <= 1
+        for of in ("text", "image", "composed"):
+            told = relevance(queries, scores, to=to, entries=500, of=of)
+            assert (np.diff(told, axis=1) <= 0).all()
+            assert (told[:, -1] == 0).all()
+            assert (told[:, 0] > 0.99).all()
+            assert (relevance(queries, scores, to=to, entries=50_000, of=of) <= told).all()
+
+
+def test_words_of_other_languages_are_unknown(encoder: Builtin) -> None:
+    assert encoder.unknown_words("ein Hund, a dog") == ("hund",)
+
+
+def test_a_calibration_is_no_part_of_the_vectors(encoder: Builtin, tmp_path: Path) -> None:
+    bare = Builtin(threads=1)
+    bare.restore({name: one for name, one in encoder.arrays().items() if not name.startswith("relevance_")})
+    assert bare.fingerprint == encoder.fingerprint
+    assert bare.calibrate is None
+    np.testing.assert_array_equal(bare.encode_text(TEXTS), encoder.encode_text(TEXTS))
+    encoder.save(tmp_path)
+    again = Builtin.from_weights(str(tmp_path), threads=1)
+    assert again.calibrate is not None
+    assert encoder.calibrate is not None
+    assert again.calibrate.lines == encoder.calibrate.lines
 
 
 def test_missing_and_damaged_heads_are_named(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -29,16 +29,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diptych import catalogue
-from diptych.core import Floats, Side
+from diptych.core import Floats
 from diptych.errors import BadData, BadParameter, MissingData, UsageError
 from diptych.media.pictures import batches
 from diptych.optional import optional
 from diptych.printable import type_of
 from diptych.provenance import commit, versions
-from diptych.towers.calibration import FITTED_AMONG, Background, chances, fitted
+from diptych.towers.calibrating import Captioned, calibrated
+from diptych.towers.calibration import Relevance
 from diptych.towers.concepts import ConceptSpace, likely_concepts
 from diptych.towers.heads import compact, expanded
 from diptych.towers.onnx import IMAGE_SIZE, ImageTower, TextTower, prepare_image
+from diptych.towers.vocabulary import unknown_words
 
 if TYPE_CHECKING:  # encoding needs neither data sets nor metrics
     from diptych.data.base import Split
@@ -55,6 +57,7 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
 RECIPES: Mapping[str, Mapping[str, Any]] = {}
 
 _WEIGHTS = Path(__file__).parent / "weights"
+_RELEVANCE = "relevance.npz"  # beside the heads that come with Diptych, made from other pictures
 _VERSION = 1  # of everything that is not in a file: preparation, tokens, arithmetic
 
 _LEAST_IMAGES = 20  # to learn from
@@ -128,12 +131,12 @@ class Builtin:
         """The heads and their calibration, as they are stored."""
         if not self.heads:
             return {}
-        return self._learned or _read(_WEIGHTS / self.arrays_file)
+        return self._learned or {**_read(_WEIGHTS / self.arrays_file), **_read(_WEIGHTS / _RELEVANCE)}
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Take over what `arrays` gave."""
         self._learned = dict(arrays)
-        for known in ("_space", "fingerprint"):
+        for known in ("_space", "calibrate", "fingerprint"):
             self.__dict__.pop(known, None)
 
     @property
@@ -195,29 +198,33 @@ class Builtin:
             return np.zeros((0, self.dim), np.float32)
         return self._space.text(self.text_tower(texts))
 
+    def unknown_words(self, text: str) -> tuple[str, ...]:
+        """Words of a text that it cannot know, as those of another language; see `towers.vocabulary`."""
+        return unknown_words(text)
+
     @property
     def dim(self) -> int:
         """Dimensions d of a vector."""
         return self._space.dim
 
-    @property
-    def calibrate(self) -> Callable[..., Floats] | None:
-        """Gives the chance that a hit is a match; None for the concepts alone, which were fitted to nothing.
+    @functools.cached_property
+    def calibrate(self) -> Relevance | None:
+        """Tells how relevant hits are; None for the concepts alone and for heads that came without.
 
         See `diptych.core.Capabilities` and `diptych.towers.calibration`.
         """
-        return self._calibrated if self.heads else None
-
-    def _calibrated(
-        self, queries: Floats, scores: Floats, *, to: Side = "image", entries: int = FITTED_AMONG
-    ) -> Floats:
-        z = self._space.background(to).deviations(queries, scores)
-        likely = chances(z, self._space.arrays[f"calibration_{to}"], entries)
-        return np.where(np.isfinite(scores), likely, 0).astype(np.float32)
+        if not self.heads:
+            return None
+        return Relevance.of_arrays(expanded(self._learned or _read(_WEIGHTS / _RELEVANCE)))
 
     @functools.cached_property
     def _space(self) -> ConceptSpace:
-        return ConceptSpace({**_concepts(), **expanded(self.arrays())})
+        if not self.heads:
+            return ConceptSpace(_concepts())
+        kept = self._learned or _read(_WEIGHTS / self.arrays_file)
+        told = Relevance.names(kept)  # of scores, not of vectors
+        heads = {name: array for name, array in kept.items() if name not in told}
+        return ConceptSpace({**_concepts(), **expanded(heads)})
 
     def check(self, split: Split) -> None:
         """Refuse what cannot be learned from.
@@ -242,8 +249,8 @@ class Builtin:
     def fit(self, split: Split, trainer: Trainer | None = None) -> Self:
         """Learn heads from captioned pictures, their weight against the concepts, and their calibration.
 
-        One picture in twenty, with its captions, is held out to choose the weight by and to calibrate on. No
-        epoch is chosen: validation would run the towers again each time.
+        One picture in twenty, with its captions, is held out to choose the weight by and to calibrate on, if
+        they are enough for that. No epoch is chosen: validation would run the towers again each time.
 
         Args:
             split: Pictures and their captions.
@@ -287,8 +294,12 @@ class Builtin:
         arrays = {**seen.means(learned), "members": np.array(_MEMBERS)}
         for number, net in enumerate(nets):
             arrays |= net.arrays(number)
-        arrays, recalls = _chosen(arrays, seen, held, learned)
+        arrays, recalls = _chosen(arrays, seen, held)
         self.restore(compact(arrays))
+        captioned = seen.captioned(self._space, held, list(split.text))
+        relevance = calibrated(captioned, self.encode_text, seed=trainer.seed)
+        if relevance is not None:
+            self.restore({**self.arrays(), **compact(relevance.arrays())})
         self._facts = {"images": len(split.image), "captions": len(split.text), "recalls": recalls}
         return self
 
@@ -348,11 +359,17 @@ class _Seen:
         image = space.image(self.plain[images, :_FEATURES], self.plain[images, _FEATURES:])
         return image, space.text(self.texts[pairs[:, 1]]), np.searchsorted(images, pairs[:, 0])
 
+    def captioned(self, space: ConceptSpace, images: NDArray[np.int64], captions: Sequence[str]) -> Captioned:
+        """Images, in ascending order, with their captions, of those given for all texts."""
+        rows = self.pairs[np.isin(self.pairs[:, 0], images), 1]
+        image, text, owner = self.joined(space, images)
+        return Captioned(image, text, [captions[row] for row in rows.tolist()], owner)
+
 
 def _chosen(
-    arrays: dict[str, NDArray[Any]], seen: _Seen, held: NDArray[np.int64], learned: NDArray[np.int64]
+    arrays: dict[str, NDArray[Any]], seen: _Seen, held: NDArray[np.int64]
 ) -> tuple[dict[str, NDArray[Any]], dict[str, float]]:
-    """The arrays with concepts' weight, backgrounds and calibration, and the recalls of held-out pairs."""
+    """The arrays with the weight of the concepts, and the recalls of held-out pairs."""
 
     def space(more: Mapping[str, NDArray[Any]]) -> ConceptSpace:
         own = {name: np.asarray(array, np.float32) for name, array in {**arrays, **more}.items()}
@@ -365,22 +382,7 @@ def _chosen(
     # The largest weight that costs next to nothing: the concepts know more of the world than the captions do.
     within = [weight for weight, mean in means.items() if mean >= max(means.values()) - _COST]
     arrays = {**arrays, "concept_weight": np.array(max(within))}
-    image, text, _ = seen.joined(space({}), learned[:4000])
-    image_held, text_held, owner = seen.joined(space({}), held)
-    own = owner[:, None] == np.arange(len(image_held))
-    for side, vectors, queries, entries, matches in (
-        ("image", image, text_held, image_held, own),
-        ("text", text[:8000], image_held, text_held, own.T),
-    ):
-        background = Background.of(vectors)
-        z = background.deviations(queries, queries @ entries.T)
-        arrays |= {
-            f"background_{side}_mean": background.mean,
-            f"background_{side}_factor": background.factor,
-            f"background_{side}_rest": np.array(background.rest),
-            f"calibration_{side}": fitted(z, matches),
-        }
-    return arrays, _recalls(image_held, text_held, owner)
+    return arrays, _recalls(*seen.joined(space({}), held))
 
 
 def _recalls(image: Floats, text: Floats, owner: NDArray[np.int64]) -> dict[str, float]:
