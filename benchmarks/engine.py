@@ -6,7 +6,8 @@ Made in a temporary folder, through the home's own batches: vectors of 512 dimen
 spectrum and a gap between captions and pictures (those of `search.py`, which see), a caption for every tenth
 picture, and a name in the file system for each, so that walks and looks at hits cost what they do. Nothing is
 decoded and no model is run: what is measured is the engine. Every part runs in a process of its own, with one
-thread; times are wall times, so a busy machine makes them longer.
+thread. A limit is compared with processor time, as on a busy machine a clock also counts waiting; the clock's
+time stands beside.
 
 Beside it, if it is installed, LanceDB does the same work on the same vectors in the same run.
 """
@@ -23,7 +24,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -36,7 +38,8 @@ if __name__ == "__main__":
 from search import DIM, vectors
 
 import diptych
-from diptych.core import Hits
+from diptych.core import Searchable
+from diptych.engine import plan
 from diptych.engine.collection import Collection
 from diptych.engine.homes.base import Caption
 from diptych.index.two_stage import exact_rows
@@ -84,7 +87,7 @@ def name_of(number: int) -> str:
 
 def say(what: str, found: str, limit: str = "", *, kept: bool = True) -> None:
     told = f"({'limit' if kept else 'LIMIT MISSED:'} {limit})" if limit else ""
-    print(f"  {what:58} {found:>24} {told}", flush=True)
+    print(f"  {what:58} {found:>30} {told}", flush=True)
 
 
 def resident(what: str = "VmRSS") -> float:
@@ -104,10 +107,36 @@ def processor() -> str:
     return f"{platform.machine()}, {os.cpu_count()} cores"
 
 
-def seconds(action: Callable[[], Any]) -> float:
-    started = time.perf_counter()
-    action()
-    return time.perf_counter() - started
+class Watch:
+    """Seconds by the clock and of the processor, of what was measured one after the other."""
+
+    def __init__(self) -> None:
+        self.clock: list[float] = []
+        self.busy: list[float] = []
+
+    def __call__(self, action: Callable[[], Any]) -> Any:
+        clock, busy = time.perf_counter(), time.process_time()
+        result = action()
+        self.clock.append(time.perf_counter() - clock)
+        self.busy.append(time.process_time() - busy)
+        return result
+
+    def at(self, percent: float) -> float:
+        """Milliseconds of the processor within which so many of a hundred stay."""
+        return float(np.percentile(self.busy, percent)) * 1000
+
+    def told(self, percent: float = 50) -> str:
+        clock = float(np.percentile(self.clock, percent)) * 1000
+        return f"{self.at(percent):.1f} ms ({clock:.1f} by the clock)"
+
+    def total(self) -> str:
+        return f"{sum(self.busy):.1f} s ({sum(self.clock):.1f} by the clock)"
+
+
+def watched(action: Callable[[], Any]) -> Watch:
+    watch = Watch()
+    watch(action)
+    return watch
 
 
 def bytes_of(folder: Path) -> int:
@@ -134,73 +163,61 @@ def fill(collection: Collection, images: np.ndarray, captions: np.ndarray, first
                 digest = number.to_bytes(16, "big")
                 file = home.put_file(os.fsencode(name_of(number)), 0, status.st_mtime_ns, digest)
                 home.put_image(file, vector.tobytes())
+                captions_of = []
                 if number % 10 == 0 and (text := next(texts, None)) is not None:
-                    caption = Caption(f"caption {text[0]}", text[1].astype(np.float16).tobytes(), "own")
-                    home.add_captions(file, [caption])
+                    vector = text[1].astype(np.float16)
+                    captions_of = [Caption(f"caption {text[0]}", vector.tobytes(), "own")]
+                home.put_captions(file, plan._READ, captions_of)  # as a walk that found no caption files
 
 
 def build(work: Path, images: np.ndarray, captions: np.ndarray) -> None:
     """The collection, its search files and codes."""
-    count = len(images)
     (work / "photos").mkdir()
     with opened(work) as collection:
         with collection.writing():
             encoder = collection.encoder
             with collection.home.batch(changes=False):
                 collection.home.put_column("main", encoder.name, encoder.fingerprint, encoder.similarity, DIM)
-            filled = seconds(lambda: fill(collection, images, captions, 0))
-        ready = seconds(lambda: collection.search("asked 0", exact=True))
-        coded = seconds(lambda: collection.make_codes(512))
+            filled = watched(lambda: fill(collection, images, captions, 0))
+        ready = watched(lambda: collection.search("asked 0", exact=True))
+        coded = watched(lambda: collection.make_codes(512))
         codes = collection.info()["codes"]
         needed = next(
             o["candidates"] for o in codes["calibrations"] if (o["side"], o["recall"]) == ("text", 0.98)
         )
-    say("stored, in batches of 10,000", f"{filled:.1f} s, {count / filled:.0f} a second")
-    say("search files written", f"{ready:.1f} s")
-    say("codes of 512 bits learned and calibrated", f"{coded:.1f} s, {needed} candidates")
-    (work / "built").write_text(str(filled + ready + coded))
+    say("stored, in batches of 10,000", filled.total())
+    say("search files written", ready.total())
+    say(f"codes of 512 bits learned and calibrated, {needed} candidates", coded.total())
+    (work / "built").write_text(str(sum(sum(one.busy) for one in (filled, ready, coded))))
     say("on disk", f"{bytes_of(work / 'photos' / '.diptych') / 1e9:.2f} GB")
 
 
 def part_open(work: Path, options: argparse.Namespace) -> None:
-    started = time.perf_counter()
-    collection = opened(work)
-    took = time.perf_counter() - started
-    first = seconds(lambda: collection.search("asked 0"))
-    second = seconds(lambda: collection.search("asked 1"))
-    say("open", f"{1000 * took:.0f} ms", "100 ms", kept=took < 0.1)
-    say("first search after it, second search", f"{1000 * first:.0f} ms, {1000 * second:.0f} ms")
+    watch = Watch()
+    collection = watch(lambda: opened(work))
+    say("open", watch.told(), "100 ms", kept=watch.at(50) < 100)
+    say("first search after it", watched(lambda: collection.search("asked 0")).told())
 
 
 def part_search(work: Path, options: argparse.Namespace) -> None:
     truth = np.load(work / "truth.npy")
-    before = resident()
+    before, watch, right = resident(), Watch(), []
     with opened(work) as collection:
         collection.search("asked 0")
-        taken, recalls = [], []
         for number in range(len(truth)):
-            started = time.perf_counter()
-            found = collection.search(f"asked {number}")
-            taken.append(time.perf_counter() - started)
-            recalls.append(len({int(Path(one.id).stem) for one in found} & set(truth[number].tolist())) / 10)
-    p50, p95 = np.percentile(taken, [50, 95]) * 1000
-    most, found = resident("VmHWM"), float(np.mean(recalls))
-    say(f"{len(truth)} searches by codes, ten hits, median", f"{p50:.1f} ms")
-    say("95 of 100 within", f"{p95:.1f} ms", "50 ms", kept=p95 < 50)
-    say("recall of the ten best", f"{found:.4f}", "0.98", kept=found >= 0.98)
-    say(
-        f"resident, at most ({before:.0f} MB before opening)",
-        f"{most:.0f} MB",
-        "1000 MB",
-        kept=not most > 1000,
-    )
-
-
-def part_exact(work: Path, options: argparse.Namespace) -> None:
-    with opened(work) as collection:
-        taken = [seconds(lambda n=n: collection.search(f"asked {n}", exact=True)) for n in range(10)]
-        say("exact search, median of ten", f"{1000 * np.median(taken):.0f} ms")
-        say("resident, at most", f"{resident('VmHWM'):.0f} MB")
+            found = watch(lambda number=number: collection.search(f"asked {number}"))
+            right.append(shared([int(Path(one.id).stem) for one in found], truth[number]))
+        most = resident("VmHWM")
+        say(f"{len(truth)} searches by codes, ten hits, median", watch.told())
+        say("    95 of 100 within", watch.told(95), "50 ms", kept=watch.at(95) < 50)
+        say_recall(right)
+        what = f"resident at most ({before:.0f} MB before opening)"
+        say(what, f"{most:.0f} MB", "1000 MB", kept=not most > 1000)
+        watch = Watch()
+        for number in range(10):
+            watch(lambda number=number: collection.search(f"asked {number}", exact=True))
+        say("exact search, median of ten", watch.told())
+        say("resident at most", f"{resident('VmHWM'):.0f} MB")
 
 
 def part_filters(work: Path, options: argparse.Namespace) -> None:
@@ -208,22 +225,28 @@ def part_filters(work: Path, options: argparse.Namespace) -> None:
     with opened(work) as collection:
         home, encoder = collection.home, collection.encoder
         every = home.vectors_now("image").rows
+        index: Searchable = home.quick(["text"], None, 10) or home.vectors_now("image")
         for share in _SHARES:
             within = np.sort(rng.choice(every, max(10, int(share * len(every))), replace=False))
-            index = home.quick(["text"], None, 10)
-            taken, right = [], []
-            for number in range(options.singles + 1):
+            watch, right = Watch(), []
+            for number in range(options.singles):
                 asked = encoder.encode_text([f"asked {number}"])
-                started = time.perf_counter()
-                found: Hits = index.search(asked, 10, within)
-                taken.append(time.perf_counter() - started)
+                found = watch(lambda asked=asked, within=within: index.search(asked, 10, within))
                 exact = home.vectors_now("image").search(asked, 10, within)
-                right.append(len(set(found.rows[0]) & set(exact.rows[0])) / len(exact.rows[0]))
-            p50, p95 = np.percentile(taken[1:], [50, 95]) * 1000
-            say(f"filter that leaves {100 * share:g} %: median", f"{p50:.1f} ms")
-            say("    95 of 100 within", f"{p95:.1f} ms", "50 ms", kept=p95 < 50)
-            least = float(np.mean(right))
-            say("    recall of the ten best", f"{least:.4f}", "0.98", kept=least >= 0.98)
+                right.append(shared(found.rows[0], exact.rows[0]))
+            say(f"filter that leaves {100 * share:g} %, median", watch.told())
+            say("    95 of 100 within", watch.told(95), "50 ms", kept=watch.at(95) < 50)
+            say_recall(right)
+
+
+def shared(found: Iterable[int], truth: np.ndarray) -> float:
+    best = set(truth[truth >= 0].tolist())
+    return len(set(found) & best) / len(best)
+
+
+def say_recall(right: Sequence[float]) -> None:
+    found = float(np.mean(right))
+    say("    recall of the ten best", f"{found:.4f}", "0.98", kept=found >= 0.98)
 
 
 def part_away(work: Path, options: argparse.Namespace) -> None:
@@ -232,10 +255,10 @@ def part_away(work: Path, options: argparse.Namespace) -> None:
         collection.search("asked 0")
         disk.rename(work / "away")
         try:
-            took = seconds(lambda: collection.search("asked 1"))
+            took = watched(lambda: collection.search("asked 1"))
         finally:
             (work / "away").rename(disk)
-    say("a search while the disk of all pictures is away", f"{took:.2f} s")
+    say("a search while the disk of all pictures is away", took.total())
 
 
 def part_walk(work: Path, options: argparse.Namespace) -> None:
@@ -250,16 +273,16 @@ def part_walk(work: Path, options: argparse.Namespace) -> None:
 
             watching = threading.Thread(target=look)
             watching.start()
-            started = time.perf_counter()
-            summary = collection.add(*given)
-            took = time.perf_counter() - started
+            watch = Watch()
+            summary = watch(lambda given=given: collection.add(*given))
             stop.set()
             watching.join()
             more = max(seen) - seen[0]
             say(
                 f"indexing again, {summary.unchanged} files of which none changed",
-                f"{took:.1f} s, {more:.0f} MB more", "300 MB", kept=not more > 300,
+                f"{more:.0f} MB more", "300 MB", kept=not more > 300,
             )  # fmt: skip
+            say("    which took", watch.total())
 
 
 def part_add(work: Path, options: argparse.Namespace) -> None:
@@ -273,66 +296,60 @@ def part_add(work: Path, options: argparse.Namespace) -> None:
             with collection.writing():
                 fill(collection, new, np.zeros((0, DIM)), options.items)
 
-        stored, ready = seconds(add), seconds(lambda: collection.search("asked 0"))
-    share = (stored + ready) / built
+        stored, ready = watched(add), watched(lambda: collection.search("asked 0"))
+    share = (stored.busy[0] + ready.busy[0]) / built
+    say(f"{_NEW} pictures more, stored", stored.total())
+    say("    and found", ready.total())
     say(
-        f"{_NEW} pictures more, stored and found ({stored:.2f} s + {ready:.2f} s)",
-        f"{100 * share:.2f} % of building", "1 %", kept=share < 0.01 or options.items < 100 * _NEW,
+        "    share of building anew",
+        f"{100 * share:.2f} %", "1 %", kept=share < 0.01 or options.items < 100 * _NEW,
     )  # fmt: skip
 
 
 def part_remove(work: Path, options: argparse.Namespace) -> None:
     before = bytes_of(work / "photos" / ".diptych")
-    taken: list[float] = []
-    failed = 0
+    watch, failed = Watch(), 0
     with opened(work) as collection:
         collection.search("asked 0")
         most = resident("VmHWM")
-        command = [
-            sys.executable,
-            __file__,
-            "--items",
-            str(options.items),
-            "--work",
-            str(work),
-            "--part",
-            "remover",
-        ]
-        with subprocess.Popen(command) as remover:
+        command = [sys.executable, __file__, "--items", str(options.items), "--work", str(work)]
+        with subprocess.Popen([*command, "--part", "remover"]) as remover:
             number = 0
             while remover.poll() is None or number == 0:
-                started = time.perf_counter()
                 try:
-                    assert len(collection.search(f"asked {number}")) == 10
+                    found = watch(lambda number=number: collection.search(f"asked {number}"))
+                    assert len(found) == 10, f"{len(found)} hits"
                 except Exception as error:  # noqa: BLE001 - whatever it is, it is counted
                     failed += 1
                     print(f"    {type(error).__name__}: {error}")
-                taken.append(time.perf_counter() - started)
                 number += 1
         assert remover.returncode == 0
-        taken.append(seconds(lambda: collection.search("asked 0")))
+        watch(lambda: collection.search("asked 0"))
         after = bytes_of(work / "photos" / ".diptych")
         count = collection.count("image")
-    p50, p95 = np.percentile(taken, [50, 95]) * 1000
-    say(f"{len(taken)} searches meanwhile, failed", f"{failed}", "0", kept=not failed)
-    say("    median, 95 of 100 within, longest", f"{p50:.0f}, {p95:.0f}, {1000 * max(taken):.0f} ms")
-    say(f"    resident, at most ({most:.0f} MB before)", f"{resident('VmHWM'):.0f} MB")
-    say(f"on disk with {count} left", f"{before / 1e9:.2f} -> {after / 1e9:.2f} GB")
+    say(f"{number} searches meanwhile, failed", f"{failed}", "0", kept=not failed)
+    say("    median", watch.told())
+    say("    longest", watch.told(100))
+    say(f"    resident at most ({most:.0f} MB before)", f"{resident('VmHWM'):.0f} MB")
+    say(f"on disk, with {count} left", f"{before / 1e9:.2f} -> {after / 1e9:.2f} GB")
 
 
 def remover(work: Path) -> None:
     """Remove two in five folders of pictures, ten at a time, then what indexing does at its end."""
     folders = sorted((work / "photos" / "disk").iterdir())
     gone = folders[: max(1, 2 * len(folders) // 5)]
+    watch = Watch()
     with opened(work) as collection:
-        taken = [
-            seconds(lambda start=start: collection.remove(*gone[start : start + 10]))
-            for start in range(0, len(gone), 10)
-        ]
-    say(f"{len(gone)} folders removed, ten at a time", f"{sum(taken):.1f} s, longest {max(taken):.1f} s")
+        for start in range(0, len(gone), 10):
+            watch(lambda start=start: collection.remove(*gone[start : start + 10]))
+    say(f"{len(gone)} folders of {_FOLDER} removed, ten at a time", watch.total())
+    say("    longest", watch.told(100))
 
 
 def part_peer(work: Path, options: argparse.Namespace) -> None:
+    os.environ.setdefault("LANCE_LOG", "error")
+    os.environ.setdefault("LANCE_CPU_THREADS", "1")
+    warnings.simplefilter("ignore")
     try:
         import lancedb
         import pyarrow as pa
@@ -359,16 +376,16 @@ def part_peer(work: Path, options: argparse.Namespace) -> None:
             yield pa.record_batch([numbers, pa.array(picks[part]), lists], schema=schema)
 
     database = lancedb.connect(str(place))
-    stored = seconds(
+    stored = watched(
         lambda: database.create_table("photos", pa.RecordBatchReader.from_batches(schema, batches(0, count)))
     )
     table = database.open_table("photos")
-    indexed = seconds(
-        lambda: table.create_index(metric="cosine", vector_column_name="vector", index_type="IVF_RQ")
-    )
-    indexed += seconds(lambda: table.create_scalar_index("pick"))
+    indexed = Watch()
+    indexed(lambda: table.create_index(metric="cosine", vector_column_name="vector", index_type="IVF_RQ"))
+    indexed(lambda: table.create_scalar_index("pick"))
     print(f"  LanceDB {lancedb.__version__}, IVF_RQ")
-    say("stored, index built", f"{stored:.1f} s, {indexed:.1f} s")
+    say("stored", stored.total())
+    say("index built", indexed.total())
     say("on disk", f"{bytes_of(place) / 1e9:.2f} GB")
 
     def ask(number: int, probes: int, refine: int, share: float | None = None) -> list[int]:
@@ -379,35 +396,29 @@ def part_peer(work: Path, options: argparse.Namespace) -> None:
 
     for probes, refine in ((20, 10), (50, 20), (100, 20), (200, 30), (400, 50)):
         ask(0, probes, refine)
-        taken, right = [], []
+        watch, right = Watch(), []
         for number in range(options.singles):
-            started = time.perf_counter()
-            found = ask(number, probes, refine)
-            taken.append(time.perf_counter() - started)
-            right.append(len(set(found) & set(truth[number].tolist())) / 10)
+            found = watch(lambda number=number, p=probes, r=refine: ask(number, p, r))
+            right.append(shared(found, truth[number]))
         if np.mean(right) >= 0.98:
             break
-    p50, p95 = np.percentile(taken, [50, 95]) * 1000
-    say(f"search, {probes} lists, {refine} times as many re-scored", f"{p50:.1f} ms, 95 of 100 {p95:.1f} ms")
+    say(f"search, {probes} lists, {refine} times as many re-scored, median", watch.told())
+    say("    95 of 100 within", watch.told(95))
     say("    recall of the ten best", f"{np.mean(right):.4f}")
     for share in _SHARES[:-1]:
         places = np.flatnonzero(picks < share)
-        taken, right = [], []
+        watch, right = Watch(), []
         for number in range(min(20, options.singles)):
-            started = time.perf_counter()
-            found = ask(number, probes, refine, share)
-            taken.append(time.perf_counter() - started)
+            found = watch(lambda number=number, share=share: ask(number, probes, refine, share))
             best = places[exact_rows(images[places], asked[number : number + 1], 10)[0]]
-            right.append(len(set(found) & set(best.tolist())) / 10)
-        say(
-            f"filter that leaves {100 * share:g} %: median, recall",
-            f"{1000 * np.median(taken):.1f} ms, {np.mean(right):.3f}",
-        )
-    say("resident, at most", f"{resident('VmHWM'):.0f} MB")
+            right.append(shared(found, best))
+        say(f"filter that leaves {100 * share:g} %, median", watch.told())
+        say("    recall of the ten best", f"{np.mean(right):.4f}")
+    say("resident at most", f"{resident('VmHWM'):.0f} MB")
     new = pa.RecordBatchReader.from_batches(schema, batches(0, min(_NEW, count)))
-    say(f"{_NEW} more", f"{seconds(lambda: table.add(new)):.2f} s")
-    say("two in five removed", f"{seconds(lambda: table.delete('pick < 0.4')):.2f} s")
-    say("compacted", f"{seconds(lambda: table.optimize(cleanup_older_than=timedelta(0))):.1f} s")
+    say(f"{_NEW} more", watched(lambda: table.add(new)).total())
+    say("two in five removed", watched(lambda: table.delete("pick < 0.4")).total())
+    say("compacted", watched(lambda: table.optimize(cleanup_older_than=timedelta(0))).total())
     say("on disk", f"{bytes_of(place) / 1e9:.2f} GB")
     shutil.rmtree(place)
 
@@ -415,7 +426,6 @@ def part_peer(work: Path, options: argparse.Namespace) -> None:
 PARTS: dict[str, Callable[[Path, argparse.Namespace], None]] = {
     "open": part_open,
     "search": part_search,
-    "exact": part_exact,
     "filters": part_filters,
     "away": part_away,
     "walk": part_walk,

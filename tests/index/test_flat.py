@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from diptych import similarity
 from diptych.errors import BadData, UsageError
-from diptych.index.flat import Flat, best
+from diptych.index.flat import Flat, best, places_of
 
 
 def literal(scores: np.ndarray, rows: np.ndarray, k: int) -> list[list[int]]:
@@ -132,3 +132,12 @@ def test_a_saved_index_cut_at_any_length_is_refused(tmp_path: Path) -> None:
         path.write_bytes(data[:length])
         with pytest.raises(BadData, match="build it again"):
             Flat.open(path)
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 40, 900, 1000])
+def test_places_of_rows(count: int) -> None:
+    rng = np.random.default_rng(count)
+    rows = np.sort(rng.choice(10**7, 1000, replace=False))
+    within = rng.permutation(np.concatenate([rng.choice(rows, count, replace=False), rng.choice(10**7, 5)]))
+    assert places_of(rows, within).tolist() == np.flatnonzero(np.isin(rows, within)).tolist()
+    assert places_of(rows[:0], within).tolist() == []

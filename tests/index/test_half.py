@@ -5,6 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from diptych.index import half
 
 _SEEN = """
 import threading
@@ -46,3 +52,24 @@ def test_the_number_of_threads_is_the_caller_s_alone() -> None:
         check=True,
     )
     assert told.stdout.split() == ["1", "3", "3", "3", "3"]
+
+
+def test_a_large_mapped_file_is_searched_without_staying_mapped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((5000, 64)).astype(np.float16)
+    vectors.tofile(tmp_path / "vectors")
+    mapped = np.memmap(tmp_path / "vectors", np.float16, "r", shape=vectors.shape)
+    queries = rng.standard_normal((2, 64)).astype(np.float32)
+    rows, some = np.arange(5000), np.sort(rng.choice(5000, 3000, replace=False))
+    calls: list[int] = []
+    real = half.let_go
+    monkeypatch.setattr(half, "_MOST_MAPPED", 100_000)
+    monkeypatch.setattr(half, "let_go", lambda array: (calls.append(1), real(array)))
+    for places in (None, some):
+        hits = half.search(queries, mapped, rows, 7, places)
+        chosen = rows if places is None else places
+        truth = queries @ vectors[chosen].astype(np.float32).T
+        assert (hits.rows == chosen[np.argsort(-truth, axis=1, kind="stable")[:, :7]]).all()
+    assert len(calls) >= 2 * 640_000 // 140_000  # more than once in each search

@@ -14,6 +14,7 @@ from diptych.core import Hits, Item, Rows, Searchable, Side
 from diptych.engine.conditions import Condition
 from diptych.engine.homes.base import Home, Stored, Vectors
 from diptych.engine.opening import Opened
+from diptych.index.flat import places_of
 
 __all__ = ["Gallery", "gallery_of", "item_of", "item_of_file", "limited"]
 
@@ -49,7 +50,7 @@ class Gallery(Sequence[Item]):
         self._limited = within is not None
         self._rows: Rows = snapshot.rows
         if within is not None:
-            self._rows = self._rows[np.isin(self._rows, within)]
+            self._rows = self._rows[places_of(self._rows, within)]
         self._searched_by: Searchable = snapshot
 
     def __len__(self) -> int:
@@ -80,10 +81,7 @@ class Gallery(Sequence[Item]):
     def below(self, folder: Path) -> Rows:
         """The entries whose files lie below a folder, ascending."""
         rows = np.array(self._home.rows(self.side, under=self._home.key(folder)), np.int64)
-        if not len(self._rows):
-            return rows[:0]
-        places = np.searchsorted(self._rows, rows).clip(max=len(self._rows) - 1)
-        return places[self._rows[places] == rows]
+        return places_of(self._rows, rows)
 
     def searchable(self, encoder: Any) -> Searchable | None:
         """What searches the vectors that an encoder made of the entries; None if none are kept.

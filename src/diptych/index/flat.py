@@ -16,10 +16,11 @@ from diptych.errors import BadData, UsageError
 if TYPE_CHECKING:
     from diptych.metrics.scores import Embedded
 
-__all__ = ["Flat", "best"]
+__all__ = ["Flat", "best", "places_of"]
 
 # Scores of this many entries are in memory at once: enough for BLAS to be at its best, little for a laptop.
 _BLOCK = 1 << 22
+_FEW = 50  # times fewer rows are looked up one by one
 
 
 def best(scores: Floats, rows: Rows, k: int) -> Hits:
@@ -42,6 +43,17 @@ def best(scores: Floats, rows: Rows, k: int) -> Hits:
         hits.rows[line, :kept] = rows[columns[order]]
         hits.scores[line, :kept] = values[columns[order]]
     return hits
+
+
+def places_of(rows: Rows, within: Rows) -> Rows:
+    """Places (m,), ascending, of those of the rows (n,), ascending, that are in a set (r,), in any order."""
+    within = np.asarray(within, np.int64)
+    if not len(rows) or _FEW * len(within) > len(rows):
+        return np.flatnonzero(np.isin(rows, within))
+    wanted = np.unique(within)
+    places = np.searchsorted(rows, wanted).clip(max=len(rows) - 1)
+    there: Rows = places[rows[places] == wanted]
+    return there
 
 
 class Flat:

@@ -8,6 +8,7 @@ with a whole matrix in single precision.
 from __future__ import annotations
 
 import contextlib
+import mmap
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,9 +18,17 @@ from numpy.typing import NDArray
 from diptych.core import Floats, Hits, Rows
 from diptych.index.flat import best
 
-__all__ = ["one_thread", "search"]
+__all__ = ["let_go", "one_thread", "search"]
 
 _CHUNK = 1024  # vectors that are scored at a time
+_MOST_MAPPED = 256 << 20  # bytes of a file that are mapped at a time
+
+
+def let_go(vectors: NDArray[Any]) -> None:
+    """Count what was read of a large mapped file no longer as memory of this process; the system keeps it."""
+    mapped = getattr(vectors, "_mmap", None)
+    if mapped is not None and vectors.nbytes > _MOST_MAPPED and hasattr(mmap, "MADV_DONTNEED"):
+        mapped.madvise(mmap.MADV_DONTNEED)
 
 
 @contextlib.contextmanager
@@ -62,6 +71,7 @@ def search(
     index.codes.resize(size)
     room = faiss.rev_swig_ptr(index.codes.data(), size).view(np.float16).reshape(-1, vectors.shape[1])
     found: list[list[tuple[Floats, Rows]]] = [[] for _ in queries]
+    first = 0  # place from which on vectors may be mapped
     with one_thread():
         for start in range(0, count, _CHUNK):
             stop = min(start + _CHUNK, count)
@@ -78,6 +88,11 @@ def search(
             numbers = rows[chosen]
             for query, (line, near) in enumerate(zip(scores, at, strict=True)):
                 found[query].append((line, numbers[near]))
+            last = stop if places is None else int(chosen[-1])
+            if (last - first) * index.code_size > _MOST_MAPPED:
+                let_go(vectors)
+                first = last
+    let_go(vectors)
     hits = [best(*_joined(parts), k) for parts in found]
     if not hits:
         return Hits(np.zeros((0, k), np.int64), np.zeros((0, k), np.float32))

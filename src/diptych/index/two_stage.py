@@ -20,7 +20,7 @@ from diptych.core import Hits, Rows, checked_k
 from diptych.errors import UsageError
 from diptych.index import half
 from diptych.index.codes import Packed
-from diptych.index.flat import best
+from diptych.index.flat import best, places_of
 
 __all__ = ["Calibration", "TwoStage", "calibrate", "calibrations", "exact_rows"]
 
@@ -132,12 +132,13 @@ class TwoStage:
 
     def _limited(self, within: Rows) -> _Nearest:
         """What finds the nearest of some rows only: scanned by themselves where they are few."""
-        among = np.isin(self.rows, within)
+        places = places_of(self.rows, within)
         if self.alive is not None:
-            among &= self.alive
-        places = np.flatnonzero(among)
+            places = places[self.alive[places]]
         if 2 * len(places) < len(self.codes):
             return _Nearest(self.codes[places], None, places)
+        among = np.zeros(len(self.codes), np.bool_)
+        among[places] = True
         return _Nearest(self.codes, among, places)
 
     def nearest(self, code: Packed, count: int) -> Rows:

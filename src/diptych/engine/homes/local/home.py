@@ -120,7 +120,7 @@ class Local(Record):
     def keep_codes(self, encode_texts: Callable[[Sequence[str]], Floats]) -> None:
         """Make codes of what came new; learn and calibrate them again where that is much."""
         told = self.get(self.of_column("codes"))
-        if told is None or not self.count("image"):
+        if told is None or not self.last_row("image"):
             return
         coded = self.coded(told)
         if coded.usable and coded.outgrown:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from diptych import similarity
 from diptych.core import Floats, Hits, Rows
 from diptych.index import half
-from diptych.index.flat import best
+from diptych.index.flat import best, places_of
 
 __all__ = ["Snapshot"]
 
@@ -51,16 +51,25 @@ class Snapshot:
     def search(self, vectors: NDArray[Any], k: int, within: Rows | None = None) -> Hits:
         """The k best rows of each query (q, d), ties by row; only rows of `within`, if given."""
         queries = self._queries(vectors)
-        wanted = self.alive if within is None else self.alive & np.isin(self.all_rows, within)
-        count = int(np.count_nonzero(wanted))
+        at = self._places(within)
+        count = len(self.all_rows) if at is None else len(at)
         if not count:
             return best(np.zeros((len(queries), 0), np.float32), self.all_rows[:0], k)
-        at = None if count == len(wanted) else np.flatnonzero(wanted)
-        few = 8 * count < len(wanted)
+        few = 8 * count < len(self.all_rows)
         if self.kind != "hamming" and self.single is None and not few and len(queries) <= _FEW_QUERIES:
             return half.search(queries, self.vectors, self.all_rows, k, at)
         rows = self.all_rows if at is None else self.all_rows[at]
-        return best(self._scores(queries, at), rows, k)
+        scores = self._scores(queries, at)
+        half.let_go(self.vectors)
+        return best(scores, rows, k)
+
+    def _places(self, within: Rows | None) -> NDArray[np.intp] | None:
+        """Where the vectors are that may be found; None for all."""
+        whole = bool(self.alive.all())
+        if within is None:
+            return None if whole else np.flatnonzero(self.alive)
+        places = places_of(self.all_rows, within)
+        return places if whole else places[self.alive[places]]
 
     def _queries(self, vectors: NDArray[Any]) -> Floats:
         queries = np.asarray(vectors, np.float32)
