@@ -15,6 +15,7 @@ EXTRAS = {
     "heic": ("pillow_heif",),
     "svg": ("resvg_py",),
     "raw": ("rawpy",),
+    "ocr": ("rapidocr_onnxruntime",),
     "watch": ("watchfiles",),
     "data": ("scipy", "h5py", "pyarrow", "webdataset", "datasets"),
     "plots": ("matplotlib",),

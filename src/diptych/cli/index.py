@@ -120,6 +120,10 @@ def command(
             show_default="what takes a gigabyte",
         ),
     ] = None,
+    ocr: Annotated[
+        bool,
+        typer.Option("--ocr", help="Also read the text inside pictures, once they can be searched."),
+    ] = False,
     check: Annotated[
         bool,
         typer.Option(
@@ -179,6 +183,7 @@ def command(
     hushed = quiet or as_json
     how: dict[str, Any] = {
         "recursive": recursive, "texts": texts, "follow_links": follow_links, "batch_size": batch_size,
+        "ocr": ocr,
         "max_pixels": max_pixels,
     }  # fmt: skip
     once = {**how, "check": check, "forget_missing": forget_missing}
@@ -294,6 +299,17 @@ def _add_model(
     summary.models = [one for one in summary.models if one.model != filled.model] + [filled]
 
 
+def _told_inscriptions(summary: Summary, folder: Path, verbose: bool) -> list[str]:
+    """What was read inside pictures, and where that failed."""
+    found = summary.inscriptions
+    if found is None:
+        return []
+    looked = found.read + found.nothing + len(found.failed)
+    away = f"; {found.away} could not be opened now, and the next run tries again" if found.away else ""
+    told = f"text inside pictures: {found.read} of {looked} that nobody had looked at have some{away}"
+    return [*_told("text not read of", found.failed, folder, verbose), told]
+
+
 def _told_models(summary: Summary, folder: Path, verbose: bool) -> list[str]:
     """What was made for further models, and what they still lack."""
     lines = []
@@ -353,6 +369,7 @@ def _report(opened: Collection, summary: Summary, as_json: bool, quiet: bool, ve
         f"in {summary.seconds:.1f} s{rate}; it holds {pictures} and {texts}"
     )
     lines += _told_models(summary, opened.folder, verbose)
+    lines += _told_inscriptions(summary, opened.folder, verbose)
     if summary.away:
         lines.append(
             "what is away lies in folders that are gone, empty or cannot be read, as when a disk is out; it "

@@ -97,6 +97,7 @@ class Collection(Contents):
         check: bool = False,
         forget_missing: bool = False,
         max_pixels: int | None = None,
+        ocr: bool = False,
         batch_size: int | None = None,
         on_progress: Callable[[Progress], None] | None = None,
     ) -> Summary:
@@ -117,18 +118,21 @@ class Collection(Contents):
             forget_missing: Also forget the files whose folder is away.
             max_pixels: Largest picture that is decoded, such as a panorama; those that were too large before
                 are tried again. None takes what is safe, see `diptych.media.pictures.open_picture`.
+            ocr: Also read the text inside pictures, each content once, when everything else is done and can
+                be searched. It becomes the field "inscription" of a picture, and no caption; words find it.
             batch_size: Pictures encoded and stored at a time; the encoder's own choice if None.
             on_progress: Called after every batch.
 
         Raises:
             UsageError: a path that does not exist.
+            MissingExtra: text is to be read, and the package that does so is not installed.
             CollectionBusy: another process is writing.
         """
         from diptych.engine.update import How, update
 
         if max_pixels is not None and max_pixels < 1:
             raise UsageError(f"a picture has at least 1 pixel, so max_pixels cannot be {max_pixels}")
-        how = How(recursive, texts, follow_links, check, forget_missing, max_pixels)
+        how = How(recursive, texts, follow_links, check, forget_missing, max_pixels, ocr)
         return update(self, paths, how, batch_size=batch_size, on_progress=on_progress)
 
     def remove(self, *paths: str | Path) -> int:
@@ -179,13 +183,14 @@ class Collection(Contents):
         texts: bool = False,
         follow_links: bool = False,
         max_pixels: int | None = None,
+        ocr: bool = False,
         batch_size: int | None = None,
         on_progress: Callable[[Progress], None] | None = None,
     ) -> Iterator[Summary]:
         """Keep current for ever: yields the summary of the first run, and of each run after a change.
 
         Args:
-            paths, recursive, texts, follow_links, max_pixels, batch_size, on_progress: As for `add`.
+            paths, recursive, texts, follow_links, max_pixels, ocr, batch_size, on_progress: As for `add`.
 
         Raises:
             MissingExtra: the package that watches is not installed.
@@ -200,6 +205,7 @@ class Collection(Contents):
                 texts=texts,
                 follow_links=follow_links,
                 max_pixels=max_pixels,
+                ocr=ocr,
                 batch_size=batch_size,
                 on_progress=on_progress,
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import shutil
 from collections.abc import Iterator, Mapping, Set
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any, NamedTuple
 from diptych.engine import ignoring
 from diptych.engine.collection import Collection, open_collection
 from diptych.engine.columns import take_over
+from diptych.engine.homes.base import Home
 from diptych.engine.homes.local.home import Local
 from diptych.engine.homes.local.search_files import take_files
 from diptych.engine.model import DEFAULT_MODEL, Model
@@ -22,6 +24,7 @@ __all__ = ["rebuilding"]
 
 _BESIDE = "next"
 _MOST_BITS = 4096
+_AT_ONCE = 1_000  # inscriptions that are taken over in one batch
 
 
 @contextlib.contextmanager
@@ -68,6 +71,9 @@ def rebuilding(path: str | Path, *, model: Any = None) -> Iterator[Collection]:
                 ignoring.keep(fresh.home, before.excludes)
                 with fresh.home.batch(changes=False):
                     fresh.home.keep_out(before.removed)
+                if before.model is not None and before.believed:
+                    with contextlib.closing(Local(place / DATABASE, folder)) as old:
+                        _take_inscriptions(fresh.home, old)
             yield fresh
             if before.codes is not None and fresh.home.codes is None:
                 _make_codes(fresh, before)
@@ -100,6 +106,15 @@ def _known_of(place: Path, folder: Path) -> _Known:
         raise
     except CollectionError:
         return _Known()
+
+
+def _take_inscriptions(home: Home, old: Home) -> None:
+    """What was read inside pictures is not read again: it depends on no model of ours."""
+    found = old.inscriptions()
+    while some := list(itertools.islice(found, _AT_ONCE)):
+        with home.batch(changes=False):
+            for one in some:
+                home.put_inscription(*one)
 
 
 def _make_codes(fresh: Collection, before: _Known) -> None:

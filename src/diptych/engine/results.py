@@ -11,7 +11,18 @@ from typing import Any, Literal
 from diptych.core import Side
 from diptych.media.report import Report
 
-__all__ = ["Exported", "Filled", "ModelFacts", "Progress", "Result", "Results", "Skipped", "Summary", "Word"]
+__all__ = [
+    "Exported",
+    "Filled",
+    "Inscriptions",
+    "ModelFacts",
+    "Progress",
+    "Result",
+    "Results",
+    "Skipped",
+    "Summary",
+    "Word",
+]
 
 Word = Literal["strong", "good", "fair", "weak", "not calibrated"]
 
@@ -224,6 +235,32 @@ class Progress:
 
 
 @dataclass(slots=True)
+class Inscriptions:
+    """What was read inside pictures, this time; the numbers count contents.
+
+    Args:
+        read: Had text.
+        nothing: Had none that could be read.
+        failed: Could not be looked at for text, each with path and reason; not tried again.
+        away: Whose files could not be read now; tried again.
+    """
+
+    read: int = 0
+    nothing: int = 0
+    failed: list[Skipped] = field(default_factory=list)
+    away: int = 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it as JSON has it."""
+        return {
+            "read": self.read,
+            "nothing": self.nothing,
+            "failed": [one.as_dict() for one in self.failed],
+            "away": self.away,
+        }
+
+
+@dataclass(slots=True)
 class Summary:
     """What an update did; the numbers count files, but `encoded`.
 
@@ -245,6 +282,7 @@ class Summary:
         captions: What was read, this time, of the captions beside pictures and in lists, and what was not
             used of them; also the files of loose texts that nobody asked for.
         models: What was made for the further models of the collection, of each that lacked anything.
+        inscriptions: What was read inside pictures; None if that was not asked for.
         seconds: Wall time.
     """
 
@@ -262,6 +300,7 @@ class Summary:
     encoded: int = 0
     captions: Report = field(default_factory=Report)
     models: list[Filled] = field(default_factory=list)
+    inscriptions: Inscriptions | None = None
     seconds: float = 0.0
 
     @property
@@ -286,5 +325,6 @@ class Summary:
             "in_part": [one.as_dict() for one in self.in_part],
             "passed_over": dict(self.passed_over.most_common()),
             "models": [filled.as_dict() for filled in self.models],
+            "inscriptions": None if self.inscriptions is None else self.inscriptions.as_dict(),
             "seconds": round(self.seconds, 3),
         }

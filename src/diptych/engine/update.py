@@ -19,6 +19,7 @@ from diptych.engine.columns import fill_all
 from diptych.engine.homes.base import Home
 from diptych.engine.ignoring import Rules, Unclear, kept
 from diptych.engine.ingest import Ingest
+from diptych.engine.inscriptions import read_inscriptions
 from diptych.engine.model import Model, adopt
 from diptych.engine.opening import Opened
 from diptych.engine.place import absolute
@@ -27,6 +28,7 @@ from diptych.engine.presence import Presence
 from diptych.engine.results import Progress, Skipped, Summary
 from diptych.errors import DiptychError
 from diptych.media.links import real
+from diptych.media.ocr import needs_ocr
 from diptych.media.tables import is_list
 
 __all__ = ["How", "remove", "update"]
@@ -45,6 +47,7 @@ class How:
         check: Look into every file, even if its size and time are the same.
         forget_missing: Also forget the files whose folder is away.
         max_pixels: Largest picture that is decoded; None for what is safe.
+        ocr: Read the text inside pictures, too, once they can be searched.
     """
 
     recursive: bool = True
@@ -53,6 +56,7 @@ class How:
     check: bool = False
     forget_missing: bool = False
     max_pixels: int | None = None
+    ocr: bool = False
 
 
 def update(
@@ -66,6 +70,8 @@ def update(
     """Bring an opened collection, with its codes, up to date with paths; see `Collection.add`."""
     opened = opened.default
     given = scan.expand(paths or (opened.folder,))
+    if how.ocr:
+        needs_ocr()
     started = time.perf_counter()
     with opened.writing():
         opened.home.tidy()
@@ -79,6 +85,10 @@ def update(
         summary.models = fill_all(
             opened, batch_size=batch_size, max_pixels=how.max_pixels, on_progress=on_progress
         )
+        if how.ocr:
+            summary.inscriptions = read_inscriptions(
+                opened.home, max_pixels=how.max_pixels, on_progress=on_progress
+            )
         opened.home.compact()
     summary.seconds = time.perf_counter() - started
     return summary

@@ -340,6 +340,31 @@ class Home(Protocol):
         """
         ...
 
+    # Text inside pictures
+
+    def unread(self, after: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+        """Hashes, above one, of pictures that were not looked at for text, each with the name of a file."""
+        ...
+
+    def count_unread(self) -> int:
+        """How many contents of pictures were not looked at for text."""
+        ...
+
+    def put_inscription(self, digest: bytes, state: str, said: str) -> None:
+        """Keep what was read in pictures of a content; inside a batch.
+
+        Args:
+            digest: Hash of the content.
+            state: "read", "nothing" or "failed".
+            said: The lines, or why it failed; it becomes the field "inscription" of every file of that
+                content, those that come later too.
+        """
+        ...
+
+    def inscriptions(self) -> Iterator[tuple[bytes, str, str]]:
+        """All that was kept so."""
+        ...
+
     # Items
 
     def put_image(self, file: int, vector: bytes) -> None:

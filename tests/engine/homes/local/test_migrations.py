@@ -186,3 +186,25 @@ def test_columns_of_format_4_are_as_they_were(first: Path, monkeypatch: pytest.M
     after = tables(path)
     assert [line[:-1] for line in after["vector_column"]] == before["vector_column"]
     assert after["vector"] == before["vector"]
+
+
+def test_nobody_has_looked_for_text_in_pictures_of_format_5(
+    first: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = first / ".diptych" / "collection.sqlite"
+    with monkeypatch.context() as earlier:
+        known = {number: what for number, what in migrations.MIGRATIONS.items() if number <= 5}
+        earlier.setattr(migrations, "MIGRATIONS", known)
+        earlier.setattr(migrations, "SCHEMA_VERSION", 5)
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as database:
+            migrations.migrate(database)
+    before = tables(path)
+    with diptych.open(first) as collection:
+        found = collection.search("a red circle", k=10)
+        assert {result.id: round(result.score, 6) for result in found} == pytest.approx(ANSWERS, abs=2e-6)
+        assert collection.home.count_unread() == 5
+        assert list(collection.home.inscriptions()) == []
+    after = tables(path)
+    assert {name: after[name] for name in before if name != "setting"} == {
+        name: lines for name, lines in before.items() if name != "setting"
+    }

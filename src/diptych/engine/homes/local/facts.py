@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 import unicodedata
 from collections.abc import Sequence
 from typing import Any
@@ -13,6 +14,8 @@ from diptych.media.metadata import Fields, Value
 __all__ = ["Facts", "folded"]
 
 _OF_NAMES = ("folder", "name")  # which follow a file where it moves
+_READ = "inscription"  # which follows the content
+_LONGEST = 1_000  # characters of one value
 
 
 class Facts:
@@ -27,7 +30,13 @@ class Facts:
 
     def put(self, file: int, fields: Fields) -> bool:
         """Make these the fields of a file, besides those that its name gives; returns whether any changed."""
-        return self._put(file, fields, f"name NOT IN {_OF_NAMES}")
+        told = {name: values for name, values in fields.items() if name != _READ}
+        return self._put(file, told, f"name NOT IN {(*_OF_NAMES, _READ)}")
+
+    def put_inscription(self, file: int, said: str) -> None:
+        """Say what was read in a file's picture; in one value, which keeps its order, if it is short."""
+        values = textwrap.wrap(said, _LONGEST)
+        self._put(file, {_READ: tuple(values)} if values else {}, f"name = '{_READ}'")
 
     def put_name(self, file: int, key: bytes) -> None:
         """Say where a file is: its folder (empty for the collection's own) and its name, as text."""

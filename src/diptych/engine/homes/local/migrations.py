@@ -122,7 +122,23 @@ _BESIDE = (
     "ALTER TABLE column_beside RENAME TO vector_column",
 )
 
-MIGRATIONS: Mapping[int, tuple[str, ...]] = {1: _FIRST, 2: _COLUMNS, 3: _REMOVED, 4: _FIELDS, 5: _BESIDE}
+# What was read in pictures, by their contents; the text of a file is also among its facts.
+_INSCRIPTIONS = (
+    """CREATE TABLE inscription (
+        hash BLOB PRIMARY KEY,
+        state TEXT NOT NULL CHECK (state IN ('read', 'nothing', 'failed')),
+        said TEXT NOT NULL
+    ) WITHOUT ROWID""",
+)
+
+MIGRATIONS: Mapping[int, tuple[str, ...]] = {
+    1: _FIRST,
+    2: _COLUMNS,
+    3: _REMOVED,
+    4: _FIELDS,
+    5: _BESIDE,
+    6: _INSCRIPTIONS,
+}
 """The statements that lead to each format from the one before; a new file goes through all of them."""
 
 SCHEMA_VERSION = max(MIGRATIONS)

@@ -24,6 +24,7 @@ from diptych.engine.homes.local.columns import Columns
 from diptych.engine.homes.local.database import Database, damaged
 from diptych.engine.homes.local.facts import Facts
 from diptych.engine.homes.local.filtered import Filtered
+from diptych.engine.homes.local.inscribed import Inscribed
 from diptych.engine.homes.local.migrations import SCHEMA_VERSION, migrate, version_of
 from diptych.errors import CollectionError, TooNew
 from diptych.media.metadata import Fields, Value
@@ -71,6 +72,7 @@ class Record(Columns):
             self.close()
             raise
         self.facts, self._filtered = Facts(self._db), Filtered(self._db)
+        self._inscribed = Inscribed(self._db, self.facts)
 
     def _bring_up_to_date(self, path: Path) -> None:
         version = self._db.with_connection(version_of)  # takes no lock, so that opening waits for no writer
@@ -222,6 +224,7 @@ class Record(Columns):
             "INSERT INTO file (path, size, mtime_ns, hash) VALUES (?, ?, ?, ?)", key, size, mtime_ns, digest
         )
         self.facts.put_name(file, key)
+        self._inscribed.give(file, digest)
         return file
 
     def move_file(self, file: int, key: bytes, size: int, mtime_ns: int) -> None:
@@ -260,6 +263,24 @@ class Record(Columns):
         """How many items have each value of a field, the most frequent first."""
         with self.snapshot() as state:
             return self._filtered.facets(side, name, within, state)
+
+    # Text inside pictures
+
+    def unread(self, after: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+        """Hashes, above one, of pictures that were not looked at for text, each with the name of a file."""
+        return self._inscribed.unread(after, limit)
+
+    def count_unread(self) -> int:
+        """How many contents of pictures were not looked at for text."""
+        return self._inscribed.count()
+
+    def put_inscription(self, digest: bytes, state: str, said: str) -> None:
+        """Keep what was read in pictures of a content, or that nothing was, or why it failed."""
+        self._inscribed.put(digest, state, said)
+
+    def inscriptions(self) -> Iterator[tuple[bytes, str, str]]:
+        """All that was kept so."""
+        return self._inscribed.all()
 
     # Items
 
