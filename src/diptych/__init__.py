@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from diptych.engine.collection import Collection as Collection
     from diptych.engine.collection import open_collection as open
     from diptych.engine.conditions import where as where
+    from diptych.engine.items import NewItem as NewItem
     from diptych.engine.results import Result as Result
     from diptych.engine.results import Results as Results
     from diptych.engine.results import Summary as Summary
@@ -70,6 +71,7 @@ _PUBLIC = {
     "Learner": "diptych.training.learner:Learner",
     "MissingData": "diptych.errors:MissingData",
     "MissingExtra": "diptych.errors:MissingExtra",
+    "NewItem": "diptych.engine.items:NewItem",
     "Rerank": "diptych.pipeline:Rerank",
     "Result": "diptych.engine.results:Result",
     "Results": "diptych.engine.results:Results",

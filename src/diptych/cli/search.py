@@ -163,7 +163,7 @@ def _print_paths(results: Results, end: bytes) -> None:
     import os
 
     # Bytes, so that a name in any encoding reaches the next program as it is; each file once.
-    for path in dict.fromkeys(r.path for r in results):
+    for path in dict.fromkeys(r.path for r in results if r.path is not None):
         sys.stdout.buffer.write(os.fsencode(path) + end)
     sys.stdout.buffer.flush()
 
@@ -181,7 +181,7 @@ def _print_table(results: Results, to: str) -> None:
     table.add_column(overflow="fold")
     for r in results:
         style = {"strong": "bold green", "good": "green", "fair": "yellow"}.get(r.word, "dim")
-        where = _name(r.path)
+        where = r.id if r.path is None else _name(r.path)
         first = shown(r.text or "") if to == "text" else shown(where)
         if to == "text":
             first.append_text(shown(f"  {where}", "dim"))
@@ -256,9 +256,10 @@ def _sheet(
         target = Path(tempfile.mkdtemp(prefix="diptych-")) / "found.html"
     cells = []
     for r in results:
-        mark = _asked_with(r.path, images) if r.side == "image" else ""
-        name = r.path.relative_to(opened.folder) if r.path.is_relative_to(opened.folder) else r.path
-        shown = is_picture(r.path.name) or is_raw(r.path)
+        mark = _asked_with(r.path, images) if r.side == "image" and r.path is not None else ""
+        inside = r.path is None or r.path.is_relative_to(opened.folder)
+        name = r.id if inside else r.path
+        shown = r.path is not None and (is_picture(r.path.name) or is_raw(r.path))
         cells.append(Cell(r.rank, r.score, r.word, r.path, r.text, shown, str(name), mark, r.percentile))
     cells.sort(key=lambda cell: bool(cell.mark))  # what was asked with is no finding: it comes last
     side = results[0].side if results else "image"

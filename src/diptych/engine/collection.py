@@ -9,7 +9,7 @@ Example:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +36,7 @@ from diptych.engine.search import search_many
 from diptych.errors import UsageError
 
 if TYPE_CHECKING:
+    from diptych.engine.items import NewItem
     from diptych.media.pictures import Source
 
 __all__ = [
@@ -213,6 +214,34 @@ class Collection(Contents):
         yield added()
         for _ in changes(expand(paths or (self.folder,)), ignore=self.place):
             yield added()
+
+    def add_items(self, items: Iterable[NewItem], *, batch_size: int | None = None) -> Summary:
+        """Take in pictures, texts and ready vectors that a program gives, under ids of its own.
+
+        They have no files: results have their id and no path, they are never missing, and updates of folders
+        leave them alone, until `remove_items` forgets them. Pictures themselves are not kept, so that a
+        further model cannot encode them. Items of an id that is there are replaced. Each batch is one
+        transaction: stored in full, or not at all.
+
+        Args:
+            items: Asked for batch by batch.
+            batch_size: Items encoded and stored at a time; the encoder's own choice if None.
+
+        Raises:
+            UsageError: an item is none, or its vector is not as the model gives them; the batches before it
+                are stored.
+            ImageError: a picture cannot be read.
+            CollectionBusy: another process is writing.
+        """
+        from diptych.engine.items import add_items
+
+        return add_items(self, items, batch_size=batch_size)
+
+    def remove_items(self, ids: Iterable[str]) -> int:
+        """Forget items that a program gave, by their ids; returns how many were there."""
+        from diptych.engine.items import remove_items
+
+        return remove_items(self, ids)
 
     # Its models
 

@@ -12,12 +12,13 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from diptych.core import SIDES, encodes, offered
 from diptych.engine.calibration import keep_calibration
 from diptych.engine.decoding import AHEAD, THREADS, ahead, digest_of, prepared
-from diptych.engine.homes.base import Home, Lacking, VectorColumn
+from diptych.engine.homes.base import Home, Lacking, VectorColumn, is_own
 from diptych.engine.model import Model
 from diptych.engine.opening import Opened
 from diptych.engine.reading import Reading
@@ -137,6 +138,11 @@ def take_over(opened: Opened, old: Home) -> None:
     fill_all(opened, batch_size=None, max_pixels=None, on_progress=None)
 
 
+def _path(home: Home, key: bytes) -> Path:
+    """The file of an item; of one without, its id."""
+    return Path(key[1:].decode()) if is_own(key) else home.path(key)
+
+
 def _of_content(home: Home, item: Lacking) -> bytes | None:
     """The vector of any picture of the same content."""
     vectors = (home.image_vector(twin.id) for twin in home.twins(item.hash, image=True))
@@ -201,7 +207,8 @@ def fill(
         done += count
         if on_progress is not None:
             seconds = time.perf_counter() - started
-            on_progress(Progress(done, total, len(filled.skipped), home.path(last.key), seconds))
+            path = None if is_own(last.key) else home.path(last.key)
+            on_progress(Progress(done, total, len(filled.skipped), path, seconds))
     filled.lacking = sum(map(home.count_lacking, sides))
     if filled.encoded:
         home.keep_codes(model.encode_texts)
@@ -284,9 +291,11 @@ class _Filling:
 
     def _read(self, item: Lacking) -> _Read:
         """Decode a picture whose content is what was indexed; in a thread."""
-        path = self.home.path(item.key)
         if (vector := _of_content(self.home, item)) is not None:
             return _Read(item, vector)
+        if is_own(item.key):
+            return _Read(item, why="was given by a program, without a file to read")
+        path = self.home.path(item.key)
         encoder = self.model.encoder
         try:
             if item.key in self._reading.suspects:
@@ -308,6 +317,6 @@ class _Filling:
         new = [one for one in batch if one.vector is None and not one.why]
         encoded = self.model.stored("image", [one.prepared for one in new])
         self.filled.encoded += len(new)
-        self.filled.skipped += [Skipped(self.home.path(one.item.key), one.why) for one in batch if one.why]
+        self.filled.skipped += [Skipped(_path(self.home, one.item.key), one.why) for one in batch if one.why]
         vectors = {one.item.row: one.vector for one in batch if one.vector is not None}
         return vectors | {one.item.row: vector for one, vector in zip(new, encoded, strict=True)}

@@ -15,6 +15,7 @@ from diptych.engine import ignoring
 from diptych.engine.conditions import Condition
 from diptych.engine.filters import checked, known_field
 from diptych.engine.gallery import Gallery, gallery_of, item_of_file, limited
+from diptych.engine.homes.base import own_key
 from diptych.engine.opening import Opened
 from diptych.engine.place import absolute
 from diptych.engine.plan import LOOSE
@@ -95,10 +96,11 @@ class Contents(Opened):
         """The item of a file, a picture with its captions or a list of texts, one a line; None if unknown.
 
         Args:
-            name: The file, or its `id` in results: its path from the collection's folder.
+            name: The file, or its `id` in results: its path from the collection's folder, or that which a
+                program gave it.
         """
         path = absolute(name)
-        keys = os.fsencode(Path(name).as_posix()), self.home.key(path)
+        keys = os.fsencode(Path(name).as_posix()), self.home.key(path), own_key(str(name))
         with self.home.snapshot():  # a file's rows and what they hold are of one moment
             return next((item for item in (item_of_file(self.home, key) for key in keys) if item), None)
 

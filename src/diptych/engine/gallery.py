@@ -130,8 +130,15 @@ def item_of(stored: Stored) -> Item:
     """An item of a collection as a query, or an entry to be ranked."""
     meta: dict[str, Any] = {"row": stored.row, "side": stored.side, "path": stored.path}
     if stored.side == "image":
-        return Item(str(stored.path), image=stored.path, text="\n".join(stored.captions) or None, meta=meta)
-    return Item(f"{stored.path}#{stored.row}", text=stored.text, meta={**meta, "source": stored.source})
+        return Item(
+            str(stored.path or stored.id),
+            image=stored.path,
+            text="\n".join(stored.captions) or None,
+            meta=meta,
+        )
+    return Item(
+        f"{stored.path or stored.id}#{stored.row}", text=stored.text, meta={**meta, "source": stored.source}
+    )
 
 
 def item_of_file(home: Home, key: bytes) -> Item | None:
@@ -143,7 +150,7 @@ def item_of_file(home: Home, key: bytes) -> Item | None:
     if first.side == "image":
         return item_of(first)
     text = "\n".join(str(one.text) for one in (first, *others))
-    return Item(str(first.path), text=text, meta={"path": first.path})
+    return Item(str(first.path or first.id), text=text, meta={"path": first.path})
 
 
 class _ByPlace:

@@ -109,7 +109,10 @@ class Model:
         """
         if not content:
             return []
-        vectors = self._encoded(side, content)
+        return self.kept(self._encoded(side, content))
+
+    def kept(self, vectors: Floats) -> list[bytes]:
+        """Finite vectors (n, d) as a home keeps them."""
         if self.similarity == "hamming":
             return [row.tobytes() for row in similarity.pack(vectors)]
         if self.similarity == "cosine":

@@ -22,7 +22,16 @@ if TYPE_CHECKING:
     from diptych.engine.homes.base import Home
     from diptych.engine.results import Word
 
-__all__ = ["Options", "as_item", "check_side", "composed", "decoded", "kind_of", "sides_of"]
+__all__ = [
+    "Options",
+    "as_item",
+    "check_side",
+    "composed",
+    "decoded",
+    "kind_of",
+    "picture_of",
+    "sides_of",
+]
 
 
 # Single precision keeps a part of this weight beside one of the other.
@@ -65,7 +74,7 @@ def as_item(query: Any) -> Item:
         if not query.strip():
             raise UsageError("nothing was asked; give words or a picture")
         return Item(text=_words(query))
-    return Item(image=_picture(query, paths=(os.PathLike,)))
+    return Item(image=picture_of(query, paths=(os.PathLike,)))
 
 
 def composed(
@@ -107,7 +116,7 @@ def composed(
         own = image_weight if item.text is None and not isinstance(query, Item) else text_weight
         terms.append((1.0 if isinstance(query, Item) else own, item))
     for one in image if isinstance(image, list | tuple) else [image]:
-        terms.append((image_weight, Item(image=_picture(one, paths=(str, os.PathLike)))))
+        terms.append((image_weight, Item(image=picture_of(one, paths=(str, os.PathLike)))))
     if not terms:
         raise UsageError("nothing was asked; give words or a picture")
     for text in negative if isinstance(negative, Iterable) and not isinstance(negative, str) else [negative]:
@@ -127,7 +136,7 @@ def _words(text: str) -> str:
     return text.strip()
 
 
-def _picture(value: Any, *, paths: tuple[type, ...]) -> Any:
+def picture_of(value: Any, *, paths: tuple[type, ...]) -> Any:
     """What shows a picture, as it is; a path as a `Path`."""
     from PIL.Image import Image
 

@@ -15,6 +15,7 @@ from diptych.engine.columns import take_over
 from diptych.engine.homes.base import Home
 from diptych.engine.homes.local.home import Local
 from diptych.engine.homes.local.search_files import take_files
+from diptych.engine.items import copy_items
 from diptych.engine.model import DEFAULT_MODEL, Model
 from diptych.engine.place import DATABASE, absolute, find, place_of, remove_database, writing
 from diptych.engine.trust import check_model, is_believed
@@ -37,6 +38,7 @@ def rebuilding(path: str | Path, *, model: Any = None) -> Iterator[Collection]:
     codes again, unless the block made others: of the same hashing system, or of as many bits if that does not
     fit the model.
 
+    Items that programs gave have no files; they stay, and a model that cannot make their vectors is refused.
     The vectors of further models are taken over for the contents that are the same, and made for what is new;
     not those that the collection of somebody else has, whose models nobody asked for.
 
@@ -45,7 +47,7 @@ def rebuilding(path: str | Path, *, model: Any = None) -> Iterator[Collection]:
         model: A system's name, or an `Encoder`; that of the collection there, if None.
 
     Raises:
-        UsageError: the model does not encode pictures.
+        UsageError: the model does not encode pictures, or there are items without files for another model.
         CollectionError: the model is to be that of a collection which is somebody else's.
         CollectionBusy: another process is writing.
         TooNew: the collection there was written by a later version of Diptych.
@@ -61,6 +63,11 @@ def rebuilding(path: str | Path, *, model: Any = None) -> Iterator[Collection]:
         check_model(before.model, folder)
     chosen = Model(model if model is not None else before.model or DEFAULT_MODEL)
     chosen.try_pictures()
+    if before.own and before.fingerprint != chosen.fingerprint:
+        raise UsageError(
+            f"{before.own} items of {folder} were given by programs, so that {chosen.name} has no files to "
+            "make their vectors of; add it beside with add_model, or remove these items first"
+        )
     with writing(place, folder):
         beside = place / _BESIDE
         if not _goes_on(beside, folder, chosen, before):
@@ -75,6 +82,9 @@ def rebuilding(path: str | Path, *, model: Any = None) -> Iterator[Collection]:
                     with contextlib.closing(Local(place / DATABASE, folder)) as old:
                         _take_inscriptions(fresh.home, old)
             yield fresh
+            if before.own:
+                with contextlib.closing(Local(place / DATABASE, folder)) as old, fresh.writing():
+                    copy_items(fresh.home, old)
             if before.codes is not None and fresh.home.codes is None:
                 _make_codes(fresh, before)
             if before.model is not None and before.believed:
@@ -92,6 +102,8 @@ class _Known(NamedTuple):
     believed: bool = True
     codes: Mapping[str, Any] | None = None
     excludes: tuple[str, ...] = ()
+    fingerprint: str = ""
+    own: int = 0
 
 
 def _known_of(place: Path, folder: Path) -> _Known:
@@ -100,7 +112,14 @@ def _known_of(place: Path, folder: Path) -> _Known:
             column = home.column
             name = None if column is None else column.model
             return _Known(
-                home.get("id"), name, home.removed(), is_believed(home), home.codes, ignoring.kept(home)
+                home.get("id"),
+                name,
+                home.removed(),
+                is_believed(home),
+                home.codes,
+                ignoring.kept(home),
+                "" if column is None else column.fingerprint,
+                len(home.own_files()),
             )
     except TooNew:
         raise

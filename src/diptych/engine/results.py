@@ -40,7 +40,8 @@ class Result:
         side: "image" or "text": what was found.
         id: Its name in the collection: the path of its file, relative to the collection's folder if it lies
             there.
-        path: The file: the picture, the picture that the text describes, or the text's own file.
+        path: The file: the picture, the picture that the text describes, or the text's own file; None of an
+            item that a program gave, see `Collection.add_items`.
         text: The text found; for a picture its captions, one a line; None if there are none.
         meta: The fields of its file by name, see `diptych.media.metadata`: a text or a number, a list of them
             for "tag" and for what has many. For a text also its "source": "sidecar", "list", or "own" for a
@@ -53,7 +54,7 @@ class Result:
     word: Word
     side: Side
     id: str
-    path: Path
+    path: Path | None
     text: str | None
     meta: Mapping[str, Any] = field(default_factory=dict)
 
@@ -66,7 +67,7 @@ class Result:
             "word": self.word,
             "side": self.side,
             "id": self.id,
-            "path": str(self.path),
+            "path": None if self.path is None else str(self.path),
             "text": self.text,
             "meta": dict(self.meta),
         }

@@ -196,12 +196,12 @@ class _Missing:
             for place, stored in zip(part.tolist(), gallery.stored(hits[part]), strict=True):
                 if self._away[hits[place]]:
                     continue
-                found = self._presence.of(stored.path)
+                found = "here" if stored.path is None else self._presence.of(stored.path)
                 if found == "here":
                     here[place] = stored
                     if len(here) == k:
                         break
-                elif found == "away":
+                elif found == "away" and stored.path is not None:
                     self._leave_out(gallery, stored.path)
             at = int(part[-1]) + 1 if len(part) else len(hits)
         return here

@@ -20,10 +20,32 @@ from diptych.core import Floats, Rows, Searchable, Side
 from diptych.engine.conditions import Condition
 from diptych.media.metadata import Fields, Value
 
-__all__ = ["Caption", "Home", "Known", "Lacking", "State", "Stored", "VectorColumn", "VectorType", "Vectors"]
+__all__ = [
+    "Caption",
+    "Home",
+    "Known",
+    "Lacking",
+    "State",
+    "Stored",
+    "VectorColumn",
+    "VectorType",
+    "Vectors",
+    "is_own",
+    "own_key",
+]
 
 VectorType = Literal["float16", "bits"]
 """How vectors are kept: in half precision, or as binary codes, eight bits to a byte."""
+
+
+def own_key(name: str) -> bytes:
+    """The name in a home of an item that a program gave under an id of its own; no file has such a name."""
+    return b"\0" + name.encode()
+
+
+def is_own(key: bytes) -> bool:
+    """Whether a name is that of an item of a program, which has no file."""
+    return key.startswith(b"\0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +124,9 @@ class Stored:
         row: Its number, which no other item ever had or gets.
         side: "image" or "text".
         id: Name of its file in the collection.
-        path: That file.
+        path: That file; None of an item that a program gave.
         text: Of a text item; None for a picture.
-        source: Where a text came from: "sidecar", "list" or "own"; empty for a picture.
+        source: Where a text came from: "sidecar", "list", "own" or "program"; empty for a picture.
         captions: Texts of the same file, for a picture.
         fields: What is known of its file, see `diptych.media.metadata`.
     """
@@ -112,7 +134,7 @@ class Stored:
     row: int
     side: Side
     id: str
-    path: Path
+    path: Path | None
     text: str | None
     source: str
     captions: tuple[str, ...] = ()
@@ -279,6 +301,10 @@ class Home(Protocol):
 
     def files(self, under: Path | None = None) -> Iterator[Known]:
         """The files, or those below a folder, by name; what is stored meanwhile may show."""
+        ...
+
+    def own_files(self) -> list[Known]:
+        """The items that programs gave, which have no file, as if each were one."""
         ...
 
     def file_names(self, ids: Sequence[int]) -> list[tuple[int, bytes]]:

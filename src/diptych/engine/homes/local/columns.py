@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from diptych.core import Side
 from diptych.engine.homes.base import Lacking, VectorColumn
 from diptych.engine.homes.local.database import Database, damaged
+from diptych.engine.homes.local.names import name_of
 from diptych.errors import CollectionError
 
 __all__ = ["Columns"]
@@ -194,4 +194,4 @@ class Columns:
             "ON vector.row = item.row AND vector_column = ?1 WHERE side = ?2 ORDER BY item.row",
             self._number, side,
         )  # fmt: skip
-        return [os.fsdecode(key) for (key,) in found]
+        return [name_of(key) for (key,) in found]

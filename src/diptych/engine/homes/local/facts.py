@@ -40,7 +40,7 @@ class Facts:
 
     def put_name(self, file: int, key: bytes) -> None:
         """Say where a file is: its folder (empty for the collection's own) and its name, as text."""
-        folder, _, name = key.decode("utf-8", "replace").rpartition("/")
+        folder, _, name = key.lstrip(b"\0").decode("utf-8", "replace").rpartition("/")
         self._put(file, {"folder": (folder,), "name": (name,)}, f"name IN {_OF_NAMES}")
 
     def _put(self, file: int, fields: Fields, which: str) -> bool:

@@ -131,14 +131,13 @@ _INSCRIPTIONS = (
     ) WITHOUT ROWID""",
 )
 
+# Items without files are among them, which versions before take for damage.
+_OWN: tuple[str, ...] = ()
+
 MIGRATIONS: Mapping[int, tuple[str, ...]] = {
-    1: _FIRST,
-    2: _COLUMNS,
-    3: _REMOVED,
-    4: _FIELDS,
-    5: _BESIDE,
-    6: _INSCRIPTIONS,
-}
+    1: _FIRST, 2: _COLUMNS, 3: _REMOVED, 4: _FIELDS, 5: _BESIDE, 6: _INSCRIPTIONS,
+    7: _OWN,
+}  # fmt: skip
 """The statements that lead to each format from the one before; a new file goes through all of them."""
 
 SCHEMA_VERSION = max(MIGRATIONS)

@@ -19,13 +19,14 @@ from typing import Any
 
 from diptych.core import Rows, Side
 from diptych.engine.conditions import Condition
-from diptych.engine.homes.base import Caption, Known, State, Stored
+from diptych.engine.homes.base import Caption, Known, State, Stored, is_own
 from diptych.engine.homes.local.columns import Columns
 from diptych.engine.homes.local.database import Database, damaged
 from diptych.engine.homes.local.facts import Facts
 from diptych.engine.homes.local.filtered import Filtered
 from diptych.engine.homes.local.inscribed import Inscribed
 from diptych.engine.homes.local.migrations import SCHEMA_VERSION, migrate, version_of
+from diptych.engine.homes.local.names import name_of
 from diptych.errors import CollectionError, TooNew
 from diptych.media.metadata import Fields, Value
 from diptych.printable import printable
@@ -171,7 +172,8 @@ class Record(Columns):
         """The first file named that does not lie in the collection's folder; None if all do."""
         found = self._db.one(
             "SELECT path FROM file WHERE path >= CAST('/' AS BLOB) AND path < CAST('0' AS BLOB) "
-            "OR '/' || CAST(path AS TEXT) || '/' LIKE '%/../%' OR (? AND path GLOB '[A-Za-z]:*') LIMIT 1",
+            "OR (path > x'01' AND '/' || CAST(path AS TEXT) || '/' LIKE '%/../%') "
+            "OR (? AND path GLOB '[A-Za-z]:*') LIMIT 1",
             os.name == "nt",
         )
         return None if found is None else self.path(bytes(found[0]))
@@ -189,9 +191,9 @@ class Record(Columns):
         Read page by page: what is stored meanwhile may show.
         """
         every = under is None or under == self.root or under in self.root.parents
-        first = b"" if under is None or every else self.key(under).rstrip(b"/") + b"/"
+        first = b"\1" if under is None or every else self.key(under).rstrip(b"/") + b"/"
         last = (
-            first[:-1] + b"0" if first else b"\xff" * 8
+            b"\xff" * 8 if every or under is None else first[:-1] + b"0"
         )  # "0" comes after "/", and no name begins with the other
         after = first
         while page := self._db.every(
@@ -202,6 +204,10 @@ class Record(Columns):
                 if not every or under is None or not os.path.isabs(name) or under in Path(name).parents:
                     yield _known(line)
             after = page[-1][0]
+
+    def own_files(self) -> list[Known]:
+        """The items that programs gave, which have no file, as if each were one."""
+        return [_known(line) for line in self._db.every(_FILE + "WHERE path < x'01' ORDER BY path")]
 
     def file_names(self, ids: Sequence[int]) -> list[tuple[int, bytes]]:
         """Number and name of those of the files that are known, in the order of their numbers."""
@@ -372,7 +378,13 @@ class Record(Columns):
                 captions.setdefault(row, []).append(caption)
             files.setdefault(file, []).append(row)
             found[row] = Stored(
-                row, side, os.fsdecode(key), self.path(key), text, source or "", tuple(captions.get(row, ()))
+                row,
+                side,
+                name_of(key),
+                None if is_own(key) else self.path(key),
+                text,
+                source or "",
+                tuple(captions.get(row, ())),
             )
         for file, fields in self.facts.of([*files]).items():
             for row in files[file]:
@@ -381,7 +393,7 @@ class Record(Columns):
         if missing is not None:
             raise CollectionError(f"item {missing} was removed while it was being read; search again")
         if not self.believed:
-            self._refuse_links_out({one.path for one in found.values()})
+            self._refuse_links_out({one.path for one in found.values() if one.path is not None})
         return [found[row] for row in rows]
 
     def _refuse_links_out(self, paths: Iterable[Path]) -> None:
