@@ -88,7 +88,7 @@ def command(
     from diptych.engine import collection as engine
 
     asked = " ".join(words or [])
-    weights = {
+    weights: dict[str, Any] = {
         "text_weight": _weight("--text-weight", text_weight, "words", asked.strip()),
         "image_weight": _weight("--image-weight", image_weight, "--image", image),
         "negative_weight": _weight("--not-weight", not_weight, "--not", negative),

@@ -145,8 +145,9 @@ class _Part:
                 at = np.searchsorted(packed[0], of)
                 codes[of > 0] = packed[1][at[of > 0]]
             items = self.home.items([line.row for line in page])
-            blocks = (_block([getattr(line, side) for line in page], unpack, kind) for side in SIDES)
-            yield _Page(items, *blocks, codes)
+            images = _block([line.image for line in page], unpack, kind)
+            texts = _block([line.text for line in page], unpack, kind)
+            yield _Page(items, images, texts, codes)
 
     def _lines(self, *, vectors: bool) -> Iterator[_Line]:
         found: Iterable[_Line]
@@ -184,7 +185,7 @@ def _block(vectors: list[bytes | None], unpack: bool, kind: np.dtype[Any]) -> Bl
 class _Form(NamedTuple):
     """Rows, dimensions and type of vectors, and bits of codes (0 for none)."""
 
-    count: int
+    rows: int
     dimensions: int
     type: np.dtype[Any]
     bits: int
@@ -244,13 +245,13 @@ class _Matrix(_Beside):
 
     def open(self) -> None:
         path, form = self.path, self.form
-        self._vectors = self.matrix(self.part(path), form.count, form.dimensions, form.type)
+        self._vectors = self.matrix(self.part(path), form.rows, form.dimensions, form.type)
         lines = self.part(path.with_suffix(".jsonl"))
         self._lines = self._stack.enter_context(lines.open("w", encoding="utf-8"))
         self._codes = None
         if form.bits:
             codes = self.part(path.with_suffix(".codes.npy"))
-            self._codes = self.matrix(codes, form.count, form.bits // 8, np.dtype(np.uint8))
+            self._codes = self.matrix(codes, form.rows, form.bits // 8, np.dtype(np.uint8))
 
     def write(self, page: _Page) -> None:
         vectors = page.image if page.image is not None else page.text
@@ -302,13 +303,13 @@ class _Folder(_Beside):
         self._place = self.part(self.path)
         self._matrices = {
             side: self._shard(
-                f"{'img' if side == 'image' else 'text'}_emb", form.count, form.dimensions, form.type
+                f"{'img' if side == 'image' else 'text'}_emb", form.rows, form.dimensions, form.type
             )
             for side in self._sides
         }
         self._codes = None
         if form.bits:
-            self._codes = self._shard("codes", form.count, form.bits // 8, np.dtype(np.uint8))
+            self._codes = self._shard("codes", form.rows, form.bits // 8, np.dtype(np.uint8))
         columns = _columns(self._arrow)
         self._schema = self._arrow.schema(
             [("image_path", columns["id"]), ("caption", columns["text"])]
