@@ -64,6 +64,7 @@ def test_they_are_found_under_their_ids_and_have_no_path(collection: Collection)
     assert item is not None
     assert item.text == "a red thing"
     assert len(list(collection)) == len(collection) == 8
+    assert collection.home.count_unread() == 1  # where text is looked for: in files
 
 
 def test_folders_never_forget_them(collection: Collection) -> None:

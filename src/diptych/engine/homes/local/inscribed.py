@@ -10,7 +10,8 @@ from diptych.engine.homes.local.facts import Facts
 __all__ = ["Inscribed"]
 
 _UNREAD = (
-    "FROM file WHERE hash > ? AND NOT EXISTS (SELECT 1 FROM inscription WHERE inscription.hash = file.hash) "
+    "FROM file WHERE hash > ? AND path > x'01' "  # not those that have no file
+    "AND NOT EXISTS (SELECT 1 FROM inscription WHERE inscription.hash = file.hash) "
     "AND EXISTS (SELECT 1 FROM item WHERE item.file = file.id AND side = 'image')"
 )
 
