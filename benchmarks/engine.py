@@ -26,7 +26,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +83,21 @@ def opened(work: Path) -> Collection:
 
 def name_of(number: int) -> str:
     return f"disk/{number // _FOLDER:04}/{number:07}.jpg"
+
+
+def fields_of(number: int) -> dict[str, tuple[Any, ...]]:
+    """When and with what a picture was taken, three tags, and a number below 1000 to choose a share by."""
+    rng = np.random.default_rng(number)
+    second, pick, *drawn = rng.integers(0, [15 * 365 * 86_400, 1000, 20, 500, 500, 500]).tolist()
+    taken = datetime(2010, 1, 1) + timedelta(seconds=second)
+    return {
+        "date": (taken.strftime("%Y-%m-%d %H:%M:%S"),),
+        "camera": (f"Camera {drawn[0]}",),
+        "tag": tuple(dict.fromkeys(f"tag {one}" for one in drawn[1:])),
+        "pick": (pick,),
+        "width": (4000,),
+        "height": (3000,),
+    }
 
 
 def say(what: str, found: str, limit: str = "", *, kept: bool = True) -> None:
@@ -163,6 +178,7 @@ def fill(collection: Collection, images: np.ndarray, captions: np.ndarray, first
                 digest = number.to_bytes(16, "big")
                 file = home.put_file(os.fsencode(name_of(number)), 0, status.st_mtime_ns, digest)
                 home.put_image(file, vector.tobytes())
+                home.put_fields(file, fields_of(number))
                 captions_of = []
                 if number % 10 == 0 and (text := next(texts, None)) is not None:
                     vector = text[1].astype(np.float16)
@@ -247,6 +263,40 @@ def shared(found: Iterable[int], truth: np.ndarray) -> float:
 def say_recall(right: Sequence[float]) -> None:
     found = float(np.mean(right))
     say("    recall of the ten best", f"{found:.4f}", "0.98", kept=found >= 0.98)
+
+
+def part_where(work: Path, options: argparse.Namespace) -> None:
+    """Whole searches with a filter; the first reads it, the others find it known."""
+    with opened(work) as collection:
+        collection.search("asked 0")
+        first = watched(lambda: collection.count(where="pick < 0"))
+        say("first filter of all, which reads whose items are whose", first.told())
+        for share in _SHARES:
+            where = f"pick < {round(1000 * share)}"
+            read = watched(lambda where=where: collection.count(where=where))
+            watch, right = Watch(), []
+            for number in range(options.singles):
+                asked = f"asked {number}"
+                found = watch(lambda asked=asked, where=where: collection.search(asked, where=where))
+                exact = collection.search(asked, where=where, exact=True)
+                right.append(len({one.id for one in found} & {one.id for one in exact}) / max(len(exact), 1))
+            say(f"--where that leaves {100 * share:g} %, read once", read.told())
+            say("    searches, median", watch.told())
+            say("    95 of 100 within", watch.told(95), "50 ms", kept=watch.at(95) < 50)
+            say_recall(right)
+        for where in (
+            "date >= 2017-06-01",
+            "not date >= 2017-06-01",
+            "date between 2012 and 2013 and camera in ('Camera 1', 'Camera 2') and tag = 'tag 7'",
+            "folder like 'disk/00%'",
+            "name like '%7.jpg'",
+            "modified >= 2020",
+        ):
+            say(f"count of {where[:48]}", watched(lambda where=where: collection.count(where=where)).told())
+        for name in ("year", "camera", "tag", "folder"):
+            counted = watched(lambda name=name: collection.facets(name))
+            say(f"facets by {name}", counted.told())
+        say("resident, at most", f"{resident('VmHWM'):.0f} MB", "1000 MB", kept=not resident("VmHWM") > 1000)
 
 
 def part_away(work: Path, options: argparse.Namespace) -> None:
@@ -427,6 +477,7 @@ PARTS: dict[str, Callable[[Path, argparse.Namespace], None]] = {
     "open": part_open,
     "search": part_search,
     "filters": part_filters,
+    "where": part_where,
     "away": part_away,
     "walk": part_walk,
     "add": part_add,

@@ -128,3 +128,32 @@ def test_a_collection_from_before_gets_its_fields_without_encoding(
         assert fields(collection, "a.jpg")["date"] == ("2024-05-01 10:30:00",)
         assert fields(collection, "words.txt")["name"] == ("words.txt",)
         assert [(result.id, result.score) for result in collection.search("red")] == before
+
+
+def test_a_batch_that_fails_leaves_no_field_behind(
+    collection: Collection, paint: Paint, photos: Path
+) -> None:
+    paint("a.png", "red")
+    collection.add()
+    home = collection.home
+    file = home.file(b"a.png")
+    assert file is not None
+
+    class Interrupted(Exception):
+        pass
+
+    def interrupted() -> None:
+        with home.batch():
+            home.put_fields(file.id, {"owner": ("me",)})
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        interrupted()
+    assert "owner" not in home.field_names()
+    with home.batch():
+        assert home.put_fields(file.id, {"owner": ("me",)})
+    assert fields(collection, "a.png")["owner"] == ("me",)
+    with home.batch():
+        assert not home.put_fields(file.id, {"owner": ("me",)})
+        assert home.put_fields(file.id, {"owner": ("Me",)})
+    assert fields(collection, "a.png")["owner"] == ("Me",)

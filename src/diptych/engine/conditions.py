@@ -12,7 +12,8 @@ Example:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from dataclasses import field as attribute
 from typing import Any, Literal, TypeAlias
 
 from diptych.errors import UsageError
@@ -66,8 +67,8 @@ class Test(Condition):
     field: str
     operator: Operator
     values: tuple[Value, ...] = ()
-    at: int = field(default=-1, compare=False)
-    depth: int = field(default=1, init=False, compare=False)
+    at: int = attribute(default=-1, compare=False)
+    depth: int = attribute(default=1, init=False, compare=False)
 
     def __repr__(self) -> str:
         said = [_shown(value) for value in self.values]
@@ -79,7 +80,7 @@ class Test(Condition):
 @dataclass(frozen=True, slots=True, repr=False)
 class _Joined(Condition):
     parts: tuple[Condition, ...]
-    depth: int = field(default=1, init=False, compare=False)
+    depth: int = attribute(default=1, init=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "depth", 1 + max((part.depth for part in self.parts), default=0))
@@ -108,7 +109,7 @@ class Negation(Condition):
     """The condition must not be fulfilled."""
 
     of: Condition
-    depth: int = field(default=1, init=False, compare=False)
+    depth: int = attribute(default=1, init=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "depth", 1 + self.of.depth)

@@ -68,7 +68,7 @@ def parsed(text: str) -> Condition:
         >>> parsed("date >= 2024-05 and not tag in (dog, 'my cat')")
         date >= '2024-05' and not (tag = 'dog' or tag = 'my cat')
     """
-    from lark.exceptions import UnexpectedInput
+    from lark.exceptions import UnexpectedCharacters, UnexpectedToken
 
     if len(text) > _LONGEST:
         raise UsageError(f"a filter has at most {_LONGEST:,} characters, not {len(text):,}")
@@ -76,13 +76,11 @@ def parsed(text: str) -> Condition:
         raise UsageError("the filter is empty; write one such as: date >= 2024 and tag = 'dog'")
     try:
         found: Any = _parser().parse(text)
-    except UnexpectedInput as error:
-        at = error.pos_in_stream
-        at = len(text.rstrip()) if at is None or at < 0 or type(error).__name__ == "UnexpectedEOF" else at
-        if getattr(getattr(error, "token", None), "type", "") == "$END":
-            at = len(text.rstrip())
-        allowed = getattr(error, "accepts", None) or getattr(error, "expected", None) or error.allowed or ()
-        raise _pointing(text, at, f"expected {_listed(allowed)}") from None
+    except UnexpectedToken as error:
+        at = len(text.rstrip()) if error.token.type == "$END" else error.token.start_pos or 0
+        raise _pointing(text, at, f"expected {_listed(error.accepts or error.expected)}") from None
+    except UnexpectedCharacters as error:
+        raise _pointing(text, error.pos_in_stream or 0, f"expected {_listed(error.allowed or ())}") from None
     assert isinstance(found, Condition)
     return found
 

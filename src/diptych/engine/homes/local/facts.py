@@ -27,6 +27,11 @@ class Facts:
 
     def __init__(self, db: Database) -> None:
         self._db = db
+        self._numbers: dict[str, int] = {}  # of the names of fields
+
+    def forget(self) -> None:
+        """A batch has failed, and with it what it said of names."""
+        self._numbers = {}
 
     def put(self, file: int, fields: Fields) -> bool:
         """Make these the fields of a file, besides those that its name gives; returns whether any changed."""
@@ -44,8 +49,10 @@ class Facts:
         self._put(file, {"folder": (folder,), "name": (name,)}, f"name IN {_OF_NAMES}")
 
     def _put(self, file: int, fields: Fields, which: str) -> bool:
-        self._db.run_many("INSERT OR IGNORE INTO field (name) VALUES (?)", ((name,) for name in fields))
-        numbers = dict(self._db.every("SELECT name, id FROM field"))
+        if not fields.keys() <= self._numbers.keys():
+            self._db.run_many("INSERT OR IGNORE INTO field (name) VALUES (?)", ((name,) for name in fields))
+            self._numbers = dict(self._db.every("SELECT name, id FROM field"))
+        numbers = self._numbers
         new = {
             (numbers[name], kept): shown
             for name, values in fields.items()
@@ -61,10 +68,11 @@ class Facts:
         }
         if before == new:
             return False
-        self._db.run_many(
-            "DELETE FROM fact WHERE field = ? AND value = ? AND file = ?",
-            ((*one, file) for one, shown in before.items() if new.get(one, 0) != shown),
-        )
+        if before:
+            self._db.run_many(
+                "DELETE FROM fact WHERE field = ? AND value = ? AND file = ?",
+                ((*one, file) for one, shown in before.items() if new.get(one, 0) != shown),
+            )
         self._db.run_many(
             "INSERT OR REPLACE INTO fact (field, value, file, shown) VALUES (?, ?, ?, ?)",
             ((*one, file, shown) for one, shown in new.items() if before.get(one, 0) != shown),
@@ -86,6 +94,8 @@ class Facts:
 
 def folded(text: str) -> str:
     """A text as it is compared, whatever the case of its letters."""
+    if text.isascii():
+        return text.lower()
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
 
 

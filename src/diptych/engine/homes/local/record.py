@@ -128,12 +128,16 @@ class Record(Columns):
         Args:
             changes: Whether items change, which makes a new state.
         """
-        with self._db.batch():
-            yield
-            if changes:
-                self._db.run(
-                    "INSERT INTO batch SELECT max(generation) + 1, ? FROM batch", secrets.token_hex(16)
-                )
+        try:
+            with self._db.batch():
+                yield
+                if changes:
+                    self._db.run(
+                        "INSERT INTO batch SELECT max(generation) + 1, ? FROM batch", secrets.token_hex(16)
+                    )
+        except BaseException:
+            self.facts.forget()
+            raise
 
     @contextlib.contextmanager
     def snapshot(self) -> Iterator[State]:
