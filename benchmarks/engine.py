@@ -25,6 +25,7 @@ import tempfile
 import threading
 import time
 import warnings
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -74,7 +75,11 @@ class Drawn:
         )
 
     def encode_text(self, texts: Sequence[str]) -> np.ndarray:
-        return np.stack([self.asked[int(text.split()[-1]) % len(self.asked)] for text in texts])
+        words = [
+            text.split()[-1] for text in texts
+        ]  # those of others, such as of a calibration, have some, too
+        numbers = [int(word) if word.isdecimal() else zlib.crc32(word.encode()) for word in words]
+        return np.stack([self.asked[number % len(self.asked)] for number in numbers])
 
 
 def opened(work: Path) -> Collection:
@@ -324,9 +329,11 @@ def part_walk(work: Path, options: argparse.Namespace) -> None:
             watching = threading.Thread(target=look)
             watching.start()
             watch = Watch()
-            summary = watch(lambda given=given: collection.add(*given))
-            stop.set()
-            watching.join()
+            try:
+                summary = watch(lambda given=given: collection.add(*given))
+            finally:
+                stop.set()
+                watching.join()
             more = max(seen) - seen[0]
             say(
                 f"indexing again, {summary.unchanged} files of which none changed",

@@ -123,7 +123,7 @@ def _xmp_degrees(text: str) -> float | None:
 
 
 def _signed(parts: list[float], side: str) -> float | None:
-    value = sum(part / 60**power for power, part in enumerate(parts[:3]))
+    value = sum(part / 60.0**power for power, part in enumerate(parts[:3]))
     if not parts or not math.isfinite(value) or abs(value) > 180:
         return None
     return round(-value if side.upper()[:1] in ("S", "W") else value, 6)

@@ -99,7 +99,8 @@ class Filtered:
             most = self._db.one("SELECT max(id) FROM file")[0] or 0
             return _numbers(rows), _numbers(files), most + 1
 
-        return self._remembered(("items", side), state, read)
+        found: tuple[Rows, Rows, int] = self._remembered(("items", side), state, read)
+        return found
 
     def _bits(self, condition: Condition, count: int, state: State) -> Bits:
         """(count,) which files fulfil a condition."""
