@@ -34,6 +34,7 @@ OCR_SECONDS = 120.0
 OCR_MEMORY = 4 << 30
 """Memory in bytes that the process may take, where the system can limit it."""
 
+_ENLARGED = 4.0  # times, at most, that a small picture is enlarged for the detector
 _SURE = 0.6  # score of a line, in [0, 1], below which it is a guess
 _LETTERS = 2  # of a line: single ones are mostly no text
 _ASKED = struct.Struct("!BII")  # whether the detector looks first; width, height; pixels follow
@@ -135,9 +136,10 @@ class _Engine:
         import cv2
 
         height, width = pixels.shape[:2]
-        scale = min(1.0, GATE / max(height, width))
+        scale = min(_ENLARGED, GATE / max(height, width))
         size = max(1, round(width * scale)), max(1, round(height * scale))
-        boxes, _ = self._first.auto_text_det(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA))
+        how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+        boxes, _ = self._first.auto_text_det(cv2.resize(pixels, size, interpolation=how))
         return boxes is not None
 
 
