@@ -85,7 +85,7 @@ class _Patterns:
         """
         last = len(self._lines) - 1
         for number, pattern in enumerate(reversed(self._patterns)):
-            if not _fits(pattern.regex, name, folder):
+            if pattern.regex is None or not _fits(pattern.regex, name, folder):
                 continue
             if not pattern.include:
                 return ""

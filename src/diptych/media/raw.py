@@ -143,15 +143,15 @@ def _told(
     data = file if isinstance(file, bytes) else read_file(file)
     asked = (-1 if given is None else given for given in (size, max_pixels))
     try:
-        what, *found = _worker.ask(
+        what, seen, told, pixels = _worker.ask(
             _ASKED.pack(wanted, *asked, len(data)) + data, _answer, seconds=RAW_SECONDS
         )
     except Ended as ended:
         why = f"takes longer than {RAW_SECONDS:.0f} s" if ended.late else "ends the program that reads it"
         raise ImageError(name, f"a raw picture that {why}, so it is passed over") from None
     if what == _REFUSED:
-        raise ImageError(name, str(found[1]["reason"]))
-    return found[0], found[1], found[2]
+        raise ImageError(name, str(told["reason"]))
+    return seen, told, pixels
 
 
 def _described(told: dict[str, Any]) -> Described:
