@@ -27,6 +27,19 @@ RUNS = {
 }
 
 
+def test_relevance_is_measured(shared_data: Path) -> None:
+    small = ("--sizes", "40", "--dev", "60", "--fitted", "0", "--draws", "1")
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "benchmarks" / "relevance.py"), "--data", str(shared_data), *small],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "builtin, 40 pictures" in done.stdout
+
+
 @pytest.mark.parametrize("run", RUNS)
 def test_it_runs_to_its_end(run: str) -> None:
     name, *arguments = run.split()

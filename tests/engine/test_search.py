@@ -173,7 +173,7 @@ def test_several_threads_may_search_while_one_adds(filled: Collection, paint: Pa
 
 
 def test_words_have_the_documented_thresholds() -> None:
-    assert [words.word(p) for p in (100, 99.5, 99.4, 98, 97.9, 95, 94.9, 0)] == [
+    assert [words.word(p) for p in (100, 99.5, 99.4, 98, 97.9, 96, 95.9, 0)] == [
         "strong", "strong", "good", "good", "fair", "fair", "weak", "weak",
     ]  # fmt: skip
     assert words.word(None) == "not calibrated"

@@ -58,10 +58,12 @@ def test_a_hit_counts_with_those_after_it() -> None:
 
 def test_the_spread_is_that_of_the_scores() -> None:
     random = np.random.default_rng(0)
-    entries = random.standard_normal((500, 9)) @ random.standard_normal((9, 9))
+    entries = (random.standard_normal((500, 9)) @ random.standard_normal((9, 9))).astype(np.float32)
     queries = random.standard_normal((4, 9)).astype(np.float32)
-    expected = (queries @ entries.T).std(axis=1, ddof=1)
-    np.testing.assert_allclose(Background.of(entries).spread(queries), expected, rtol=1e-4)
+    expected = np.asarray((queries @ entries.T).std(axis=1, ddof=1), np.float64)
+    np.testing.assert_allclose(
+        np.asarray(Background.of(entries).spread(queries), np.float64), expected, rtol=1e-4
+    )
 
 
 def test_a_percentile_by_hand() -> None:

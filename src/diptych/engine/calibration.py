@@ -36,7 +36,7 @@ __all__ = [
     "word",
 ]
 
-WORDS: tuple[tuple[float, Word], ...] = ((99.5, "strong"), (98.0, "good"), (95.0, "fair"), (0.0, "weak"))
+WORDS: tuple[tuple[float, Word], ...] = ((99.5, "strong"), (98.0, "good"), (96.0, "fair"), (0.0, "weak"))
 """Lowest percentile of each word."""
 
 LEAST: Mapping[str, float] = {name: least for least, name in WORDS}

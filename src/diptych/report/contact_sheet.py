@@ -47,7 +47,7 @@ _LEGEND = (
     '<p class="note legend">The number is the similarity by which the results are ordered. The word says '
     "whether a result shows what was asked, by the percentage beside it: of a hundred searches for what "
     'nothing in such a collection shows, so many find nothing as good. <span class="strong">strong</span> '
-    'from 99.5 %, <span class="good">good</span> from 98 %, <span class="fair">fair</span> from 95 %, else '
+    'from 99.5 %, <span class="good">good</span> from 98 %, <span class="fair">fair</span> from 96 %, else '
     '<span class="weak">weak</span>; "not calibrated" where it is not known. There is a first result, too, '
     "where nothing fits.</p>"
 )

@@ -19,9 +19,18 @@ from numpy.typing import NDArray
 
 from diptych.core import Floats, Rows, Side
 from diptych.similarity import unit
-from diptych.towers.calibration import AVERAGED, Background, Kind, Line, Relevance, averages
+from diptych.towers.calibration import Background, Kind, Line, Relevance, averaged, averages
 
-__all__ = ["LEAST_PICTURES", "Captioned", "calibrated", "content_words", "named", "things"]
+__all__ = [
+    "LEAST_PICTURES",
+    "Asked",
+    "Captioned",
+    "calibrated",
+    "content_words",
+    "directions",
+    "named",
+    "things",
+]
 
 LEAST_PICTURES = 200
 """Captioned pictures that a calibration needs: fewer say too little of what is not there."""
@@ -29,7 +38,7 @@ LEAST_PICTURES = 200
 _LEAST_QUERIES = 50  # of each kind
 _MOST_PICTURES, _MOST_QUERIES = 2_000, 600
 _SMALLEST = 30  # entries, of the smallest part that is searched
-_LOW = 0.16  # quantile that lies one deviation below the median
+_HIGH = 0.9  # quantile: beyond it there may be things that are there unnamed
 _ROUNDS = 50  # of Newton's method
 _EMPTY = frozenset(
     (
@@ -57,6 +66,10 @@ class Captioned:
     captions: Sequence[str]
     owner: Rows
 
+    def entries(self, side: Side) -> Floats:
+        """The vectors of a side."""
+        return self.image if side == "image" else self.text
+
     def sample(self, random: np.random.Generator) -> Captioned:
         """At most so many pictures, of those that have captions, that all pairs are few."""
         rows = np.unique(self.owner)
@@ -66,6 +79,20 @@ class Captioned:
         captions = [self.captions[one] for one in kept.tolist()]
         owner = np.searchsorted(rows, self.owner[kept])
         return Captioned(self.image[rows], self.text[kept], captions, owner)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Queries (q, d), and which of n entries count for each, (q, n), or for all, (1, n)."""
+
+    queries: Floats
+    among: NDArray[np.bool_]
+
+    def best(self, entries: Floats, width: int) -> Floats:
+        """The best scores (q, width) among entries (n, d), descending; -inf where there are none."""
+        scores = np.where(self.among, self.queries @ entries.T, -np.inf)
+        width = min(width, scores.shape[1])
+        return np.asarray(-np.sort(-np.partition(scores, -width, axis=1)[:, -width:], axis=1))
 
 
 @functools.cache
@@ -113,57 +140,59 @@ def calibrated(
     few = given.sample(random)
     if len(few.image) < LEAST_PICTURES:
         return None
-    of_pictures: list[list[str]] = [[] for _ in few.image]
-    for caption, row in zip(few.captions, few.owner.tolist(), strict=True):
-        of_pictures[row].append(caption)
-    absent = _absent(of_pictures, encode_texts)
-    picture_words = [content_words(" ".join(lines)) for lines in of_pictures]
-    foreign = _Foreign(picture_words, [content_words(caption) for caption in few.captions])
-    asking = _drawn(len(few.image), random)
-    speaking = _drawn(len(few.text), random)
-    own = few.owner[speaking]
     backgrounds: dict[Side, Background] = {"image": Background.of(few.image), "text": Background.of(few.text)}
-    near = few.image[asking]
-    of_caption = dict(zip(few.owner.tolist(), range(len(few.text)), strict=True))
-    told = few.text[[of_caption[row] for row in asking.tolist()]]
-    strange = absent[random.integers(len(absent), size=len(asking))] if len(absent) else told
-    both, mixed = unit(near + told), unit(near + strange)
-    itself = np.arange(len(few.image)) != asking[:, None]
-    all_images = np.ones((1, len(few.image)), bool)
-    tasks: dict[tuple[Kind, Side], tuple[_Asked, _Asked]] = {
-        ("text", "image"): (
-            _Asked(few.text[speaking], all_images),
-            _Asked(absent, all_images),
-        ),
-        ("image", "text"): (
-            _Asked(near, np.ones((1, len(few.text)), bool)),
-            _Asked(near, foreign.image_text(asking)),
-        ),
-        ("image", "image"): (_Asked(near, itself), _Asked(near, foreign.image_image(asking))),
-        ("text", "text"): (
-            _Asked(few.text[speaking], few.owner != own[:, None]),
-            _Asked(few.text[speaking], foreign.text_text(speaking)),
-        ),
-        ("composed", "image"): (_Asked(both, itself), _Asked(mixed, foreign.image_image(asking))),
-        ("composed", "text"): (
-            _Asked(both, few.owner != asking[:, None]),
-            _Asked(mixed, foreign.image_text(asking)),
-        ),
-    }
     lines = {}
-    for (kind, side), (right, wrong) in tasks.items():
-        entries = few.image if side == "image" else few.text
-        averaged = AVERAGED if {kind, side} == {"text", "image"} else 1
-        line = _line(right, wrong, entries, backgrounds[side], averaged, random)
+    for (kind, side), (right, wrong) in directions(few, encode_texts, random).items():
+        count = averaged(kind, side)
+        line = _line(right, wrong, few.entries(side), backgrounds[side], count, random)
         if line is not None:
             lines[kind, side] = line
     return Relevance(backgrounds, lines) if lines else None
 
 
+def directions(
+    given: Captioned, encode_texts: Callable[[Sequence[str]], Floats], random: np.random.Generator
+) -> dict[tuple[Kind, Side], tuple[Asked, Asked]]:
+    """By kind of query and side searched, queries for what is there and queries for what is not.
+
+    Args:
+        given: Captioned pictures, each with a caption.
+        encode_texts: Gives unit vectors (n, d) of texts.
+        random: Draws the queries.
+    """
+    of_pictures: list[list[str]] = [[] for _ in given.image]
+    for caption, row in zip(given.captions, given.owner.tolist(), strict=True):
+        of_pictures[row].append(caption)
+    absent = _absent(of_pictures, encode_texts)
+    picture_words = [content_words(" ".join(lines)) for lines in of_pictures]
+    foreign = _Foreign(picture_words, [content_words(caption) for caption in given.captions])
+    asking, speaking = _drawn(len(given.image), random), _drawn(len(given.text), random)
+    near, said = given.image[asking], given.text[speaking]
+    of_caption = dict(zip(given.owner.tolist(), range(len(given.text)), strict=True))
+    told = given.text[[of_caption[row] for row in asking.tolist()]]
+    strange = absent[random.integers(len(absent), size=len(asking))] if len(absent) else told
+    both, mixed = unit(near + told), unit(near + strange)
+    others = np.arange(len(given.image)) != asking[:, None]
+    every, every_text = np.ones((1, len(given.image)), bool), np.ones((1, len(given.text)), bool)
+    pictures, texts = foreign.image_image(asking), foreign.image_text(asking)
+    return {
+        ("text", "image"): (Asked(said, every), Asked(absent, every)),
+        ("image", "text"): (Asked(near, every_text), Asked(near, texts)),
+        ("image", "image"): (Asked(near, others), Asked(near, pictures)),
+        ("text", "text"): (
+            Asked(said, given.owner != given.owner[speaking][:, None]),
+            Asked(said, foreign.text_text(speaking)),
+        ),
+        ("composed", "image"): (Asked(both, others), Asked(mixed, pictures)),
+        ("composed", "text"): (Asked(both, given.owner != asking[:, None]), Asked(mixed, texts)),
+    }
+
+
 def _absent(captions: Sequence[Sequence[str]], encode_texts: Callable[[Sequence[str]], Floats]) -> Floats:
     """Vectors of things that no picture shows."""
     said = named(things(), captions)
-    return unit(encode_texts([thing for thing, share in zip(things(), said, strict=True) if share < 0.5]))
+    absent = [thing for thing, share in zip(things(), said, strict=True) if share < 0.5]
+    return unit(encode_texts(absent)) if absent else np.zeros((0, 1), np.float32)
 
 
 def _singular(word: str) -> str:
@@ -176,14 +205,6 @@ def _singular(word: str) -> str:
 
 def _drawn(count: int, random: np.random.Generator) -> Rows:
     return np.sort(random.choice(count, min(count, _MOST_QUERIES), replace=False))
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """Queries (q, d), and which of n entries count for each, (q, n), or for all, (1, n)."""
-
-    queries: Floats
-    among: NDArray[np.bool_]
 
 
 class _Foreign:
@@ -214,17 +235,17 @@ class _Foreign:
 
 
 def _line(
-    right: _Asked,
-    wrong: _Asked,
+    right: Asked,
+    wrong: Asked,
     entries: Floats,
     background: Background,
-    averaged: int,
+    count: int,
     random: np.random.Generator,
 ) -> Line | None:
     """The line of one direction; None if there are too few queries of either kind."""
     spreads = background.spread(right.queries), background.spread(wrong.queries)
     parts = _parts(len(entries), random)
-    found = [_best(one, entries, averaged, np.arange(len(entries))) for one in (right, wrong)]
+    found = [_best(one, entries, count, np.arange(len(entries))) for one in (right, wrong)]
     enough = [np.isfinite(best) for best, _ in found]
     if min(map(np.sum, enough)) < _LEAST_QUERIES:
         return None
@@ -236,22 +257,22 @@ def _line(
     weight = weight / slope if slope > 0 else 0.0
     r, n = [], []
     for rows in parts:
-        best, counts = _best(wrong, entries, averaged, rows)
+        best, counts = _best(wrong, entries, count, rows)
         kept = np.isfinite(best)
         r.append((best + weight * spreads[1])[kept])
         n.append(np.broadcast_to(counts, best.shape)[kept])
-    return Line(averaged, float(weight), *_normal(np.concatenate(r), np.log(np.concatenate(n))))
+    return Line(count, float(weight), *_normal(np.concatenate(r), np.log(np.concatenate(n))))
 
 
 def _normal(r: Floats, log_n: Floats) -> tuple[float, float, float]:
-    """Mean at n = 1, growth with log(n) and deviation of r, by its median and what lies below that.
+    """Mean at n = 1, growth with log(n), and deviation of r.
 
-    What lies above holds also what is there, after all, without being named.
+    By what matters of it: the middle and the quantile above which r says that something is there. Below the
+    middle it lies wider, and in the outermost part are things that are there, after all, without being named.
     """
     growth, mean = np.polyfit(log_n, r, 1)
-    rest = r - mean - growth * log_n
-    middle, low = np.quantile(rest, [0.5, _LOW])
-    deviation = (middle - low) / -NormalDist().inv_cdf(_LOW)
+    middle, high = np.quantile(r - mean - growth * log_n, [0.5, _HIGH])
+    deviation = (high - middle) / NormalDist().inv_cdf(_HIGH)
     return float(mean + middle), float(growth), max(float(deviation), 1e-6)
 
 
@@ -263,13 +284,10 @@ def _parts(count: int, random: np.random.Generator) -> Iterator[Rows]:
         size //= 2
 
 
-def _best(asked: _Asked, entries: Floats, averaged: int, rows: Rows) -> tuple[Floats, Rows]:
+def _best(asked: Asked, entries: Floats, count: int, rows: Rows) -> tuple[Floats, Rows]:
     """The mean score (q,) of the best hits among some entries, -inf for none, and how many count."""
-    among = asked.among[:, rows]
-    scores = np.where(among, asked.queries @ entries[rows].T, -np.inf)
-    width = min(averaged, scores.shape[1])
-    top = -np.sort(-np.partition(scores, -width, axis=1)[:, -width:], axis=1)
-    return averages(top, averaged)[:, 0], among.sum(axis=1)
+    part = Asked(asked.queries, asked.among[:, rows])
+    return averages(part.best(entries[rows], count), count)[:, 0], part.among.sum(axis=1)
 
 
 def _logistic(right: Floats, wrong: Floats) -> tuple[float, float]:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from diptych.core import Floats, Side
 
-__all__ = ["AVERAGED", "Background", "Kind", "Line", "Relevance", "averages"]
+__all__ = ["AVERAGED", "Background", "Kind", "Line", "Relevance", "averaged", "averages"]
 
 Kind = Literal["text", "image", "composed"]
 """What asks: words, one picture, or anything with a picture beside something else."""
@@ -127,7 +127,7 @@ class Relevance:
             found[f"{_PREFIX}_{side}_factor"] = background.factor
             found[f"{_PREFIX}_{side}_rest"] = np.array(background.rest)
         for (kind, side), line in self.lines.items():
-            found[f"{_PREFIX}_{kind}_{side}_line"] = np.array(astuple(line), np.float64)
+            found[f"{_PREFIX}_{kind}_{side}_line"] = np.array(astuple(line)[1:], np.float64)
         return found
 
     @staticmethod
@@ -147,13 +147,17 @@ class Relevance:
             for kind in _KINDS:
                 numbers = arrays.get(f"{_PREFIX}_{kind}_{side}_line")
                 if numbers is not None:
-                    averaged, *others = numbers.tolist()
-                    lines[kind, side] = Line(int(averaged), *others)
+                    lines[kind, side] = Line(averaged(kind, side), *numbers.tolist())
         return cls(backgrounds, lines) if lines else None
 
 
 _SIDES: tuple[Side, ...] = ("image", "text")
 _KINDS: tuple[Kind, ...] = ("text", "image", "composed")
+
+
+def averaged(kind: Kind, side: Side) -> int:
+    """How many hits count together where a kind of query searches a side."""
+    return AVERAGED if {kind, side} == {"text", "image"} else 1
 
 
 def averages(scores: Floats, count: int) -> Floats:
