@@ -33,7 +33,7 @@ class Judged(Colours):
 
 @pytest.fixture
 def judged(photos: Path, paint: Paint) -> Iterator[Collection]:
-    for name, colour in {"red": (255, 0, 0), "dark": (200, 0, 60), "green": (0, 200, 0)}.items():
+    for name, colour in {"red": (255, 0, 0), "dark": (200, 0, 52), "green": (0, 200, 0)}.items():
         paint(f"{name}.png", colour)
     with open(photos, model=Judged()) as opened:
         opened.add()
