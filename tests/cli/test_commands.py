@@ -53,7 +53,7 @@ def test_search_finds_prints_and_pipes(indexed: Path, run) -> None:
     assert facts["query"] == "a red wall"
     assert len(facts["results"]) == 3
     keys = {"rank", "score", "percentile", "word", "side", "id", "path", "text", "meta"}
-    assert facts["results"][0].keys() == keys
+    assert facts["results"][0].keys() == keys | {"by", "words", "found_in"}
     assert facts["results"][0]["id"] == Path(facts["results"][0]["path"]).name
     code, out, _ = run("search", "--image", str(indexed / "red.png"), "--in", str(indexed), "-k", "1")
     assert "red.png" in out
@@ -68,6 +68,25 @@ def test_search_finds_prints_and_pipes(indexed: Path, run) -> None:
     code, out, _ = run("search", "--not", "blue", "--not", "a blue wall", *blue)
     assert code == 0
     assert json.loads(out)["results"][0]["score"] < json.loads(run("search", *blue)[1])["results"][0]["score"]
+
+
+def test_search_by_words(indexed: Path, run) -> None:
+    where = ("--in", str(indexed))
+    code, out, _ = run("search", "walls", "--by", "words", "--json", *where)
+    [found] = json.loads(out)["results"]
+    assert (code, found["id"], found["by"], found["found_in"]) == (0, "red.png", "words", "sidecar")
+    assert "[words of its caption]" in run("search", "red wall", *where)[1]
+    assert "[words of its name]" in run("search", "green", "--by", "words", *where)[1]
+    assert "[words" not in run("search", "red wall", "--by", "vectors", *where)[1]
+    target = indexed.parent / "found.html"
+    assert run("search", "red wall", "--html", str(target), *where)[0] == 0
+    assert target.read_text(encoding="utf-8").count("words of its caption") == 1
+    code, _, err = run("search", "submarine", "--by", "words", *where)
+    assert code == 1
+    assert "none of the pictures has such words in its captions or name; leave out --by words" in err
+    code, _, err = run("search", "wall", "--by", "smell", *where)
+    assert code == 2
+    assert "by words, vectors or both, not by 'smell'" in err
 
 
 def test_paths_survive_newlines_in_names(tmp_path: Path) -> None:

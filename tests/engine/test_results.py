@@ -10,8 +10,9 @@ from diptych.engine.results import Result, Results, Skipped, Summary
 
 def test_results_as_json() -> None:
     found = Result(
-        1, 0.123456789, 99.87654, "strong", "image", "a/b.png", Path("/x/a/b.png"), None, {"width": 3}
-    )
+        1, 0.123456789, 99.87654, "strong", "image", "a/b.png", Path("/x/a/b.png"), None, {"width": 3},
+        "both", 0.66667, "own",
+    )  # fmt: skip
     plain = Result(2, -1.5, None, "not calibrated", "text", "note.txt", Path("note.txt"), "a dog")
     results = Results(
         [found, plain], nothing_matches=True, best=found, unknown_words=["xyz"], seconds=0.123456
@@ -35,6 +36,9 @@ def test_results_as_json() -> None:
                 "path": str(Path("/x/a/b.png")),
                 "text": None,
                 "meta": {"width": 3},
+                "by": "both",
+                "words": 0.6667,
+                "found_in": "own",
             },
             {
                 "rank": 2,
@@ -46,6 +50,9 @@ def test_results_as_json() -> None:
                 "path": "note.txt",
                 "text": "a dog",
                 "meta": {},
+                "by": "vectors",
+                "words": 0.0,
+                "found_in": "",
             },
         ],
     }

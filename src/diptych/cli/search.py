@@ -12,7 +12,7 @@ from diptych.cli._terminal import say, say_json, say_table, shown
 
 if TYPE_CHECKING:
     from diptych.engine.collection import Collection
-    from diptych.engine.results import Results
+    from diptych.engine.results import Result, Results
 
 __all__ = ["command"]
 
@@ -67,6 +67,9 @@ def command(
             help="Search only what fulfils this: date >= 2024 and tag in (dog, beach).", show_default=False
         ),
     ] = None,
+    by: Annotated[
+        str, typer.Option(help="Compare vectors, look for the words in captions, tags and names, or both.")
+    ] = "both",
     update: Annotated[
         bool, typer.Option("--update", help="First bring the collection up to date with its folder.")
     ] = False,
@@ -109,6 +112,7 @@ def command(
             exact=exact,
             recall=recall,
             where=where,
+            by=by,  # type: ignore[arg-type]  # search says what is allowed
         )
         question = _question(asked, image or [], negative or [])
         if html or open_:
@@ -120,7 +124,7 @@ def command(
         elif results and not html and not open_:
             _print_table(results, to)
         if not as_json:
-            _notes(opened, results, to, min_score, where)
+            _notes(opened, results, to, by, min_score, where)
     if not results:
         raise typer.Exit(1)
 
@@ -187,8 +191,23 @@ def _print_table(results: Results, to: str) -> None:
             first.append_text(shown(f"  {where}", "dim"))
         elif r.text:
             first.append_text(shown("  " + r.text.split("\n")[0], "dim"))
+        if r.by != "vectors":
+            first.append_text(shown(f"  [{_words_in(r)}]", "dim"))
         table.add_row(str(r.rank), shown(r.word, style), percent(r.percentile), f"{r.score:.3f}", first)
     say_table(table)
+
+
+def _words_in(result: Result) -> str:
+    """Where the words stand by which a result was found; nothing if it was found by its vector alone."""
+    if result.by == "vectors":
+        return ""
+    places = {
+        "name": "its name",
+        "tag": "its tags",
+        "read": "text read in it",
+        "generated": "a generated caption",
+    }
+    return f"words of {places.get(result.found_in, 'its caption' if result.side == 'image' else 'it')}"
 
 
 def _name(path: Path) -> Path:
@@ -196,7 +215,9 @@ def _name(path: Path) -> Path:
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
-def _notes(opened: Collection, results: Results, to: Any, min_score: str | None, where: str | None) -> None:
+def _notes(
+    opened: Collection, results: Results, to: Any, by: str, min_score: str | None, where: str | None
+) -> None:
     """What to say of the results on standard error."""
     kind = "texts" if to == "text" else "pictures"
     if results.missing:
@@ -217,6 +238,9 @@ def _notes(opened: Collection, results: Results, to: Any, min_score: str | None,
         say(f"no {kind} of {opened.below} are indexed; index them: diptych index {opened.below}", err=True)
     elif where is not None and not opened.count(to, where=where):
         say(f"none of the {kind} fulfils: {where}", err=True)
+    elif not results and min_score is None:
+        what = "has such words" if to == "text" else "has such words in its captions or name"
+        say(f"none of the {kind} {what}; leave out --by {by} to compare what they show, too", err=True)
     elif not results:
         say(f"none of the {kind} reaches --min-score {min_score}{_best(results)}", err=True)
     elif results.nothing_matches:
@@ -259,8 +283,9 @@ def _sheet(
         mark = _asked_with(r.path, images) if r.side == "image" and r.path is not None else ""
         inside = r.path is None or r.path.is_relative_to(opened.folder)
         name = r.id if inside else r.path
-        shown = r.path is not None and (is_picture(r.path.name) or is_raw(r.path))
-        cells.append(Cell(r.rank, r.score, r.word, r.path, r.text, shown, str(name), mark, r.percentile))
+        shows = r.path is not None and (is_picture(r.path.name) or is_raw(r.path))
+        how = _words_in(r)
+        cells.append(Cell(r.rank, r.score, r.word, r.path, r.text, shows, str(name), mark, r.percentile, how))
     cells.sort(key=lambda cell: bool(cell.mark))  # what was asked with is no finding: it comes last
     side = results[0].side if results else "image"
     kind = "texts" if side == "text" else "pictures"

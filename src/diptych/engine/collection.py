@@ -22,6 +22,7 @@ from diptych.engine.opening import folder_of
 from diptych.engine.place import default_home, discard, find
 from diptych.engine.query import Options, check_side, composed
 from diptych.engine.results import (
+    By,
     Exported,
     Filled,
     ModelFacts,
@@ -344,6 +345,7 @@ class Collection(Contents):
         recall: float | None = None,
         model: str | Encoder | None = None,
         where: str | Condition | None = None,
+        by: By = "both",
     ) -> Results:
         """The k best matches, best first.
 
@@ -363,6 +365,9 @@ class Collection(Contents):
             model: The one of the collection's models whose vectors are compared; the default if None.
             where: What the pictures' fields must fulfil, such as ``"date >= 2024 and tag = 'dog'"`` or
                 ``(diptych.where.date >= 2024) & (diptych.where.tag == "dog")``; only among these is searched.
+            by: "vectors" compares vectors, "words" looks for the query's words in captions, names of files
+                and folders, "both" puts both into one order (`diptych.engine.fusion`). Of a query with
+                pictures only the vectors count; words to keep away from leave out what has all words of one.
 
         Raises:
             UsageError: nothing was asked or nothing that can be, k is not positive, a recall is asked of a
@@ -377,7 +382,7 @@ class Collection(Contents):
             image_weight=image_weight,
             negative_weight=negative_weight,
         )
-        return search_many(self, [item], Options(to, k, min_score, exact, recall, model, where))[0]
+        return search_many(self, [item], Options(to, k, min_score, exact, recall, model, where, by))[0]
 
     def search_many(
         self,
@@ -390,12 +395,13 @@ class Collection(Contents):
         recall: float | None = None,
         model: str | Encoder | None = None,
         where: str | Condition | None = None,
+        by: By = "both",
     ) -> list[Results]:
         """The k best matches of each query, each as the first argument of `search`.
 
         A system that makes the lists of both directions agree sees the queries together.
         """
-        return search_many(self, queries, Options(to, k, min_score, exact, recall, model, where))
+        return search_many(self, queries, Options(to, k, min_score, exact, recall, model, where, by))
 
     def make_codes(self, by: int | str) -> Mapping[str, Any]:
         """Give the pictures binary codes, so that large collections are searched in two stages.

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diptych.core import Hits, Item, Rows, Searchable, Side
+from diptych.core import Floats, Hits, Item, Rows, Searchable, Side
 from diptych.engine.conditions import Condition
-from diptych.engine.homes.base import Home, Stored, Vectors
+from diptych.engine.homes.base import Home, Stored, Vectors, Worded
 from diptych.engine.opening import Opened
 from diptych.index.flat import places_of
 
-__all__ = ["Gallery", "gallery_of", "item_of", "item_of_file", "limited"]
+__all__ = ["Gallery", "Unseen", "gallery_of", "item_of", "item_of_file", "limited"]
 
 _READ = 256  # entries that are read at a time while all are looked through
 
@@ -70,6 +70,29 @@ class Gallery(Sequence[Item]):
     def __repr__(self) -> str:
         return f"<Gallery: {len(self)} {self.side}s in {self._home.place}>"
 
+    def words(self, text: str, *, without: Sequence[str] = (), also: Rows | None = None) -> Worded:
+        """The entries that share words with a text; see `Home.words`. Rows are places, in and out."""
+        found = self._home.words(
+            self.side,
+            text,
+            without=without,
+            within=self._rows if self._limited else None,
+            also=None if also is None else np.sort(self._rows[also]),
+        )
+        known = np.isin(found.rows, self._rows)
+        places = np.searchsorted(self._rows, found.rows[known])
+        return Worded(places, found.shares[known], found.phrases[known])
+
+    def scores(self, encoder: Any, vector: Floats, places: Rows) -> Floats:
+        """Scores (m,) of a query's vector (d,) with entries (m,), ascending; -inf without a vector."""
+        assert self._fits(encoder), "an encoder compares with its own vectors"
+        rows = self._rows[places]
+        found = self._snapshot.search(vector[None], max(len(rows), 1), rows)
+        scores = np.full(len(rows), -np.inf, np.float32)
+        real = found.rows[0] >= 0
+        scores[np.searchsorted(rows, found.rows[0][real])] = found.scores[0][real]
+        return scores
+
     def stored(self, places: Rows) -> list[Stored]:
         """What the home holds of entries (m,).
 
@@ -97,6 +120,25 @@ class Gallery(Sequence[Item]):
         changed = copy.copy(self)
         changed._searched_by = index
         return changed
+
+
+class Unseen:
+    """Items whose vectors nobody looks at, as `Vectors`.
+
+    Args:
+        rows: (n,) of them, ascending.
+    """
+
+    def __init__(self, rows: Rows) -> None:
+        self.rows = rows
+
+    def stored(self) -> tuple[Rows, NDArray[Any]]:
+        """The rows, with vectors of no dimensions."""
+        return self.rows, np.zeros((len(self.rows), 0), np.float16)
+
+    def search(self, vectors: NDArray[Any], k: int, within: Rows | None = None) -> Hits:
+        """None at all."""
+        return Hits(np.full((len(vectors), k), -1, np.int64), np.full((len(vectors), k), -np.inf, np.float32))
 
 
 def gallery_of(opened: Opened, side: Side, where: Condition | None = None) -> Gallery:

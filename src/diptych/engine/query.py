@@ -8,11 +8,12 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
 from diptych.core import SIDES, Item, Side, checked_k, offered
+from diptych.engine.results import By
 from diptych.errors import UsageError
 from diptych.printable import type_of
 from diptych.towers.calibration import Kind
@@ -49,6 +50,7 @@ class Options:
     recall: float | None = None
     model: Any = None
     where: str | Condition | None = None
+    by: By = "both"
 
     def check(self, home: Home) -> None:
         """See that a home can be searched so.
@@ -60,6 +62,8 @@ class Options:
         _check_recall(home, self.exact, self.recall)
         _check_score(self.min_score)
         checked_k(self.k)
+        if self.by not in get_args(By):
+            raise UsageError(f"a search is by words, vectors or both, not by {self.by!r}")
 
 
 def as_item(query: Any) -> Item:

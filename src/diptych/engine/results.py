@@ -12,6 +12,7 @@ from diptych.core import Side
 from diptych.media.report import Report
 
 __all__ = [
+    "By",
     "Exported",
     "Filled",
     "Inscriptions",
@@ -25,6 +26,8 @@ __all__ = [
 ]
 
 Word = Literal["strong", "good", "fair", "weak", "not calibrated"]
+
+By = Literal["vectors", "words", "both"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,12 @@ class Result:
         meta: The fields of its file by name, see `diptych.media.metadata`: a text or a number, a list of them
             for "tag" and for what has many. For a text also its "source": "sidecar", "list", or "own" for a
             picture's own fields.
+        by: Whether its vector, its words or both found it.
+        words: Part of the query's words that it has, in [0, 1], rare ones counting more; 0 where words were
+            not looked for.
+        found_in: Where these words stand: the source of a text of it, "tag" for tags and other fields,
+            "read" for text inside the picture, "name" for the names of its file and folders; empty if it was not
+            found by words.
     """
 
     rank: int
@@ -57,6 +66,9 @@ class Result:
     path: Path | None
     text: str | None
     meta: Mapping[str, Any] = field(default_factory=dict)
+    by: By = "vectors"
+    words: float = 0.0
+    found_in: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """All of it as JSON has it: paths as text, the score with six digits, the percentile with two."""
@@ -70,6 +82,9 @@ class Result:
             "path": None if self.path is None else str(self.path),
             "text": self.text,
             "meta": dict(self.meta),
+            "by": self.by,
+            "words": round(self.words, 4),
+            "found_in": self.found_in,
         }
 
 

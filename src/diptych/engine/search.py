@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from diptych.core import Floats, Hits, Rows, Run, Side
+from diptych.core import Floats, Hits, Rows, Run, Side, encodes
 from diptych.engine import calibration
+from diptych.engine.conditions import Condition
 from diptych.engine.filters import checked
-from diptych.engine.gallery import Gallery, gallery_of
-from diptych.engine.homes.base import Stored
+from diptych.engine.fusion import DEPTH, Fused, InWords, by_vectors, by_words, fused, in_words
+from diptych.engine.gallery import Gallery, Unseen, gallery_of, limited
+from diptych.engine.homes.base import Home, Stored, Worded
 from diptych.engine.opening import Opened
 from diptych.engine.presence import Presence
 from diptych.engine.query import Options, as_item, decoded, sides_of
@@ -42,9 +45,14 @@ def search_many(opened: Opened, queries: Sequence[Any], options: Options) -> lis
     items = [as_item(query) for query in queries]
     if not items:
         return []
+    worded = [None if options.by == "vectors" else in_words(item) for item in items]
+    if options.by == "words":
+        return [_by_words(opened, words, options, where) for words in worded]
     with _getting_ready(opened, options.to):
         model = opened.loaded()
         started = time.perf_counter()
+        if not encodes(model.encoder, "text") and all(worded):
+            return [_by_words(opened, words, options, where) for words in worded]
         asked = Remembered([decoded(item, model.encoder) for item in items])
         what = "the query" if len(items) == 1 else f"{len(items)} queries"
         with model.named(what):
@@ -58,8 +66,8 @@ def search_many(opened: Opened, queries: Sequence[Any], options: Options) -> lis
                 return gallery
             return gallery.searched_by(opened.home.quick(sides, options.recall, count))
 
-        told = calibration.calibration_of(opened.home, model)
-        return _answers(opened, model.encoder, searched, asked, options, told, started=started)
+        mixed = _Mixed(opened, model.encoder, asked, worded, calibration.calibration_of(opened.home, model))
+        return _answers(mixed, searched, options, started=started)
 
 
 @contextlib.contextmanager
@@ -76,97 +84,190 @@ def _getting_ready(opened: Opened, to: Side) -> Iterator[None]:
         ready.result()
 
 
+class _Mixed:
+    """Puts what vectors find into one order with what words find.
+
+    Args:
+        opened: What is searched.
+        encoder: The system that made the collection's vectors.
+        queries: What is asked, pictures decoded.
+        worded: What of each query can be looked for as words.
+        told: Tells how relevant hits are; see `calibration_of`.
+    """
+
+    def __init__(
+        self,
+        opened: Opened,
+        encoder: Any,
+        queries: Remembered,
+        worded: Sequence[InWords | None],
+        told: Any,
+    ) -> None:
+        self.opened, self.encoder, self.queries, self.worded = opened, encoder, queries, worded
+        self._told = told
+        self._words: dict[int, Worded] = {}
+
+    def run(self, gallery: Gallery, k: int) -> list[Fused]:
+        """The entries of each query, with at least k by vector among them."""
+        if any(self.worded):
+            k = max(k, DEPTH)
+        run = over(self.encoder, gallery, k, to=gallery.side)(Run(self.queries, gallery))
+        assert run.hits is not None
+        scores = _scores(run, run.hits, cosine=self.encoder.similarity == "cosine")
+        found = []
+        for at, (places, line) in enumerate(zip(run.hits.rows, scores, strict=True)):
+            real = places >= 0
+            found.append(self._mixed(gallery, at, places[real], line[real]))
+        return self._relevant(run, gallery, found)
+
+    def _relevant(self, run: Run, gallery: Gallery, found: Sequence[Fused]) -> list[Fused]:
+        """The same with how relevant each is; unknown of a second stage's scores."""
+        width = max((len(one.rows) for one in found), default=0)
+        nearest = np.full((len(found), width), -np.inf, np.float32)
+        for at, one in enumerate(found):  # a hit is judged with the next by vector, whatever the order
+            nearest[at, one.nearest] = one.scores
+        vectors = encode(self.encoder, self.queries)
+        if self.encoder.similarity == "cosine":
+            vectors = unit(vectors)
+        known = calibration.percentiles(
+            self._told, self.queries, vectors, nearest, to=gallery.side, entries=len(gallery)
+        )
+        known[[_is_rescored(run, at) for at in range(len(found))]] = np.nan
+        return [replace(one, relevance=known[at][one.nearest]) for at, one in enumerate(found)]
+
+    def _mixed(self, gallery: Gallery, at: int, places: Rows, scores: Floats) -> Fused:
+        words = self.worded[at]
+        if words is None:
+            return by_vectors(places, scores)
+        if at not in self._words:
+            self._words[at] = gallery.words(words.text, without=words.without, also=places[:DEPTH])
+        vector = encode(self.encoder, self.queries)[at]
+
+        def scored(places: Rows) -> Floats:
+            scores = gallery.scores(self.encoder, vector, places)
+            return np.clip(scores, -1, 1) if self.encoder.similarity == "cosine" else scores
+
+        return fused(places, scores, self._words[at], scored)
+
+
+def _by_words(opened: Opened, words: InWords | None, options: Options, where: Condition | None) -> Results:
+    """What is found by words alone, without the model."""
+    if words is None:
+        raise UsageError("pictures are compared by their vectors, so ask for words only, or by both")
+    started, home, side = time.perf_counter(), opened.home, options.to
+    with home.snapshot():
+        worded = home.words(side, words.text, without=words.without, within=limited(opened, side, where))
+        gallery = Gallery(home, Unseen(worded.rows), side, fits=lambda encoder: False)
+        every = by_words(replace(worded, rows=np.arange(len(worded.rows))))
+        found, missing = every.some(_good(every, options.min_score)), _Missing(opened, gallery)
+        there = missing.first(gallery, found.rows, options.k)
+        results = _results(home, found, there, words)
+        best = results[:1] or _results(home, every, missing.first(gallery, every.rows, 1), words)
+    return Results(
+        results,
+        nothing_matches=not results,
+        best=best[0] if best else None,
+        missing=(max(there) + 1 if len(there) == options.k else len(found.rows)) - len(there),
+        seconds=time.perf_counter() - started,
+    )
+
+
 def _answers(
-    opened: Opened,
-    encoder: Any,
-    searched: Callable[[int], Gallery],
-    queries: Remembered,
-    options: Options,
-    told: Any,
-    *,
-    started: float,
+    mixed: _Mixed, searched: Callable[[int], Gallery], options: Options, *, started: float
 ) -> list[Results]:
     """The k best entries of a gallery for each query, by the stage that `over` makes of the encoder.
 
     Entries whose files are not there now are left out, and others take their places.
 
     Args:
-        opened: What is searched.
-        encoder: The system that made the collection's vectors.
+        mixed: Searches.
         searched: Gives what is searched, ready for so many hits of each query.
-        queries: What is asked, pictures decoded.
         options: How many are wanted, and which are left out.
-        told: Tells how relevant hits are; see `calibration_of`.
         started: When the search began, by `time.perf_counter`.
     """
-    k = options.k
+    k, home = options.k, mixed.opened.home
     missing: _Missing | None = None
     wanted = k + AVERAGED - 1  # a hit is as relevant as it and those after it say
     while True:
         gallery = searched(wanted)
-        missing = missing or _Missing(opened, gallery)
-        run = over(encoder, gallery, wanted, to=gallery.side)(Run(queries, gallery))
-        assert run.hits is not None
-        scores = _scores(run, run.hits, cosine=encoder.similarity == "cosine")
-        relevance = _percentiles(run, told, encoder, scores, gallery)
-        real = run.hits.rows >= 0
-        good = real & _good(scores, np.where(real, relevance, 0), options.min_score)
-        here = [missing.first(gallery, rows[one], k) for rows, one in zip(run.hits.rows, good, strict=True)]
-        counts = good.sum(axis=1)
+        missing = missing or _Missing(mixed.opened, gallery)
+        every = mixed.run(gallery, wanted)
+        found = [one.some(_good(one, options.min_score)).first(wanted) for one in every]
+        here = [missing.first(gallery, one.rows, k) for one in found]
         short = any(
-            count == wanted and (len(there) < k or max(there) > wanted - AVERAGED)
-            for count, there in zip(counts, here, strict=True)
+            len(one.rows) == wanted and (len(there) < k or max(there) > wanted - AVERAGED)
+            for one, there in zip(found, here, strict=True)
         )
         if not short or wanted >= len(gallery):
             break
         wanted = min(max(2 * k, 4 * wanted, k + missing.away + AVERAGED - 1), len(gallery))
     answered = []
-    for at, found in enumerate(here):
-        there = list(found)
-        places = np.flatnonzero(good[at])[there]
-        results = _results(list(found.values()), scores[at][places], relevance[at][places])
-        best = results[:1]
-        if not results:
-            first = missing.first(gallery, run.hits.rows[at][real[at]], 1)
-            places = np.flatnonzero(real[at])[list(first)]
-            best = _results(list(first.values()), scores[at][places], relevance[at][places])
+    for at, (one, there) in enumerate(zip(found, here, strict=True)):
+        words = mixed.worded[at]
+        results = _results(home, one, there, words)
+        best = results[:1] or _results(home, every[at], missing.first(gallery, every[at].rows, 1), words)
+        said = any(result.words == 1 for result in results)  # what somebody wrote about it
+        weak = all(result.word == "weak" for result in results)
         answered.append(
             Results(
                 results,
-                nothing_matches=not results or results[0].word == "weak",
+                nothing_matches=not results or (weak and not said),
                 best=best[0] if best else None,
-                unknown_words=calibration.unknown_words(encoder, queries[at]),
-                missing=(there[-1] + 1 if len(there) == k else int(counts[at])) - len(there),
-                seconds=(time.perf_counter() - started) / len(queries),
+                unknown_words=calibration.unknown_words(mixed.encoder, mixed.queries[at]),
+                missing=(max(there) + 1 if len(there) == k else len(one.rows)) - len(there),
+                seconds=(time.perf_counter() - started) / len(found),
             )
         )
     return answered
 
 
-def _percentiles(run: Run, told: Any, encoder: Any, scores: Floats, gallery: Gallery) -> Floats:
-    """How relevant hits are (q, k), NaN where that is not known, as of a second stage."""
-    vectors = encode(encoder, run.queries)
-    if encoder.similarity == "cosine":
-        vectors = unit(vectors)
-    found = calibration.percentiles(told, run.queries, vectors, scores, to=gallery.side, entries=len(gallery))
-    found[[_is_rescored(run, at) for at in range(len(found))]] = np.nan
-    return found
+def _results(home: Home, found: Fused, here: Mapping[int, Stored], words: InWords | None) -> list[Result]:
+    """Results in the order of what was found.
+
+    Args:
+        home: Says where words stand.
+        found: All entries.
+        here: Places among them of those to show, and what is stored of them.
+        words: What was looked for as words.
+    """
+    named = [entry.row for at, entry in here.items() if found.by[at] != "vectors"]
+    sources = home.words_from(named, words.text) if named and words is not None else {}
+    results = []
+    for rank, (at, entry) in enumerate(here.items(), 1):
+        percentile = None if np.isnan(found.relevance[at]) else float(found.relevance[at])
+        result = Result(
+            rank,
+            float(found.scores[at]),
+            percentile,
+            calibration.word(percentile),
+            entry.side,
+            entry.id,
+            entry.path,
+            "\n".join(entry.captions) or None if entry.side == "image" else entry.text,
+            shown(entry.fields) | ({"source": entry.source} if entry.source else {}),
+            found.by[at],
+            float(found.shares[at]),
+            sources.get(entry.row, ""),
+        )
+        results.append(result)
+    return results
 
 
-def _good(scores: Floats, relevance: Floats, least: float | Word | None) -> NDArray[np.bool_]:
-    """Which hits (q, k) score enough, or are relevant enough.
+def _good(found: Fused, least: float | Word | None) -> NDArray[np.bool_]:
+    """Which entries (n,) score enough, or are relevant enough or have all words that were asked for.
 
     Raises:
         UsageError: a word is asked for and hits have none.
     """
+    real = np.isfinite(found.scores)  # what has no vector has no score
     if isinstance(least, str):
-        if np.isnan(relevance).any():
+        if np.isnan(found.relevance[real]).any():
             raise UsageError(
                 f"these results are not calibrated, so none is known to be {least}; give the lowest score as "
                 "a number"
             )
-        return np.asarray(relevance >= calibration.LEAST[least])
-    return np.asarray(scores >= (-np.inf if least is None else least))
+        return real & ((found.relevance >= calibration.LEAST[least]) | (found.shares == 1))
+    return real & (found.scores >= (-np.inf if least is None else least))
 
 
 class _Missing:
@@ -224,15 +325,3 @@ def _scores(run: Run, hits: Hits, *, cosine: bool) -> Floats:
 
 def _is_rescored(run: Run, query: int) -> bool:
     return bool(run.notes) and RESCORED in run.notes[query]
-
-
-def _results(stored: Sequence[Stored], scores: Floats, relevance: Floats) -> list[Result]:
-    """Results in the order of the hits."""
-    results = []
-    for at, (entry, score, known) in enumerate(zip(stored, scores.tolist(), relevance.tolist(), strict=True)):
-        text = "\n".join(entry.captions) or None if entry.side == "image" else entry.text
-        meta = shown(entry.fields) | ({"source": entry.source} if entry.source else {})
-        percentile = None if np.isnan(known) else known
-        word = calibration.word(percentile)
-        results.append(Result(at + 1, score, percentile, word, entry.side, entry.id, entry.path, text, meta))
-    return results

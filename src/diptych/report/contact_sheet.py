@@ -77,6 +77,7 @@ class Cell:
         name: What to call it, with its folder; the file's name if empty.
         mark: What is particular about it, such as being the picture that was asked with.
         percentile: Beside the word; None if it is not known.
+        how: What it was found by, if that is to be told.
     """
 
     rank: int
@@ -88,6 +89,7 @@ class Cell:
     name: str = ""
     mark: str = ""
     percentile: float | None = None
+    how: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,11 +151,12 @@ def _cell(cell: Cell, read: Callable[[Path], Image], base: Path | None) -> str:
     called = cell.name or ("" if cell.path is None else cell.path.name)
     name = f'<p class="name" title="{safe(called)}">{safe(called)}</p>' if called else ""
     mark = f'<p class="mark">{safe(cell.mark)}</p>' if cell.mark else ""
+    how = f'<p class="name">{safe(cell.how)}</p>' if cell.how else ""
     return (
         f'<li>{shown}<div class="about"><p class="rank"><span>{cell.rank}</span>'
         f'<span><span class="{safe(cell.word)}">{safe(cell.word)} {percent(cell.percentile)}</span> '
         f"{cell.score:.3f}</span></p>"
-        f"{mark}{text}{name}</div></li>"
+        f"{mark}{text}{name}{how}</div></li>"
     )
 
 

@@ -30,6 +30,7 @@ __all__ = [
     "VectorColumn",
     "VectorType",
     "Vectors",
+    "Worded",
     "is_own",
     "own_key",
 ]
@@ -156,6 +157,27 @@ class Lacking:
     key: bytes
     hash: bytes
     text: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Worded:
+    """Entries that share words with what is asked.
+
+    Args:
+        rows: (n,) of them, ascending.
+        shares: (n,) which part of what is asked each has, above 0 and at most 1, words counted by how rare
+            they are.
+        phrases: (n,) whether one has all of it word for word.
+    """
+
+    rows: Rows
+    shares: Floats
+    phrases: NDArray[np.bool_]
+
+    @classmethod
+    def nothing(cls) -> Worded:
+        """None at all."""
+        return cls(np.zeros(0, np.int64), np.zeros(0, np.float32), np.zeros(0, np.bool_))
 
 
 class Vectors(Searchable, Protocol):
@@ -449,6 +471,33 @@ class Home(Protocol):
 
     def vectors_now(self, side: Side) -> Vectors:
         """The vectors of a side as this thread sees them now."""
+        ...
+
+    def words(
+        self,
+        side: Side,
+        text: str,
+        *,
+        without: Sequence[str] = (),
+        within: Rows | None = None,
+        also: Rows | None = None,
+    ) -> Worded:
+        """The entries of a side that share words with a text.
+
+        Of words that very many entries have, some thousand of these are looked at.
+
+        Args:
+            side: Pictures have the words of their texts, of whatever source, of tags and other fields, and of
+                the names of their files and folders.
+            text: What is asked, of which nothing but its words counts.
+            without: Leave out what has all words of one of these.
+            within: Rows (m,) to look at; all, if None.
+            also: Rows (m,) that are looked at in any case.
+        """
+        ...
+
+    def words_from(self, rows: Sequence[int], text: str) -> Mapping[int, str]:
+        """Where the words of what is asked stand in each item: the source of a text, "tag" or "name"."""
         ...
 
     def get_ready(self, side: Side) -> None:

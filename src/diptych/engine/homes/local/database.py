@@ -124,7 +124,7 @@ class Database:
             connection.executemany(statement, values)
 
     def with_connection(self, action: Callable[[sqlite3.Connection], _T]) -> _T:
-        """What a function returns that gets a connection in no transaction and leaves it so."""
+        """What a function returns that gets this thread's block's connection, or one in no transaction."""
         with self._connection() as connection:
             return action(connection)
 

@@ -11,6 +11,8 @@ import sqlite3
 import uuid
 from collections.abc import Mapping
 
+from diptych.engine.homes.local import words
+
 __all__ = ["MIGRATIONS", "SCHEMA_VERSION", "migrate", "version_of"]
 
 _FIRST = (
@@ -136,11 +138,13 @@ _OWN: tuple[str, ...] = ()
 
 MIGRATIONS: Mapping[int, tuple[str, ...]] = {
     1: _FIRST, 2: _COLUMNS, 3: _REMOVED, 4: _FIELDS, 5: _BESIDE, 6: _INSCRIPTIONS,
-    7: _OWN,
+    7: _OWN, 8: words.SCHEMA,
 }  # fmt: skip
 """The statements that lead to each format from the one before; a new file goes through all of them."""
 
 SCHEMA_VERSION = max(MIGRATIONS)
+
+_WITH_WORDS = 8
 
 
 def version_of(db: sqlite3.Connection) -> int:
@@ -182,6 +186,8 @@ def _step(db: sqlite3.Connection, number: int) -> None:
         if version_of(db) < number:  # else another process was faster
             for statement in MIGRATIONS[number]:
                 db.execute(statement)
+            if number == SCHEMA_VERSION >= _WITH_WORDS:
+                words.write(db)  # which knows today's tables only
             if number == 1:
                 db.execute("INSERT INTO setting VALUES ('id', ?)", (uuid.uuid4().hex,))
             db.execute("INSERT OR REPLACE INTO setting VALUES ('schema', ?)", (str(number),))

@@ -19,7 +19,8 @@ from typing import Any
 
 from diptych.core import Rows, Side
 from diptych.engine.conditions import Condition
-from diptych.engine.homes.base import Caption, Known, State, Stored, is_own
+from diptych.engine.homes.base import Caption, Known, State, Stored, Worded, is_own
+from diptych.engine.homes.local import words
 from diptych.engine.homes.local.columns import Columns
 from diptych.engine.homes.local.database import Database, damaged
 from diptych.engine.homes.local.facts import Facts
@@ -63,6 +64,7 @@ class Record(Columns):
     def __init__(self, path: Path, root: Path) -> None:
         self.place, self.root, self._path = path.parent, root, path
         self._copy = contextlib.ExitStack()
+        self._counted: dict[Side, tuple[State, int]] = {}
         self._db = Database(path)
         try:
             self._bring_up_to_date(path)
@@ -131,6 +133,7 @@ class Record(Columns):
         try:
             with self._db.batch():
                 yield
+                self._db.with_connection(words.write)
                 if changes:
                     self._db.run(
                         "INSERT INTO batch SELECT max(generation) + 1, ? FROM batch", secrets.token_hex(16)
@@ -433,6 +436,28 @@ class Record(Columns):
     def count(self, side: Side) -> int:
         """How many items a side has."""
         return int(self._db.one("SELECT count(*) FROM item WHERE side = ?", side)[0])
+
+    # Words
+
+    def words(
+        self,
+        side: Side,
+        text: str,
+        *,
+        without: Sequence[str] = (),
+        within: Rows | None = None,
+        also: Rows | None = None,
+    ) -> Worded:
+        """The entries of a side that share words with a text; see `Home.words`."""
+        state = self.state
+        if self._counted.get(side, (None, 0))[0] != state:  # which takes a while where there are millions
+            self._counted[side] = state, self.count(side)
+        entries = self._counted[side][1]
+        return words.find(self._db, side, text, entries=entries, without=without, within=within, also=also)
+
+    def words_from(self, rows: Sequence[int], text: str) -> Mapping[int, str]:
+        """Where the words of what is asked stand in each item; see `Home.words_from`."""
+        return words.sources(self._db, rows, text)
 
     # Skipped files
 
