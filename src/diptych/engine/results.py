@@ -53,8 +53,8 @@ class Result:
         words: Part of the query's words that it has, in [0, 1], rare ones counting more; 0 where words were
             not looked for.
         found_in: Where these words stand: the source of a text of it, "tag" for tags and other fields,
-            "read" for text inside the picture, "name" for the names of its file and folders; empty if it was not
-            found by words.
+            "read" for text inside the picture, "name" for the names of its file and folders; empty if it was
+            not found by words.
     """
 
     rank: int

@@ -1,9 +1,9 @@
 """The words of pictures and texts: full text in SQLite's FTS5, found within bounds however common they are.
 
-A picture's words are its captions, of whatever source, its tags and what else is written in its fields,
-what was read in it, the name of its file and those of the folders; a text's are its own. English endings are cut (Porter), accents and
-capitals do not count. Triggers of the tables keep the texts' words, and note which pictures' words are to be
-written anew before a batch ends, so that nothing which changes items can forget them.
+A picture's words are its captions, of whatever source, its tags and what else is written in its fields, what
+was read in it, the name of its file and those of the folders; a text's are its own. English endings are cut
+(Porter), accents and capitals do not count. Triggers of the tables keep the texts' words, and note which
+pictures' words are to be written anew before a batch ends, so that nothing that changes items can forget it.
 
 What is asked is never FTS5's own language: it is cut into words, and each is quoted.
 """
@@ -279,8 +279,8 @@ def sources(db: Database, rows: Sequence[int], text: str) -> dict[int, str]:
         text: What was asked.
 
     Returns:
-        "tag" of a picture whose texts have none of the words but whose fields do, "read" where they were read in
-        it, "name" of all others.
+        "tag" of a picture whose texts have none of the words but whose fields do, "read" where they were read
+        in it, "name" of all others.
     """
     words = list(map(_quoted, _telling(_words(text)[:_MOST_WORDS])))
     found: dict[int, str] = {}
