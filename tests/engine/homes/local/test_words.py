@@ -177,7 +177,6 @@ def test_common_words_are_bounded_and_told_exactly_of_what_is_named(
     ]
     whole = record.words("image", "dog runs")
     monkeypatch.setattr(words, "_MOST", 10)
-    monkeypatch.setattr(words, "_COUNTED", 20)
     monkeypatch.setattr(words, "_ENOUGH", 4)
     # A rare word leads to what has it, wherever it stands; the common ones are told of these exactly.
     hits = record.words("image", "a dog runs far")

@@ -78,8 +78,7 @@ _STOP = frozenset(
     }
 )
 _MOST_WORDS = 32  # of what is asked
-_MOST = 5_000  # entries that are looked at for the words of one query
-_COUNTED = 20_000  # entries up to which a word is counted; how many more have it is estimated
+_MOST = 2_500  # entries that are looked at, and up to which a word is counted, beyond which it is estimated
 _ENOUGH = 100  # entries with which words that are all common need no wider search
 _FEW = 20_000  # rows that a statement compares with
 _LAST_FOLDERS = 1  # of a file outside of the collection's folder
@@ -263,9 +262,9 @@ class _Search:
         count, last = self._db.one(
             f"SELECT count(*), max(rowid) FROM (SELECT rowid FROM {self._table} "
             f"WHERE {self._table} MATCH ? LIMIT ?)",
-            _quoted(word), _COUNTED,
+            _quoted(word), _MOST,
         )  # fmt: skip
-        if count == _COUNTED:
+        if count == _MOST:
             count = max(count, round(count * self._last / last))
         weight = math.log1p(max(self._entries - count + 0.5, 0.5) / (count + 0.5))
         return _Word(_quoted(word), count, weight)
