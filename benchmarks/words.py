@@ -6,10 +6,10 @@
 quality: pictures with their captions go into a record, and captions are asked for. Hidden: nothing but the
 names of files is known of the pictures; words must not make R@1 worse. Own: the caption that is asked is one
 of the picture's; the goal is R@1 of .95. Others: the picture has its other captions, the one that is asked is
-held out. Half: the caption is of a picture without any, and every other picture has all of its own, which draw
-the query to themselves; this is what words cost. Texts: the held out caption is to find another caption of its
-picture among all. WEIGHT is chosen on the first half of the queries, where it finds most of others while half
-keeps 85 of 100 of its own, and the goals are looked at on the second half.
+held out. Half: the caption is of a picture without any, and every other picture has all of its own, which
+draw the query to themselves; this is what words cost. Texts: the held out caption is to find another caption
+of its picture among all. WEIGHT is chosen on the first half of the queries, where it finds most of others
+while half keeps 85 of 100 of its own, and the goals are looked at on the second half.
 
 speed: captions of words as frequent as in English (Zipf's law), of a record that holds nothing else.
 """
