@@ -449,7 +449,7 @@ def part_peer(work: Path, options: argparse.Namespace) -> None:
         query = table.search(asked[number]).distance_type("cosine").nprobes(probes).refine_factor(refine)
         if share is not None:
             query = query.where(f"pick < {share}", prefilter=True)
-        return query.limit(10).select(["number"]).to_arrow()["number"].to_pylist()
+        return query.limit(10).select(["number", "_distance"]).to_arrow()["number"].to_pylist()
 
     for probes, refine in ((20, 10), (50, 20), (100, 20), (200, 30), (400, 50)):
         ask(0, probes, refine)
@@ -471,7 +471,6 @@ def part_peer(work: Path, options: argparse.Namespace) -> None:
             right.append(shared(found, best))
         say(f"filter that leaves {100 * share:g} %, median", watch.told())
         say("    recall of the ten best", f"{np.mean(right):.4f}")
-    say("resident at most", f"{resident('VmHWM'):.0f} MB")
     new = pa.RecordBatchReader.from_batches(schema, batches(0, min(_NEW, count)))
     say(f"{_NEW} more", watched(lambda: table.add(new)).total())
     say("two in five removed", watched(lambda: table.delete("pick < 0.4")).total())
