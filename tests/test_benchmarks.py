@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[1]
 RUNS = {
     "cold.py --items 300 --rounds 1 --queries 2": "cold search",
     "engine.py --items 3000 --singles 3": "failed",
+    "duplicates.py many --count 3000": "of 150 near copies",
     "index.py ratio --count 20": "indexing reaches",
     "index.py memory --count 60": "MiB",
     "index.py plan --count 300": "MiB",

@@ -92,7 +92,7 @@ def test_skipped_files_are_told_by_reason_and_once(photos: Path, run) -> None:
 def test_a_weight_of_what_is_not_asked_is_refused(indexed: Path, run) -> None:
     place = ("--in", str(indexed))
     for asked, refused in (
-        (("red", "--image-weight", "2"), "--image-weight 2 weighs nothing without --image; leave it out"),
+        (("red", "--image-weight", "2"), "--image-weight 2 weighs nothing without --image or --like; leave"),
         (("red", "--not-weight", "0.7"), "--not-weight 0.7 weighs nothing without --not"),
         (
             ("--image", str(indexed / "red.png"), "--text-weight", "2"),
@@ -273,7 +273,7 @@ def test_the_sheet_marks_what_was_asked_with_and_puts_it_last(indexed: Path, tmp
     assert run("index", str(indexed), "-q")[0] == 0
     page = tmp_path / "found.html"
     asked = ("--image", str(indexed / "red.png"), "--in", str(indexed), "--html", str(page))
-    assert run("search", *asked)[0] == 0
+    assert run("search", *asked, "--itself", "--all-copies")[0] == 0
     text = page.read_text(encoding="utf-8")
     names = [text.index(f'title="{name}"') for name in ("green.png", "holidays/blue.png")]
     marked = [text.index("the picture asked with<"), text.index("a copy of the picture asked with<")]

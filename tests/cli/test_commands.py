@@ -53,13 +53,15 @@ def test_search_finds_prints_and_pipes(indexed: Path, run) -> None:
     assert facts["query"] == "a red wall"
     assert len(facts["results"]) == 3
     keys = {"rank", "score", "percentile", "word", "side", "id", "path", "text", "meta"}
-    assert facts["results"][0].keys() == keys | {"by", "words", "found_in"}
+    assert facts["results"][0].keys() == keys | {"by", "words", "found_in", "copies"}
     assert facts["results"][0]["id"] == Path(facts["results"][0]["path"]).name
     code, out, _ = run("search", "--image", str(indexed / "red.png"), "--in", str(indexed), "-k", "1")
+    assert "red.png" not in out  # only others are like it
+    code, out, _ = run("search", "--image", str(indexed / "red.png"), "--in", str(indexed), "-k1", "--itself")
     assert "red.png" in out
     code, out, _ = run("search", "--image", str(indexed / "red.png"), "--to", "text", "--in", str(indexed))
     assert "a red wall" in out
-    blue = ("--image", str(indexed / "blue.png"), "--in", str(indexed), "--json")
+    blue = ("--image", str(indexed / "blue.png"), "--itself", "--in", str(indexed), "--json")
     order = [one["id"] for one in json.loads(run("search", *blue)[1])["results"]]
     assert order[0] == "blue.png"
     code, out, _ = run("search", "sky", "--not", "grass", *blue)
@@ -87,6 +89,29 @@ def test_search_by_words(indexed: Path, run) -> None:
     code, _, err = run("search", "wall", "--by", "smell", *where)
     assert code == 2
     assert "by words, vectors or both, not by 'smell'" in err
+
+
+def test_search_turns_pages_and_folds_copies(photos: Path, tmp_path: Path, run) -> None:
+    indexed = shutil.copytree(photos, tmp_path / "photos")
+    shutil.copy(indexed / "red.png", indexed / "red again.png")
+    assert run("index", str(indexed), "-q")[0] == 0
+    base = ("search", "a red wall", "--in", str(indexed))
+    assert "+1 copy" in run(*base)[1]
+    page = str(tmp_path / "found.html")
+    assert run(*base, "--html", page)[0] == 0
+    assert "+1 copy" in Path(page).read_text(encoding="utf-8")
+    whole = json.loads(run(*base, "--json")[1])["results"]
+    assert [len(one["copies"]) for one in whole] == [1, 0, 0]
+    second = json.loads(run(*base, "--json", "-k", "1", "--page", "2")[1])
+    assert (second["offset"], second["results"][0]["id"]) == (1, whole[1]["id"])
+    assert second["results"][0]["rank"] == 2
+    assert len(json.loads(run(*base, "--json", "--all-copies")[1])["results"]) == 4
+    code, out, err = run(*base, "--page", "9")
+    assert (code, out) == (1, "")
+    assert "there is no page 9; ask for an earlier --page" in err
+    code, _, err = run(*base, "--all-copies", "--fold-near")
+    assert code == 2
+    assert "--all-copies lists what --fold-near puts together, so give either" in err
 
 
 def test_paths_survive_newlines_in_names(tmp_path: Path) -> None:

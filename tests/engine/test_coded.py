@@ -60,7 +60,7 @@ def coded_of(opened: Any) -> Any:
 
 
 def found(opened: Any, query: Any, **options: Any) -> list[str]:
-    return [result.path.name for result in opened.search(query, k=10, **options)]
+    return [result.path.name for result in opened.search(query, k=10, itself=True, **options)]
 
 
 def test_two_stages_find_what_exact_search_finds(pictures: Path) -> None:

@@ -67,7 +67,7 @@ def test_a_picture_that_is_cut_off_is_taken_and_told(
     with open_collection(tmp_path) as opened:
         summary = opened.add(check=True)
         assert [one.path.name for one in summary.skipped] == ["nothing.jpg"]
-        hits = opened.search(image=tmp_path / "whole.jpg", k=2)
+        hits = opened.search(image=tmp_path / "whole.jpg", k=2, itself=True)
         assert [hit.id for hit in hits] == ["whole.jpg", "cut.jpg"]
     drawn(tmp_path / "another.jpg", 0.7)
     with open_collection(tmp_path) as opened:

@@ -83,7 +83,7 @@ def test_sides_of_different_dimensions_are_refused_where_they_meet(photos: Path)
         collection.add()
         with pytest.raises(diptych.errors.CollectionError, match=said.format("the query")):
             collection.search("red")
-        assert len(collection.search(photos / "red.png")) == 2
+        assert len(collection.search(photos / "red.png", itself=True)) == 2
         (photos / "red.txt").write_text("a red wall")
         with pytest.raises(diptych.errors.CollectionError, match=said.format("1 texts")):
             collection.add()

@@ -130,7 +130,7 @@ def test_scores_of_a_second_stage_have_no_percentile(
         assert scores == sorted(scores, reverse=True)
         assert min(scores[:5]) > max(1.0, *scores[5:])  # no cosines, so they are not cut off where these end
         # A picture that asks for pictures has no pairs to score.
-        like = collection.search(pictures[0][3], k=3)
+        like = collection.search(pictures[0][3], k=3, itself=True)
         assert like[0].path == pictures[0][3]
         assert {result.percentile for result in like} == {50}
 
@@ -156,17 +156,18 @@ def test_a_picture_may_be_given_in_any_way(
     filled: Collection, pictures: tuple[list[Path], list[str]]
 ) -> None:
     path = pictures[0][5]
-    expected = [result.path for result in filled.search(path)]
+    expected = [result.path for result in filled.search(path, itself=True)]
     assert expected[0] == path
     picture = open_picture(path)
     for given in (path.read_bytes(), picture, np.asarray(picture), Item(image=path)):
-        assert [result.path for result in filled.search(given)] == expected
+        assert [result.path for result in filled.search(given, itself=True)] == expected
     for given in (str(path), path, [path], path.read_bytes(), picture):
-        assert [result.path for result in filled.search(image=given)] == expected
-    assert [[r.path for r in one] for one in filled.search_many([path, picture])] == [expected, expected]
+        assert [result.path for result in filled.search(image=given, itself=True)] == expected
+    both = filled.search_many([path, picture], itself=True)
+    assert [[r.path for r in one] for one in both] == [expected, expected]
     # A `str` is words, whatever they look like.
     with_words = filled.search(str(path))
-    assert [r.score for r in with_words] != [r.score for r in filled.search(path)]
+    assert [r.score for r in with_words] != [r.score for r in filled.search(path, itself=True)]
 
 
 @pytest.mark.parametrize(

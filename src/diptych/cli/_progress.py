@@ -1,4 +1,4 @@
-"""How far the indexing is: a bar on a terminal, a line every so often in a log."""
+"""How far a long work is: a bar on a terminal, a line every so often in a log."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ SECONDS = 10.0
 
 
 @contextmanager
-def progress() -> Iterator[Callable[[Told], None]]:
-    """A block whose work is shown on standard error by calling what it gives."""
+def progress(work: str = "indexing") -> Iterator[Callable[[Told], None]]:
+    """A block whose work, of that name, is shown on standard error by calling what it gives."""
     if sys.stderr.isatty():
-        with _bar() as shown:
+        with _bar(work) as shown:
             yield shown
     else:
-        yield _lines()
+        yield _lines(work)
 
 
 @contextmanager
-def _bar() -> Iterator[Callable[[Told], None]]:
+def _bar(work: str) -> Iterator[Callable[[Told], None]]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
-        TextColumn("indexing"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
+        TextColumn(work), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(),
     )  # fmt: skip
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
@@ -43,7 +43,7 @@ def _bar() -> Iterator[Callable[[Told], None]]:
         yield lambda at: bar.update(task, completed=at.done, total=at.total, rate=_rate(at))
 
 
-def _lines() -> Callable[[Told], None]:
+def _lines(work: str) -> Callable[[Told], None]:
     last = time.monotonic()
 
     def shown(at: Told) -> None:
@@ -51,7 +51,7 @@ def _lines() -> Callable[[Told], None]:
         if time.monotonic() - last >= SECONDS:
             last = time.monotonic()
             total = "" if at.total is None else f" of {at.total}"
-            say(f"indexing: {at.done}{total}, {_rate(at)}", err=True)
+            say(f"{work}: {at.done}{total}, {_rate(at)}", err=True)
 
     return shown
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from diptych.cli._terminal import say, say_json, say_table, shown
+from diptych.errors import UsageError
 
 if TYPE_CHECKING:
     from diptych.engine.collection import Collection
@@ -21,16 +23,26 @@ NOTHING = "Nothing here shows what was asked, as far as the model can tell; thes
 
 def command(
     words: Annotated[
-        list[str] | None, typer.Argument(metavar="WORDS...", help="What to look for, with or without quotes.")
+        list[str] | None,
+        typer.Argument(
+            metavar="WORDS...",
+            help="What to look for, with or without quotes; 2:cat begins a text of weight 2.",
+        ),
     ] = None,
     place: Annotated[
         Path, typer.Option("--in", help="Indexed folder, or one inside it.", show_default="this folder")
     ] = Path(),
     image: Annotated[
-        list[str] | None, typer.Option("--image", help="A picture to look like; may be repeated.")
+        list[str] | None,
+        typer.Option("--image", help="A picture to look like, or 0.5:PICTURE; may be repeated."),
+    ] = None,
+    like: Annotated[
+        list[str] | None,
+        typer.Option("--like", help="What is indexed to look like, by path or id; may be repeated."),
     ] = None,
     negative: Annotated[
-        list[str] | None, typer.Option("--not", help="Words to keep away from; may be repeated.")
+        list[str] | None,
+        typer.Option("--not", help="Words to keep away from, or 0.2:WORDS; may be repeated."),
     ] = None,
     text_weight: Annotated[
         float | None, typer.Option(help="Weight of the words; default 1.", show_default=False)
@@ -43,6 +55,28 @@ def command(
     ] = None,
     to: Annotated[str, typer.Option(help="What to find: image or text.")] = "image",
     k: Annotated[int, typer.Option("-k", help="Most results.")] = 10,
+    page: Annotated[int, typer.Option(help="Which page of -k results.", min=1)] = 1,
+    all_copies: Annotated[
+        bool, typer.Option("--all-copies", help="List each copy by itself, not under the first.")
+    ] = False,
+    fold_near: Annotated[
+        bool, typer.Option("--fold-near", help="List nearly the same pictures under the first, too.")
+    ] = False,
+    itself: Annotated[
+        bool, typer.Option("--itself", help="Find pictures that are asked with, too, not only others.")
+    ] = False,
+    diverse: Annotated[
+        float | None,
+        typer.Option(
+            help="Weight of being unlike the results before, 0 to 1; 0.3 is good.", show_default=False
+        ),
+    ] = None,
+    hubness: Annotated[
+        str | None,
+        typer.Option(
+            help="nnn: take back what pictures gain that are near to everything.", show_default=False
+        ),
+    ] = None,
     min_score: Annotated[
         str | None,
         typer.Option(
@@ -89,22 +123,30 @@ def command(
     Answers from what was indexed; the exit code is 1 where nothing was found.
     """
     from diptych.engine import collection as engine
+    from diptych.engine.parts import typed, typed_words
 
+    texts, images = typed_words(words or []), [_typed_path(path) for path in image or []]
+    away = [typed(one) for one in negative or []]
+    plain = texts[0] if len(texts) == 1 and isinstance(texts[0], str) else None
     asked = " ".join(words or [])
     weights: dict[str, Any] = {
         "text_weight": _weight("--text-weight", text_weight, "words", asked.strip()),
-        "image_weight": _weight("--image-weight", image_weight, "--image", image),
+        "image_weight": _weight("--image-weight", image_weight, "--image or --like", image or like),
         "negative_weight": _weight("--not-weight", not_weight, "--not", negative),
     }
+    if all_copies and fold_near:
+        raise UsageError("--all-copies lists what --fold-near puts together, so give either")
     with engine.open(place, create=False, trust=trust) as opened:
         if update:
             opened.add()
         if model is not None:
             opened = opened.using(model)
         results = opened.search(
-            asked or None,
-            image=image or (),
-            negative=negative or (),
+            plain,
+            text=() if plain is not None else texts,
+            image=images,
+            like=[_typed_name(opened, name) for name in like or []],
+            negative=away,
             **{name: weight for name, weight in weights.items() if weight is not None},
             to=to,  # type: ignore[arg-type]  # search says what is allowed
             k=k,
@@ -113,26 +155,44 @@ def command(
             recall=recall,
             where=where,
             by=by,  # type: ignore[arg-type]  # search says what is allowed
+            offset=(page - 1) * k,
+            fold=None if all_copies else "near" if fold_near else "exact",
+            itself=itself,
+            diverse=diverse,
+            hubness=hubness,  # type: ignore[arg-type]  # search says what is allowed
         )
-        question = _question(asked, image or [], negative or [])
+        files = [Path(path if isinstance(path, str) else path[1]) for path in images]
+        question = _question(asked, [*files, *map(Path, like or [])], negative or [])
         if html or open_:
-            _sheet(opened, question, results, [Path(path) for path in image or []], html, show=open_)
+            _sheet(opened, question, results, files, html, show=open_)
         if as_json:
-            _print_json(opened, question, to, results)
+            _print_json(opened, question, to, results, (page - 1) * k)
         elif paths:
             _print_paths(results, b"\0" if null else b"\n")
         elif results and not html and not open_:
             _print_table(results, to)
         if not as_json:
-            _notes(opened, results, to, by, min_score, where)
+            _notes(opened, results, to, by, min_score, where, page)
     if not results:
         raise typer.Exit(1)
 
 
+def _typed_path(argument: str) -> tuple[float, str] | str:
+    """A picture as it is typed, with or without its weight; a file that is there is that file."""
+    from diptych.engine.parts import typed
+
+    return argument if os.path.lexists(argument) else typed(argument, words=False)
+
+
+def _typed_name(opened: Collection, argument: str) -> tuple[float, str] | str:
+    """What is indexed as it is typed, with or without its weight; a whole name that is there is meant."""
+    from diptych.engine.parts import typed
+
+    return argument if opened.get(argument) is not None else typed(argument, words=False)
+
+
 def _weight(option: str, weight: float | None, part: str, given: object) -> float | None:
     """The weight of a part of the query, refused where there is no such part: it would say nothing."""
-    from diptych.errors import UsageError
-
     if weight is not None and not given:
         raise UsageError(f"{option} {weight:g} weighs nothing without {part}; leave it out or add {part}")
     return weight
@@ -146,26 +206,25 @@ def _least(given: str | None) -> Any:
         return given
 
 
-def _question(asked: str, images: list[str], negative: list[str]) -> str:
+def _question(asked: str, images: list[Path], negative: list[str]) -> str:
     parts = [asked] if asked else []
-    parts += [f"like {Path(path).name}" for path in images]
+    parts += [f"like {path.name}" for path in images]
     return ", ".join(parts) + "".join(f", not {word}" for word in negative)
 
 
-def _print_json(opened: Collection, question: str, to: str, results: Results) -> None:
+def _print_json(opened: Collection, question: str, to: str, results: Results, offset: int) -> None:
     facts = {
         "query": question,
         "to": to,
         "folder": str(opened.folder),
         "model": opened.model,
+        "offset": offset,
         **results.as_dict(),
     }
     say_json(facts)
 
 
 def _print_paths(results: Results, end: bytes) -> None:
-    import os
-
     # Bytes, so that a name in any encoding reaches the next program as it is; each file once.
     for path in dict.fromkeys(r.path for r in results if r.path is not None):
         sys.stdout.buffer.write(os.fsencode(path) + end)
@@ -193,6 +252,8 @@ def _print_table(results: Results, to: str) -> None:
             first.append_text(shown("  " + r.text.split("\n")[0], "dim"))
         if r.by != "vectors":
             first.append_text(shown(f"  [{_words_in(r)}]", "dim"))
+        if r.copies:
+            first.append_text(shown(f"  {_more(r)}", "bold"))
         table.add_row(str(r.rank), shown(r.word, style), percent(r.percentile), f"{r.score:.3f}", first)
     say_table(table)
 
@@ -210,13 +271,26 @@ def _words_in(result: Result) -> str:
     return f"words of {places.get(result.found_in, 'its caption' if result.side == 'image' else 'it')}"
 
 
+def _more(result: Result) -> str:
+    """How many copies are told under a result."""
+    from diptych.media.report import counted
+
+    return f"+{counted(len(result.copies), 'copies')}"
+
+
 def _name(path: Path) -> Path:
     """The path from this folder, if it lies in it."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def _notes(
-    opened: Collection, results: Results, to: Any, by: str, min_score: str | None, where: str | None
+    opened: Collection,
+    results: Results,
+    to: Any,
+    by: str,
+    min_score: str | None,
+    where: str | None,
+    page: int,
 ) -> None:
     """What to say of the results on standard error."""
     kind = "texts" if to == "text" else "pictures"
@@ -238,6 +312,8 @@ def _notes(
         say(f"no {kind} of {opened.below} are indexed; index them: diptych index {opened.below}", err=True)
     elif where is not None and not opened.count(to, where=where):
         say(f"none of the {kind} fulfils: {where}", err=True)
+    elif not results and page > 1:
+        say(f"there is no page {page}; ask for an earlier --page", err=True)
     elif not results and min_score is None:
         what = "has such words" if to == "text" else "has such words in its captions or name"
         say(f"none of the {kind} {what}; leave out --by {by} to compare what they show, too", err=True)
@@ -278,20 +354,29 @@ def _sheet(
 
     if target is None:
         target = Path(tempfile.mkdtemp(prefix="diptych-")) / "found.html"
-    cells = []
+    cells: list[tuple[bool, Cell]] = []
     for r in results:
-        mark = _asked_with(r.path, images) if r.side == "image" and r.path is not None else ""
+        asked = _asked_with(r.path, images) if r.side == "image" and r.path is not None else ""
+        mark = ", ".join(filter(None, [asked, _more(r) if r.copies else ""]))
         inside = r.path is None or r.path.is_relative_to(opened.folder)
         name = r.id if inside else r.path
         shows = r.path is not None and (is_picture(r.path.name) or is_raw(r.path))
         how = _words_in(r)
-        cells.append(Cell(r.rank, r.score, r.word, r.path, r.text, shows, str(name), mark, r.percentile, how))
-    cells.sort(key=lambda cell: bool(cell.mark))  # what was asked with is no finding: it comes last
+        cell = Cell(r.rank, r.score, r.word, r.path, r.text, shows, str(name), mark, r.percentile, how)
+        cells.append((bool(asked), cell))
+    cells.sort(key=lambda one: one[0])  # what was asked with is no finding: it comes last
     side = results[0].side if results else "image"
     kind = "texts" if side == "text" else "pictures"
     today = datetime.datetime.now().astimezone().date().isoformat()
     page = contact_sheet(
-        [Sheet(question, cells, images, NOTHING * (bool(results) and results.nothing_matches))],
+        [
+            Sheet(
+                question,
+                [cell for _, cell in cells],
+                images,
+                NOTHING * (bool(results) and results.nothing_matches),
+            )
+        ],
         title="Diptych",
         read=lambda path: open_any(path, size=320),
         base=target.parent,

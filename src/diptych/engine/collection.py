@@ -18,7 +18,11 @@ from diptych.engine import ignoring
 from diptych.engine.conditions import Condition
 from diptych.engine.contents import Contents
 from diptych.engine.gallery import Gallery
+from diptych.engine.hubness import Hubness
+from diptych.engine.listing import Fold
+from diptych.engine.looks import ALIKE
 from diptych.engine.opening import folder_of
+from diptych.engine.parts import Parts, liked, weighted
 from diptych.engine.place import default_home, discard, find
 from diptych.engine.query import Options, check_side, composed
 from diptych.engine.results import (
@@ -37,6 +41,7 @@ from diptych.engine.search import search_many
 from diptych.errors import UsageError
 
 if TYPE_CHECKING:
+    from diptych.engine.duplicates import Duplicates
     from diptych.engine.items import NewItem
     from diptych.media.pictures import Source
 
@@ -333,8 +338,10 @@ class Collection(Contents):
         self,
         query: Source | Item | None = None,
         *,
-        image: Source | Sequence[Source] = (),
-        negative: str | Sequence[str] = (),
+        text: Parts[str] = (),
+        image: Parts[Source] = (),
+        like: Parts[str | Path] = (),
+        negative: Parts[str] = (),
         text_weight: float = 1.0,
         image_weight: float = 1.0,
         negative_weight: float = 0.5,
@@ -346,16 +353,25 @@ class Collection(Contents):
         model: str | Encoder | None = None,
         where: str | Condition | None = None,
         by: By = "both",
+        offset: int = 0,
+        fold: Fold | None = "exact",
+        itself: bool = False,
+        diverse: float | None = None,
+        hubness: Hubness | None = None,
     ) -> Results:
         """The k best matches, best first.
 
         Args:
             query: Words (a `str` always is), a picture (a `Path`, the bytes of a file, a PIL picture or an
                 array), or a ready `Item`.
-            image: Pictures to look like, also: as above, but a `str` is a path; or a list of these.
+            text: Words to look for, also. These and the following are one or a list, and each may be a pair
+                of its own weight and what it is, such as ``(2, "cat")``.
+            image: Pictures to look like, also: as above, but a `str` is a path.
+            like: Pictures of the collection to look like, also, by path or `id`; their vectors are there, so
+                that nothing is decoded or encoded. Of a file of texts, its texts.
             negative: Words to keep away from.
-            text_weight, image_weight, negative_weight: Weights of the words, of each picture, and of each
-                of the words to keep away from.
+            text_weight, image_weight, negative_weight: Weights of words, of each picture, and of each of the
+                words to keep away from, where they have none of their own.
             to: "image" or "text".
             k: Most results wanted.
             min_score: Leave out results that score lower than a number, or that are less than "strong",
@@ -368,6 +384,17 @@ class Collection(Contents):
             by: "vectors" compares vectors, "words" looks for the query's words in captions, names of files
                 and folders, "both" puts both into one order (`diptych.engine.fusion`). Of a query with
                 pictures only the vectors count; words to keep away from leave out what has all words of one.
+            offset: Results that are passed over. Pages of one size k neither repeat a result nor leave one
+                out, as long as the collection stays as it is.
+            fold: Which copies are told under the best of them instead of by themselves: "exact" for files of
+                the same content, "near" for nearly the same pictures, too; None for no folding.
+            itself: Whether pictures of the collection that are asked with are found, too, when pictures are
+                searched. Their copies always are.
+            diverse: Weight in [0, 1] of being unlike the results before, beside matching; 0.3 is a good one.
+                The best hundred are ordered by it, then the next.
+            hubness: "nnn" corrects the order of the best 200 where some are near to everything, by how near
+                they are to the collection's captions, or to its pictures where a picture asks; see
+                `diptych.engine.hubness`.
 
         Raises:
             UsageError: nothing was asked or nothing that can be, k is not positive, a recall is asked of a
@@ -376,13 +403,21 @@ class Collection(Contents):
         """
         item = composed(
             query,
-            image,
-            negative,
+            text=text,
+            image=image,
+            like=[
+                (weight, liked(self.home, name, self.folder))
+                for weight, name in weighted(like, image_weight, "image")
+            ],
+            negative=negative,
             text_weight=text_weight,
             image_weight=image_weight,
             negative_weight=negative_weight,
         )
-        return search_many(self, [item], Options(to, k, min_score, exact, recall, model, where, by))[0]
+        options = Options(
+            to, k, min_score, exact, recall, model, where, by, offset, fold, itself, diverse, hubness
+        )
+        return search_many(self, [item], options)[0]
 
     def search_many(
         self,
@@ -396,12 +431,44 @@ class Collection(Contents):
         model: str | Encoder | None = None,
         where: str | Condition | None = None,
         by: By = "both",
+        offset: int = 0,
+        fold: Fold | None = "exact",
+        itself: bool = False,
+        diverse: float | None = None,
+        hubness: Hubness | None = None,
     ) -> list[Results]:
         """The k best matches of each query, each as the first argument of `search`.
 
         A system that makes the lists of both directions agree sees the queries together.
         """
-        return search_many(self, queries, Options(to, k, min_score, exact, recall, model, where, by))
+        options = Options(
+            to, k, min_score, exact, recall, model, where, by, offset, fold, itself, diverse, hubness
+        )
+        return search_many(self, queries, options)
+
+    def duplicates(
+        self,
+        *,
+        threshold: float | None = ALIKE,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> Duplicates:
+        """Copies among the pictures: files of the same content, and nearly the same pictures, kept apart.
+
+        Nearly the same is what differs by size, compression, brightness, contrast or colour, or is a part of
+        three quarters of each side or more. Each picture is compared with the nearest by vectors; pictures
+        are read for it, but not encoded.
+
+        Args:
+            threshold: Likeness, above 0 and at most 1, from which pictures are nearly the same; None compares
+                content only.
+            on_progress: Called now and then.
+
+        Raises:
+            UsageError: the threshold is none.
+        """
+        from diptych.engine.duplicates import find as found
+
+        return found(self, threshold=threshold, on_progress=on_progress)
 
     def make_codes(self, by: int | str) -> Mapping[str, Any]:
         """Give the pictures binary codes, so that large collections are searched in two stages.

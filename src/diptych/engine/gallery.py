@@ -106,6 +106,14 @@ class Gallery(Sequence[Item]):
         rows = np.array(self._home.rows(self.side, under=self._home.key(folder)), np.int64)
         return places_of(self._rows, rows)
 
+    def rows(self, places: Rows) -> Rows:
+        """The home's rows (m,) of entries (m,)."""
+        return self._rows[places]
+
+    def vectors(self, places: Rows) -> Floats:
+        """The stored vectors (m, d) of entries (m,)."""
+        return self._snapshot.of(self._rows[places])
+
     def searchable(self, encoder: Any) -> Searchable | None:
         """What searches the vectors that an encoder made of the entries; None if none are kept.
 

@@ -13,6 +13,10 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 
 from diptych.core import SIDES, Item, Side, checked_k, offered
+from diptych.engine.hubness import Hubness
+from diptych.engine.listing import Fold
+from diptych.engine.parts import check_weight, weighted
+from diptych.engine.place import absolute
 from diptych.engine.results import By
 from diptych.errors import UsageError
 from diptych.printable import type_of
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Options",
     "as_item",
+    "asked_rows",
     "check_side",
     "composed",
     "decoded",
@@ -33,10 +38,6 @@ __all__ = [
     "picture_of",
     "sides_of",
 ]
-
-
-# Single precision keeps a part of this weight beside one of the other.
-_LIGHTEST, _HEAVIEST = 1e-3, 1e3
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,11 @@ class Options:
     model: Any = None
     where: str | Condition | None = None
     by: By = "both"
+    offset: int = 0
+    fold: Fold | None = "exact"
+    itself: bool = False
+    diverse: float | None = None
+    hubness: Hubness | None = None
 
     def check(self, home: Home) -> None:
         """See that a home can be searched so.
@@ -62,8 +68,19 @@ class Options:
         _check_recall(home, self.exact, self.recall)
         _check_score(self.min_score)
         checked_k(self.k)
+        _check_listing(self.offset, self.fold)
+        _check_order(self.diverse, self.hubness)
         if self.by not in get_args(By):
             raise UsageError(f"a search is by words, vectors or both, not by {self.by!r}")
+        if self.by == "words" and (self.diverse or self.hubness or self.fold == "near"):
+            raise UsageError(
+                "what is diverse, a hub or nearly the same, vectors say; search by both, or leave these out"
+            )
+
+    @property
+    def needed(self) -> int:
+        """Entries that are listed up to the end of the page."""
+        return self.offset + self.k
 
 
 def as_item(query: Any) -> Item:
@@ -83,35 +100,32 @@ def as_item(query: Any) -> Item:
 
 def composed(
     query: Any,
-    image: Any,
-    negative: str | Sequence[str],
     *,
+    text: Any,
+    image: Any,
+    like: Sequence[tuple[float, Item]],
+    negative: Any,
     text_weight: float,
     image_weight: float,
     negative_weight: float,
 ) -> Item:
-    """The query of words or a picture, further pictures, and words to keep away from.
+    """The query of words or a picture, further words and pictures, and words to keep away from.
 
     Args:
         query: As for `as_item`; None, or words without a letter, for none.
+        text: Words or a list of them, also.
         image: A picture or a list of pictures to look like, also; here a `str` is a path.
+        like: What the collection has, also, with its weights.
         negative: Words to keep away from.
-        text_weight, image_weight, negative_weight: Of the words, of each picture and of each of the words to
-            keep away from.
+        text_weight, image_weight, negative_weight: Of words, of each picture and of each of the words to keep
+            away from, where a part is no pair of its own weight and what it is.
 
     Raises:
         UsageError: nothing is asked, something is of no kind that can be asked, or a weight is no
             number that means something.
     """
-    weights = {"text": text_weight, "image": image_weight, "negative": negative_weight}
-    for name, weight in weights.items():
-        if not isinstance(weight, int | float | np.number) or not math.isfinite(weight):
-            raise UsageError(f"the weight of a query's {name} part must be a finite number, not {weight!r}")
-        if not _LIGHTEST <= abs(weight) <= _HEAVIEST:
-            raise UsageError(
-                f"the weight of a query's {name} part must lie between {_LIGHTEST:g} and {_HEAVIEST:g}, not "
-                f"{weight:g}; leave out a part that is not to count"
-            )
+    for name, weight in (("text", text_weight), ("image", image_weight), ("negative", negative_weight)):
+        check_weight(weight, name)
     terms: list[tuple[float, Item]] = []
     if isinstance(query, str) and not query.strip():
         query = None
@@ -119,15 +133,22 @@ def composed(
         item = as_item(query)
         own = image_weight if item.text is None and not isinstance(query, Item) else text_weight
         terms.append((1.0 if isinstance(query, Item) else own, item))
-    for one in image if isinstance(image, list | tuple) else [image]:
-        terms.append((image_weight, Item(image=picture_of(one, paths=(str, os.PathLike)))))
+    for weight, words in weighted(text, text_weight, "text"):
+        if not isinstance(words, str) or not words.strip():
+            raise UsageError(f"a text to look for is words, not {words!r}")
+        terms.append((weight, Item(text=_words(words))))
+    for weight, one in weighted(image, image_weight, "image"):
+        terms.append((weight, Item(image=picture_of(one, paths=(str, os.PathLike)))))
+    terms.extend(like)
     if not terms:
         raise UsageError("nothing was asked; give words or a picture")
-    for text in negative if isinstance(negative, Iterable) and not isinstance(negative, str) else [negative]:
-        if not isinstance(text, str):
-            raise UsageError(f"what to keep away from is said in words, not by {type_of(text)}")
-        if text.strip():
-            terms.append((-negative_weight, Item(text=_words(text))))
+    several = isinstance(negative, Iterable) and not isinstance(negative, str | tuple)
+    parts = list(negative) if several else negative
+    for weight, words in weighted(parts, negative_weight, "negative"):
+        if not isinstance(words, str):
+            raise UsageError(f"what to keep away from is said in words, not by {type_of(words)}")
+        if words.strip():
+            terms.append((-weight, Item(text=_words(words))))
     return terms[0][1] if len(terms) == 1 and terms[0][0] > 0 else Item(terms=tuple(terms))
 
 
@@ -172,7 +193,7 @@ def decoded(item: Item, encoder: Any) -> Item:
 
     if item.terms:
         return Item(item.id, terms=tuple((weight, decoded(term, encoder)) for weight, term in item.terms))
-    if item.image is not None:
+    if item.image is not None and not item.meta.get("recalled"):
         picture = open_any(item.image, size=offered(encoder, "image_size"))
         return Item(item.id, image=picture, text=item.text, meta=item.meta)
     return item
@@ -209,6 +230,49 @@ def _check_score(min_score: float | Word | None) -> None:
         raise UsageError(
             f"the lowest score of a result is a finite number, or strong, good or fair, not {min_score!r}"
         )
+
+
+def _check_listing(offset: Any, fold: Any) -> None:
+    """See that a part of the results can be listed so.
+
+    Raises:
+        UsageError: it begins nowhere, or copies cannot be folded so.
+    """
+    if not isinstance(offset, int | np.integer) or isinstance(offset, bool) or offset < 0:
+        raise UsageError(
+            f"the offset is how many results are passed over, a whole number from 0 on, not {offset!r}"
+        )
+    if fold is not None and fold not in get_args(Fold):
+        raise UsageError(f"copies are folded as exact or near, or not at all (None), not as {fold!r}")
+
+
+def _check_order(diverse: Any, hubness: Any) -> None:
+    """See that results can be ordered so.
+
+    Raises:
+        UsageError: a weight is none, or hubness is not corrected so.
+    """
+    if diverse is not None and (not isinstance(diverse, int | float | np.number) or not 0 <= diverse <= 1):
+        raise UsageError(
+            "diverse is the weight of being unlike the results before, from 0 (by score alone) to 1, such as "
+            f"0.3, not {diverse!r}"
+        )
+    if hubness is not None and hubness not in get_args(Hubness):
+        raise UsageError(f"hubness is corrected by nnn, or not at all (None), not by {hubness!r}")
+
+
+def asked_rows(item: Item, home: Home, side: Side) -> set[int]:
+    """Rows of a side that a query is, or has among its parts to look like; copies are not meant."""
+    if item.terms:
+        return set().union(*(asked_rows(term, home, side) for weight, term in item.terms if weight > 0))
+    if "row" in item.meta:
+        return {item.meta["row"]} if item.meta.get("side") == side else set()
+    if side != "image" or not isinstance(item.image, str | os.PathLike):
+        return set()
+    path = absolute(Path(item.image))
+    keys = {home.key(path), home.key(Path(os.path.realpath(path)))}
+    found = (home.rows_of(key) for key in keys)
+    return {rows[0] for rows in found if rows and home.items(rows[:1])[0].side == "image"}
 
 
 def check_side(name: str, side: object) -> None:

@@ -55,6 +55,8 @@ class Result:
         found_in: Where these words stand: the source of a text of it, "tag" for tags and other fields,
             "read" for text inside the picture, "name" for the names of its file and folders; empty if it was
             not found by words.
+        copies: Files that are told under this one: those of the same content, or nearly the same pictures,
+            too, where that was asked for.
     """
 
     rank: int
@@ -69,6 +71,7 @@ class Result:
     by: By = "vectors"
     words: float = 0.0
     found_in: str = ""
+    copies: tuple[Path, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """All of it as JSON has it: paths as text, the score with six digits, the percentile with two."""
@@ -85,6 +88,7 @@ class Result:
             "by": self.by,
             "words": round(self.words, 4),
             "found_in": self.found_in,
+            "copies": [str(path) for path in self.copies],
         }
 
 
@@ -233,7 +237,7 @@ class Filled:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far an update is, for a progress bar.
+    """How far an update is, or a comparison of pairs of pictures, for a progress bar.
 
     Args:
         done: Files dealt with, of those that are new or changed.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,16 +12,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diptych.core import Floats, Hits, Rows, Run, Side, encodes
+from diptych.core import Floats, Hits, Item, Rows, Run, Side, encodes
 from diptych.engine import calibration
+from diptych.engine.arranging import Arrangement
 from diptych.engine.conditions import Condition
 from diptych.engine.filters import checked
 from diptych.engine.fusion import DEPTH, Fused, InWords, by_vectors, by_words, fused, in_words
 from diptych.engine.gallery import Gallery, Unseen, gallery_of, limited
 from diptych.engine.homes.base import Home, Stored, Worded
+from diptych.engine.listing import Listed, Listing, in_order, listing
 from diptych.engine.opening import Opened
+from diptych.engine.parts import vectors_of
 from diptych.engine.presence import Presence
-from diptych.engine.query import Options, as_item, decoded, sides_of
+from diptych.engine.query import Options, as_item, asked_rows, decoded, sides_of
 from diptych.engine.results import Result, Results, Word
 from diptych.errors import UsageError
 from diptych.media.metadata import shown
@@ -47,27 +50,30 @@ def search_many(opened: Opened, queries: Sequence[Any], options: Options) -> lis
         return []
     worded = [None if options.by == "vectors" else in_words(item) for item in items]
     if options.by == "words":
-        return [_by_words(opened, words, options, where) for words in worded]
+        return [_by_words(opened, *one, options, where) for one in zip(items, worded, strict=True)]
     with _getting_ready(opened, options.to):
         model = opened.loaded()
         started = time.perf_counter()
         if not encodes(model.encoder, "text") and all(worded):
-            return [_by_words(opened, words, options, where) for words in worded]
+            return [_by_words(opened, *one, options, where) for one in zip(items, worded, strict=True)]
         asked = Remembered([decoded(item, model.encoder) for item in items])
         what = "the query" if len(items) == 1 else f"{len(items)} queries"
         with model.named(what):
-            vectors = encode(model.encoder, asked)
+            vectors = vectors_of(model.encoder, asked.items, opened.home)
+        asked.remember(model.encoder, None, vectors)
         model.check_dimensions(vectors, what)
     with opened.home.snapshot():
         gallery, sides = gallery_of(opened, options.to, where), sides_of(items)
+        own = [set() if options.itself else asked_rows(item, opened.home, options.to) for item in items]
 
         def searched(count: int) -> Gallery:
             if options.to != "image" or sides is None or options.exact:
                 return gallery
             return gallery.searched_by(opened.home.quick(sides, options.recall, count))
 
-        mixed = _Mixed(opened, model.encoder, asked, worded, calibration.calibration_of(opened.home, model))
-        return _answers(mixed, searched, options, started=started)
+        told = calibration.calibration_of(opened.home, model)
+        mixed = _Mixed(opened, model.encoder, asked, worded, told, Arrangement(opened.home, options, sides))
+        return _answers(mixed, searched, options, without=own, started=started)
 
 
 @contextlib.contextmanager
@@ -93,6 +99,7 @@ class _Mixed:
         queries: What is asked, pictures decoded.
         worded: What of each query can be looked for as words.
         told: Tells how relevant hits are; see `calibration_of`.
+        arranged: In which order they are listed.
     """
 
     def __init__(
@@ -102,9 +109,10 @@ class _Mixed:
         queries: Remembered,
         worded: Sequence[InWords | None],
         told: Any,
+        arranged: Arrangement,
     ) -> None:
         self.opened, self.encoder, self.queries, self.worded = opened, encoder, queries, worded
-        self._told = told
+        self.arranged, self._told = arranged, told
         self._words: dict[int, Worded] = {}
 
     def run(self, gallery: Gallery, k: int) -> list[Fused]:
@@ -116,8 +124,11 @@ class _Mixed:
         scores = _scores(run, run.hits, cosine=self.encoder.similarity == "cosine")
         found = []
         for at, (places, line) in enumerate(zip(run.hits.rows, scores, strict=True)):
-            real = places >= 0
-            found.append(self._mixed(gallery, at, places[real], line[real]))
+            places, line = places[places >= 0], line[places >= 0]
+            if not run.notes:  # scores of a second stage are no cosines
+                order = self.arranged.of_hits(at, gallery, places, line)
+                places, line = places[order], line[order]
+            found.append(self._mixed(gallery, at, places, line))
         return self._relevant(run, gallery, found)
 
     def _relevant(self, run: Run, gallery: Gallery, found: Sequence[Fused]) -> list[Fused]:
@@ -150,30 +161,39 @@ class _Mixed:
         return fused(places, scores, self._words[at], scored)
 
 
-def _by_words(opened: Opened, words: InWords | None, options: Options, where: Condition | None) -> Results:
+def _by_words(
+    opened: Opened, item: Item, words: InWords | None, options: Options, where: Condition | None
+) -> Results:
     """What is found by words alone, without the model."""
     if words is None:
         raise UsageError("pictures are compared by their vectors, so ask for words only, or by both")
     started, home, side = time.perf_counter(), opened.home, options.to
     with home.snapshot():
+        own = set() if options.itself else asked_rows(item, home, side)
         worded = home.words(side, words.text, without=words.without, within=limited(opened, side, where))
         gallery = Gallery(home, Unseen(worded.rows), side, fits=lambda encoder: False)
         every = by_words(replace(worded, rows=np.arange(len(worded.rows))))
         found, missing = every.some(_good(every, options.min_score)), _Missing(opened, gallery)
-        there = missing.first(gallery, found.rows, options.k)
-        results = _results(home, found, there, words)
-        best = results[:1] or _results(home, every, missing.first(gallery, every.rows, 1), words)
+        there = missing.here(gallery, found.rows, options.needed)
+        part = listing(there, len(found.rows), options.needed, without=own, fold=options.fold)
+        results = _results(home, found, part.entries, words)
+        best = results[:1] or _best(home, gallery, every, missing, words)
     return Results(
-        results,
+        results[options.offset :],
         nothing_matches=not results,
         best=best[0] if best else None,
-        missing=(max(there) + 1 if len(there) == options.k else len(found.rows)) - len(there),
+        missing=part.missing,
         seconds=time.perf_counter() - started,
     )
 
 
 def _answers(
-    mixed: _Mixed, searched: Callable[[int], Gallery], options: Options, *, started: float
+    mixed: _Mixed,
+    searched: Callable[[int], Gallery],
+    options: Options,
+    *,
+    without: Sequence[Set[int]],
+    started: float,
 ) -> list[Results]:
     """The k best entries of a gallery for each query, by the stage that `over` makes of the encoder.
 
@@ -183,57 +203,89 @@ def _answers(
         mixed: Searches.
         searched: Gives what is searched, ready for so many hits of each query.
         options: How many are wanted, and which are left out.
+        without: For each query, rows that are left out, too.
         started: When the search began, by `time.perf_counter`.
     """
-    k, home = options.k, mixed.opened.home
+    home, arranged = mixed.opened.home, mixed.arranged
+    streams: list[list[int]] = [[] for _ in without]
     missing: _Missing | None = None
-    wanted = k + AVERAGED - 1  # a hit is as relevant as it and those after it say
+    # Whatever page it is, the search takes the same steps. A hit is as relevant as it and those after it say.
+    wanted = arranged.among + max(map(len, without)) + AVERAGED - 1
     while True:
         gallery = searched(wanted)
         missing = missing or _Missing(mixed.opened, gallery)
         every = mixed.run(gallery, wanted)
         found = [one.some(_good(one, options.min_score)).first(wanted) for one in every]
-        here = [missing.first(gallery, one.rows, k) for one in found]
+        found = [one.some(in_order(stream, one.rows)) for stream, one in zip(streams, found, strict=True)]
+        lists = [
+            listing(
+                missing.here(gallery, one.rows, options.k),
+                len(one.rows),
+                arranged.needed,
+                without=left_out,
+                fold=options.fold,
+                alike=arranged.alike(gallery, one.rows),
+            )
+            for one, left_out in zip(found, without, strict=True)
+        ]
         short = any(
-            len(one.rows) == wanted and (len(there) < k or max(there) > wanted - AVERAGED)
-            for one, there in zip(found, here, strict=True)
+            len(one.rows) == wanted and not _whole(part, wanted)
+            for one, part in zip(found, lists, strict=True)
         )
         if not short or wanted >= len(gallery):
             break
-        wanted = min(max(2 * k, 4 * wanted, k + missing.away + AVERAGED - 1), len(gallery))
+        wanted = min(max(4 * wanted, options.k + missing.away + AVERAGED - 1), len(gallery))
     answered = []
-    for at, (one, there) in enumerate(zip(found, here, strict=True)):
+    for at, (one, part) in enumerate(zip(found, lists, strict=True)):
         words = mixed.worded[at]
-        results = _results(home, one, there, words)
-        best = results[:1] or _results(home, every[at], missing.first(gallery, every[at].rows, 1), words)
+        # Words and vectors together have no score, but an order.
+        by_score = all(by == "vectors" for by in one.by)
+        scores = one.scores if by_score else -np.arange(len(one.rows), dtype=np.float32)
+        entries = arranged.of_entries(part.entries, gallery, one.rows, scores)
+        results = _results(home, one, entries[: options.needed], words)
+        best = results[:1] or _best(home, gallery, every[at], missing, words)
         said = any(result.words == 1 for result in results)  # what somebody wrote about it
         weak = all(result.word == "weak" for result in results)
         answered.append(
             Results(
-                results,
+                results[options.offset :],
                 nothing_matches=not results or (weak and not said),
                 best=best[0] if best else None,
                 unknown_words=calibration.unknown_words(mixed.encoder, mixed.queries[at]),
-                missing=(max(there) + 1 if len(there) == k else len(one.rows)) - len(there),
+                missing=part.missing,
                 seconds=(time.perf_counter() - started) / len(found),
             )
         )
     return answered
 
 
-def _results(home: Home, found: Fused, here: Mapping[int, Stored], words: InWords | None) -> list[Result]:
-    """Results in the order of what was found.
+def _whole(part: Listing, looked_at: int) -> bool:
+    """Whether further hits change nothing in what is listed, nor in how relevant that is."""
+    return part.complete and max(one.place for one in part.entries) <= looked_at - AVERAGED
+
+
+def _best(
+    home: Home, gallery: Gallery, every: Fused, missing: _Missing, words: InWords | None
+) -> list[Result]:
+    """The first entry that is there, if there is any."""
+    first = next(missing.here(gallery, every.rows, 1), None)
+    return [] if first is None else _results(home, every, [Listed(*first)], words)
+
+
+def _results(home: Home, found: Fused, listed: Sequence[Listed], words: InWords | None) -> list[Result]:
+    """Results in the order of what is listed.
 
     Args:
         home: Says where words stand.
         found: All entries.
-        here: Places among them of those to show, and what is stored of them.
+        listed: Those to show.
         words: What was looked for as words.
     """
-    named = [entry.row for at, entry in here.items() if found.by[at] != "vectors"]
+    named = [one.entry.row for one in listed if found.by[one.place] != "vectors"]
     sources = home.words_from(named, words.text) if named and words is not None else {}
     results = []
-    for rank, (at, entry) in enumerate(here.items(), 1):
+    for rank, one in enumerate(listed, 1):
+        at, entry = one.place, one.entry
         percentile = None if np.isnan(found.relevance[at]) else float(found.relevance[at])
         result = Result(
             rank,
@@ -248,6 +300,7 @@ def _results(home: Home, found: Fused, here: Mapping[int, Stored], words: InWord
             found.by[at],
             float(found.shares[at]),
             sources.get(entry.row, ""),
+            tuple(copy.id for copy in one.copies),
         )
         results.append(result)
     return results
@@ -288,24 +341,26 @@ class _Missing:
         """How many entries are known to be in folders that are away."""
         return int(np.count_nonzero(self._away))
 
-    def first(self, gallery: Gallery, hits: Rows, k: int) -> dict[int, Stored]:
-        """Places among the hits (m,) of the first k that are there, and what is stored of them."""
-        here: dict[int, Stored] = {}
+    def here(self, gallery: Gallery, hits: Rows, k: int) -> Iterator[tuple[int, Stored]]:
+        """Places among the hits (m,) of those that are there, in order, and what is stored of them.
+
+        Args:
+            gallery: Their entries.
+            hits: Best first.
+            k: How many are likely to be asked for.
+        """
         at = 0
-        while at < len(hits) and len(here) < k:
+        while at < len(hits):
             part = at + np.flatnonzero(~self._away[hits[at:]])[: max(k, _LOOKED_AT)]
             for place, stored in zip(part.tolist(), gallery.stored(hits[part]), strict=True):
                 if self._away[hits[place]]:
                     continue
                 found = "here" if stored.path is None else self._presence.of(stored.path)
                 if found == "here":
-                    here[place] = stored
-                    if len(here) == k:
-                        break
+                    yield place, stored
                 elif found == "away" and stored.path is not None:
                     self._leave_out(gallery, stored.path)
             at = int(part[-1]) + 1 if len(part) else len(hits)
-        return here
 
     def _leave_out(self, gallery: Gallery, path: Path) -> None:
         folder = self._presence.folder_away(path, below=self._root)

@@ -26,6 +26,7 @@ _SINGULAR = {
     "splits": "split",
     "texts": "text",
     "images": "image",
+    "copies": "copy",
 }
 
 

@@ -130,6 +130,7 @@ class Stored:
         source: Where a text came from: "sidecar", "list", "own" or "program"; empty for a picture.
         captions: Texts of the same file, for a picture.
         fields: What is known of its file, see `diptych.media.metadata`.
+        hash: Of the content of its file.
     """
 
     row: int
@@ -140,6 +141,7 @@ class Stored:
     source: str
     captions: tuple[str, ...] = ()
     fields: Fields = field(default_factory=dict)
+    hash: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +188,10 @@ class Vectors(Searchable, Protocol):
     @property
     def rows(self) -> Rows:
         """(n,) rows that can be found, ascending."""
+        ...
+
+    def of(self, rows: Rows) -> Floats:
+        """Vectors (m, d) of some of the rows (m,) in single precision; of binary codes, +1 and -1."""
         ...
 
     def stored(self) -> tuple[Rows, NDArray[Any]]:

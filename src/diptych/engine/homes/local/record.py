@@ -372,9 +372,10 @@ class Record(Columns):
         found: dict[int, Stored] = {}
         captions: dict[int, list[str]] = {}
         files: dict[int, list[int]] = {}
-        for row, file, side, key, text, source, caption in self._db.each(
-            "SELECT item.row, item.file, item.side, path, item.text, json_extract(item.meta, '$.source'), "
-            "caption.text FROM item JOIN file ON file.id = item.file LEFT JOIN item AS caption "
+        for row, file, side, key, digest, text, source, caption in self._db.each(
+            "SELECT item.row, item.file, item.side, path, hash, item.text, "
+            "json_extract(item.meta, '$.source'), caption.text "
+            "FROM item JOIN file ON file.id = item.file LEFT JOIN item AS caption "
             "ON item.side = 'image' AND caption.file = item.file AND caption.side = 'text' "
             "WHERE item.row IN (SELECT value FROM json_each(?)) ORDER BY item.row, caption.row",
             json.dumps([int(row) for row in rows]),
@@ -383,6 +384,7 @@ class Record(Columns):
                 raise damaged(self._path, "a text is none")
             if caption is not None:
                 captions.setdefault(row, []).append(caption)
+            told = tuple(captions.get(row, ()))
             files.setdefault(file, []).append(row)
             found[row] = Stored(
                 row,
@@ -391,7 +393,8 @@ class Record(Columns):
                 None if is_own(key) else self.path(key),
                 text,
                 source or "",
-                tuple(captions.get(row, ())),
+                told,
+                hash=digest,
             )
         for file, fields in self.facts.of([*files]).items():
             for row in files[file]:

@@ -48,6 +48,11 @@ class Snapshot:
             return self.all_rows, self.vectors
         return self.all_rows[self.alive], self.vectors[self.alive]
 
+    def of(self, rows: Rows) -> Floats:
+        """Vectors (m, d) of some of the rows (m,) in single precision; of binary codes, +1 and -1."""
+        found = self.vectors[np.searchsorted(self.all_rows, rows)]
+        return similarity.unpack(found) if self.kind == "hamming" else found.astype(np.float32)
+
     def search(self, vectors: NDArray[Any], k: int, within: Rows | None = None) -> Hits:
         """The k best rows of each query (q, d), ties by row; only rows of `within`, if given."""
         queries = self._queries(vectors)
