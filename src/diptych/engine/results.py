@@ -55,7 +55,7 @@ class Result:
         found_in: Where these words stand: the source of a text of it, "tag" for tags and other fields,
             "read" for text inside the picture, "name" for the names of its file and folders; empty if it was
             not found by words.
-        copies: Files that are told under this one: those of the same content, or nearly the same pictures,
+        copies: The `id` of what is told under this: that of the same content, or nearly the same pictures,
             too, where that was asked for.
     """
 
@@ -71,7 +71,7 @@ class Result:
     by: By = "vectors"
     words: float = 0.0
     found_in: str = ""
-    copies: tuple[Path, ...] = ()
+    copies: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """All of it as JSON has it: paths as text, the score with six digits, the percentile with two."""
@@ -88,7 +88,7 @@ class Result:
             "by": self.by,
             "words": round(self.words, 4),
             "found_in": self.found_in,
-            "copies": [str(path) for path in self.copies],
+            "copies": list(self.copies),
         }
 
 
