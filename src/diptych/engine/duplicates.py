@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -123,15 +123,17 @@ def find(
 
     with opened.home.snapshot():
         gallery = gallery_of(opened, "image")
-        entries = [
-            one
-            for start in range(0, len(gallery), _BLOCK)
-            for one in gallery.stored(np.arange(start, min(start + _BLOCK, len(gallery))))
-        ]
-        here = [place for place, one in enumerate(entries) if presence.of(one.path) == "here"]
+        files: dict[int, _File] = {}
         by_content: dict[bytes, list[int]] = defaultdict(list)
-        for place in here:
-            by_content[entries[place].hash].append(place)
+        missing = 0
+        for start in range(0, len(gallery), _BLOCK):
+            block = np.arange(start, min(start + _BLOCK, len(gallery)))
+            for place, one in zip(block.tolist(), gallery.stored(block), strict=True):
+                if one.path is not None and presence.of(one.path) == "here":
+                    files[place] = _File(one.id, one.path)
+                    by_content[one.hash].append(place)
+                else:
+                    missing += 1
         first = np.array([places[0] for places in by_content.values()], np.int64)
         pairs = (
             np.zeros((0, 2), np.int64)
@@ -139,11 +141,11 @@ def find(
             else first[neighbours(gallery, first, report=report)]
         )
     exact = [
-        _copies([(entries[one], 1.0) for one in places]) for places in by_content.values() if len(places) > 1
+        _copies([(files[one], 1.0) for one in places]) for places in by_content.values() if len(places) > 1
     ]
-    near = [] if threshold is None else _near(entries, pairs, threshold, report)
+    near = [] if threshold is None else _near(files, pairs, threshold, report)
     seconds = time.perf_counter() - started
-    return Duplicates(exact, near, threshold, len(here), len(entries) - len(here), seconds)
+    return Duplicates(exact, near, threshold, len(files), missing, seconds)
 
 
 def neighbours(
@@ -233,7 +235,7 @@ def _main_directions(gallery: Gallery, places: Rows) -> Floats | None:
 
 
 def _near(
-    entries: Sequence[Stored], pairs: NDArray[np.int64], threshold: float, report: Report
+    files: Mapping[int, _File], pairs: NDArray[np.int64], threshold: float, report: Report
 ) -> list[list[Copy]]:
     """Groups of pictures, each joined by pairs that look the same."""
     looks, group = Looks(), _Groups()
@@ -241,13 +243,18 @@ def _near(
         for start in range(0, len(pairs), _BLOCK):
             report(start, len(pairs))
             block = pairs[start : start + _BLOCK]
-            list(threads.map(looks.read, [entries[one].path for one in np.unique(block)]))
+            list(threads.map(looks.read, [files[one].path for one in np.unique(block).tolist()]))
             for first, second in block.tolist():
-                alike = looks.likeness(entries[first].path, entries[second].path)
+                alike = looks.likeness(files[first].path, files[second].path)
                 if alike >= threshold:
                     group.join(first, second, alike)
     report(len(pairs), len(pairs))
-    return [_copies([(entries[one], group.likeness[one]) for one in places]) for places in group.all()]
+    return [_copies([(files[one], group.likeness[one]) for one in places]) for places in group.all()]
+
+
+class _File(NamedTuple):
+    id: str
+    path: Path
 
 
 class _Groups:
@@ -271,7 +278,7 @@ class _Groups:
         return sorted({id(one): sorted(one) for one in self._of.values()}.values())
 
 
-def _copies(found: Sequence[tuple[Stored, float]]) -> list[Copy]:
+def _copies(found: Sequence[tuple[_File, float]]) -> list[Copy]:
     """A group, the largest file first, then by name."""
     copies = [Copy(one.id, one.path, _size(one.path), likeness) for one, likeness in found]
     return sorted(copies, key=lambda one: (-one.bytes, one.id))

@@ -48,8 +48,10 @@ class Looks:
         if path not in self._coarse:
             self._of(path)
 
-    def likeness(self, first: Path, second: Path) -> float:
-        """How much two pictures look the same, at most 1; 0 if one cannot be read."""
+    def likeness(self, first: Path | None, second: Path | None) -> float:
+        """How much two pictures look the same, at most 1; 0 if one cannot be read or has no file."""
+        if first is None or second is None:
+            return 0.0
         for path in (first, second):
             self.read(path)
         coarse = self._coarse[first], self._coarse[second]
