@@ -135,3 +135,22 @@ def test_what_is_wrong_is_said_and_nothing_of_its_batch_is_stored(photos: Path) 
                 opened.add_items([good, wrong])  # type: ignore[list-item]
             assert opened.count("image") == 0
         assert opened.add_items([good]).added == 1
+
+
+def test_pictures_are_fetched_only_where_it_is_asked_for(
+    collection: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def fetched(address: str) -> bytes:
+        asked.append(address)
+        return as_bytes("red")
+
+    monkeypatch.setattr("diptych.media.fetch.fetch", fetched)
+    item = NewItem("web", image="https://example.org/a.png")
+    with pytest.raises(UsageError, match=r"is an address.*fetch=True"):
+        collection.add_items([item])
+    assert not asked
+    collection.add_items([item], fetch=True)
+    assert asked == ["https://example.org/a.png"]
+    assert "web" in ids(collection)

@@ -221,7 +221,9 @@ class Collection(Contents):
         for _ in changes(expand(paths or (self.folder,)), ignore=self.place):
             yield added()
 
-    def add_items(self, items: Iterable[NewItem], *, batch_size: int | None = None) -> Summary:
+    def add_items(
+        self, items: Iterable[NewItem], *, fetch: bool = False, batch_size: int | None = None
+    ) -> Summary:
         """Take in pictures, texts and ready vectors that a program gives, under ids of its own.
 
         They have no files: results have their id and no path, they are never missing, and updates of folders
@@ -231,17 +233,19 @@ class Collection(Contents):
 
         Args:
             items: Asked for batch by batch.
+            fetch: Whether to fetch pictures whose address on the web (http or https) is given: within 30
+                seconds and 64 MB, and from no host of a private network.
             batch_size: Items encoded and stored at a time; the encoder's own choice if None.
 
         Raises:
             UsageError: an item is none, or its vector is not as the model gives them; the batches before it
                 are stored.
-            ImageError: a picture cannot be read.
+            ImageError: a picture cannot be read or fetched.
             CollectionBusy: another process is writing.
         """
         from diptych.engine.items import add_items
 
-        return add_items(self, items, batch_size=batch_size)
+        return add_items(self, items, fetch=fetch, batch_size=batch_size)
 
     def remove_items(self, ids: Iterable[str]) -> int:
         """Forget items that a program gave, by their ids; returns how many were there."""

@@ -22,6 +22,7 @@ from diptych.engine.opening import Opened
 from diptych.engine.query import picture_of
 from diptych.engine.results import Summary
 from diptych.errors import UsageError
+from diptych.media import fetch as web
 from diptych.media.metadata import fields_of_row
 from diptych.printable import type_of
 
@@ -40,8 +41,8 @@ class NewItem:
 
     Args:
         id: What it is called in results; an item of that id is replaced.
-        image: A picture: a path, the bytes of a file, a PIL picture or an array (h, w, 3) of uint8. It is
-            encoded, and not kept.
+        image: A picture: a path, the bytes of a file, a PIL picture or an array (h, w, 3) of uint8; the
+            address of one on the web, where that may be fetched. It is encoded, and not kept.
         vector: Or the picture's vector (d,), as the collection's model gives it.
         texts: Its texts: captions of the picture, or items by themselves where there is none.
         meta: Anything known of it by names, as a table of metadata has it.
@@ -54,7 +55,9 @@ class NewItem:
     meta: Mapping[str, Any] = field(default_factory=dict)
 
 
-def add_items(opened: Opened, items: Iterable[NewItem], *, batch_size: int | None = None) -> Summary:
+def add_items(
+    opened: Opened, items: Iterable[NewItem], *, fetch: bool = False, batch_size: int | None = None
+) -> Summary:
     """Take in items, batch by batch; see `Collection.add_items`."""
     opened, summary = opened.default, Summary()
     with opened.writing():
@@ -65,7 +68,7 @@ def add_items(opened: Opened, items: Iterable[NewItem], *, batch_size: int | Non
         waiting = iter(items)
         batch_size = batch_size or int(offered(model.encoder, "batch_size", 16))
         while batch := list(itertools.islice(waiting, batch_size)):
-            _store(opened, model, batch, summary)
+            _store(opened, model, batch, summary, fetch=fetch)
         opened.home.keep_codes(model.encode_texts)
     return summary
 
@@ -101,7 +104,7 @@ def copy_items(home: Home, old: Home) -> None:
                 home.put_fields(file, told)
 
 
-def _store(opened: Opened, model: Model, batch: Sequence[NewItem], summary: Summary) -> None:
+def _store(opened: Opened, model: Model, batch: Sequence[NewItem], summary: Summary, *, fetch: bool) -> None:
     """Check and encode a batch, and store it in one transaction."""
     from diptych.media.pictures import open_picture
 
@@ -120,7 +123,14 @@ def _store(opened: Opened, model: Model, batch: Sequence[NewItem], summary: Summ
         if one.vector is not None:
             ready[name] = _vector(one.vector, name, model)
         elif one.image is not None:
-            picture = open_picture(picture_of(one.image, paths=(str, os.PathLike)), size=size, name=name)
+            source = one.image
+            if web.is_address(source):
+                if not fetch:
+                    raise UsageError(
+                        f"the picture of {name!r} is an address, {source}; fetch=True fetches such pictures"
+                    )
+                source = web.fetch(str(source))
+            picture = open_picture(picture_of(source, paths=(str, os.PathLike)), size=size, name=name)
             pictures[name] = picture if prepare is None else prepare(picture)
         elif not one.texts:
             raise UsageError(f"{name!r} has neither a picture, nor a vector, nor texts")
