@@ -133,6 +133,28 @@ def test_what_is_no_page(collection: Collection, how: dict[str, Any], message: s
         collection.search("red", **how)
 
 
+def test_what_words_find_is_listed_in_pages_and_once(photos: Path, paint: Paint) -> None:
+    for number in range(7):
+        paint(f"{number}.png", (number, 9, 9))
+        (photos / f"{number}.txt").write_text("a red wall")
+    shutil.copy(photos / "3.png", photos / "again.png")
+    (photos / "again.txt").write_text("a red wall")
+    with open(photos, model=Colours()) as opened:
+        opened.add()
+        for by in ("words", "both"):
+            whole = opened.search("red wall", k=8, by=by)
+            assert len(whole) == 7
+            assert sum(len(one.copies) for one in whole) == 1
+            pages = [
+                one for start in range(0, 9, 3) for one in opened.search("red wall", k=3, offset=start, by=by)
+            ]
+            assert told(pages) == told(whole)
+            assert {one.by for one in whole} == {by}
+        assert len(opened.search("red wall", k=9, fold=None, by="words")) == 8
+        with pytest.raises(UsageError, match="vectors say; search by both, or leave these out"):
+            opened.search("red wall", by="words", diverse=0.3)
+
+
 def test_beyond_the_last_page_there_is_nothing(collection: Collection) -> None:
     assert list(collection.search("red", offset=1000)) == []
 
@@ -151,8 +173,8 @@ def test_a_list_is_complete_when_what_follows_changes_nothing() -> None:
 
     hits = [hit(0, b"x"), hit(1, b"y"), hit(2, b"y"), hit(3, b"z")]
     whole = [listing(hits[:n], n + 1, 2) for n in range(5)]
-    assert [one.complete for one in whole] == [False, False, False, False, True]
-    assert [[len(e.copies) for e in one.entries] for one in whole] == [[], [0], [0, 0], [0, 1], [0, 1]]
+    assert [one.complete for one in whole] == [False, False, True, True, True]
+    assert [[e.entry.row for e in one.entries] for one in whole] == [[], [0], [0, 1], [0, 1], [0, 1]]
     assert [one.missing for one in whole] == [1] * 5
     assert listing(iter(hits), 5, 2, fold=None).complete
     assert [e.entry.row for e in listing(hits, 5, 2, without={0}).entries] == [1, 3]

@@ -40,9 +40,8 @@ class Arrangement:
         self.needed = options.needed
         if options.diverse:
             self.needed = -(-options.needed // diversity.AMONG) * diversity.AMONG
-        # Copies are whole once another picture follows.
         self.among = max(
-            (diversity.AMONG if options.diverse else options.k) + (options.fold is not None),
+            diversity.AMONG if options.diverse else options.k,
             NEAR_AMONG if options.fold == "near" else 0,
             hubness.AMONG if options.hubness else 0,
         )

@@ -106,9 +106,10 @@ class Gallery(Sequence[Item]):
         rows = np.array(self._home.rows(self.side, under=self._home.key(folder)), np.int64)
         return places_of(self._rows, rows)
 
-    def rows(self, places: Rows) -> Rows:
-        """The home's rows (m,) of entries (m,)."""
-        return self._rows[places]
+    @property
+    def rows(self) -> Rows:
+        """The home's rows (n,) of the entries, ascending."""
+        return self._rows
 
     def vectors(self, places: Rows) -> Floats:
         """The stored vectors (m, d) of entries (m,)."""
@@ -139,6 +140,10 @@ class Unseen:
 
     def __init__(self, rows: Rows) -> None:
         self.rows = rows
+
+    def of(self, rows: Rows) -> Floats:
+        """Vectors of no dimensions."""
+        return np.zeros((len(rows), 0), np.float32)
 
     def stored(self) -> tuple[Rows, NDArray[Any]]:
         """The rows, with vectors of no dimensions."""

@@ -13,9 +13,9 @@ from typing import Literal
 import numpy as np
 
 from diptych.core import Rows
-from diptych.engine.homes.base import Stored
+from diptych.engine.homes.base import Home, Stored
 
-__all__ = ["Alike", "Fold", "Listed", "Listing", "in_order", "listing"]
+__all__ = ["Alike", "Fold", "Listed", "Listing", "in_order", "listing", "with_copies"]
 
 Fold = Literal["exact", "near"]
 """Copies that are told under the best: files of the same content, or nearly the same pictures, too."""
@@ -28,7 +28,7 @@ class Listed:
     Args:
         place: Among the hits that were looked at.
         entry: What it is.
-        copies: Later hits that are told under it.
+        copies: What is told under it: hits nearly the same, and what has the same content.
     """
 
     place: int
@@ -64,7 +64,7 @@ def listing(
     fold: Fold | None = "exact",
     alike: Alike | None = None,
 ) -> Listing:
-    """What is listed of a query's hits.
+    """What is listed of a query's hits, copies of the same content left out; see `with_copies`.
 
     Args:
         hits: Place and entry of those whose files are there, best first; no more are asked for than it takes.
@@ -75,28 +75,49 @@ def listing(
         alike: Finds what a hit is nearly the same as, for `fold` "near".
     """
     entries: list[Listed] = []
-    known: dict[Hashable, Listed] = {}
+    known: set[Hashable] = set()
     seen = missing = 0
     for place, hit in hits:
         full = len(entries) == needed
-        if full and fold is None:
+        if full and fold != "near":
             return Listing(entries, missing, True)
         seen += 1
         if hit.row in without:
             continue
-        first = known.get(_content(hit)) if fold else None
-        if first is None and fold == "near" and alike is not None and hit.side == "image":
-            first = alike(place, hit, entries)
+        if fold and _content(hit) in known:
+            continue
+        first = alike(place, hit, entries) if alike is not None and hit.side == "image" else None
         if first is not None:
             first.copies.append(hit)
-        elif full and fold == "exact":  # copies have one score, so that none comes after another picture
-            return Listing(entries, missing, True)
+            known.add(_content(hit))
         elif not full:
             entries.append(Listed(place, hit))
-            known[_content(hit)] = entries[-1]
+            known.add(_content(hit))
             missing = place + 1 - seen
     full = len(entries) == needed
-    return Listing(entries, missing if full else count - seen, full and fold != "exact")
+    return Listing(entries, missing if full else count - seen, full)
+
+
+def with_copies(
+    home: Home, listed: Sequence[Listed], within: Rows, is_here: Callable[[Stored], bool], without: Set[int]
+) -> list[Listed]:
+    """What is listed, with what has the same content as any of it: however far behind that was found.
+
+    Args:
+        home: Knows of what content things are.
+        listed: Gets them.
+        within: (n,) rows, ascending, that are searched.
+        is_here: Whether the file of an entry is there.
+        without: Rows that are left out.
+    """
+    twins = home.copies([one.row for of in listed for one in (of.entry, *of.copies)])
+    for of in listed:
+        known = {of.entry.row, *(one.row for one in of.copies)} | without
+        rows = np.array(sorted({row for one in known for row in twins.get(one, ())} - known), np.int64)
+        if len(rows):
+            rows = rows[np.isin(rows, within)]
+            of.copies.extend(one for one in home.items(rows.tolist()) if is_here(one))
+    return list(listed)
 
 
 def in_order(before: list[int], hits: Rows) -> Rows:

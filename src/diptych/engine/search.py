@@ -20,7 +20,7 @@ from diptych.engine.filters import checked
 from diptych.engine.fusion import DEPTH, Fused, InWords, by_vectors, by_words, fused, in_words
 from diptych.engine.gallery import Gallery, Unseen, gallery_of, limited
 from diptych.engine.homes.base import Home, Stored, Worded
-from diptych.engine.listing import Listed, Listing, in_order, listing
+from diptych.engine.listing import Listed, Listing, in_order, listing, with_copies
 from diptych.engine.opening import Opened
 from diptych.engine.parts import vectors_of
 from diptych.engine.presence import Presence
@@ -176,7 +176,10 @@ def _by_words(
         found, missing = every.some(_good(every, options.min_score)), _Missing(opened, gallery)
         there = missing.here(gallery, found.rows, options.needed)
         part = listing(there, len(found.rows), options.needed, without=own, fold=options.fold)
-        results = _results(home, found, part.entries, words)
+        entries = part.entries
+        if options.fold:
+            entries = with_copies(home, entries, gallery.rows, missing.is_here, own)
+        results = _results(home, found, entries, words)
         best = results[:1] or _best(home, gallery, every, missing, words)
     return Results(
         results[options.offset :],
@@ -242,7 +245,10 @@ def _answers(
         by_score = all(by == "vectors" for by in one.by)
         scores = one.scores if by_score else -np.arange(len(one.rows), dtype=np.float32)
         entries = arranged.of_entries(part.entries, gallery, one.rows, scores)
-        results = _results(home, one, entries[: options.needed], words)
+        entries = entries[: options.needed]
+        if options.fold:
+            entries = with_copies(home, entries, gallery.rows, missing.is_here, without[at])
+        results = _results(home, one, entries, words)
         best = results[:1] or _best(home, gallery, every[at], missing, words)
         said = any(result.words == 1 for result in results)  # what somebody wrote about it
         weak = all(result.word == "weak" for result in results)
@@ -319,8 +325,8 @@ def _good(found: Fused, least: float | Word | None) -> NDArray[np.bool_]:
                 f"these results are not calibrated, so none is known to be {least}; give the lowest score as "
                 "a number"
             )
-        return real & ((found.relevance >= calibration.LEAST[least]) | (found.shares == 1))
-    return real & (found.scores >= (-np.inf if least is None else least))
+        return np.asarray(real & ((found.relevance >= calibration.LEAST[least]) | (found.shares == 1)))
+    return np.asarray(real & (found.scores >= (-np.inf if least is None else least)))
 
 
 class _Missing:
@@ -341,6 +347,10 @@ class _Missing:
         """How many entries are known to be in folders that are away."""
         return int(np.count_nonzero(self._away))
 
+    def is_here(self, stored: Stored) -> bool:
+        """Whether an entry's file is there, or it has none."""
+        return stored.path is None or self._presence.of(stored.path) == "here"
+
     def here(self, gallery: Gallery, hits: Rows, k: int) -> Iterator[tuple[int, Stored]]:
         """Places among the hits (m,) of those that are there, in order, and what is stored of them.
 
@@ -355,10 +365,9 @@ class _Missing:
             for place, stored in zip(part.tolist(), gallery.stored(hits[part]), strict=True):
                 if self._away[hits[place]]:
                     continue
-                found = "here" if stored.path is None else self._presence.of(stored.path)
-                if found == "here":
+                if self.is_here(stored):
                     yield place, stored
-                elif found == "away" and stored.path is not None:
+                elif stored.path is not None and self._presence.of(stored.path) == "away":
                     self._leave_out(gallery, stored.path)
             at = int(part[-1]) + 1 if len(part) else len(hits)
 

@@ -339,6 +339,10 @@ class Home(Protocol):
         """Number and name of those of the files that are known, in the order of their numbers."""
         ...
 
+    def copies(self, rows: Sequence[int]) -> dict[int, list[int]]:
+        """Rows of the same content as each of some: of the same side, of equal files, of the same words."""
+        ...
+
     def twins(self, digest: bytes, *, image: bool) -> list[Known]:
         """Some of the files of that content, those with or those without a picture."""
         ...

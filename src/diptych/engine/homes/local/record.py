@@ -223,6 +223,19 @@ class Record(Columns):
             json.dumps(list(ids)),
         )
 
+    def copies(self, rows: Sequence[int]) -> dict[int, list[int]]:
+        """Rows of the same content as each of some: of the same side, of equal files, of the same words."""
+        found: dict[int, list[int]] = {}
+        for row, other in self._db.each(
+            "SELECT item.row, copy.row FROM item JOIN file ON file.id = item.file "
+            "JOIN file AS twin ON twin.hash = file.hash "
+            "JOIN item AS copy ON copy.file = twin.id AND copy.side = item.side AND copy.text IS item.text "
+            "WHERE item.row IN (SELECT value FROM json_each(?)) AND copy.row != item.row ORDER BY copy.row",
+            json.dumps([int(row) for row in rows]),
+        ):
+            found.setdefault(row, []).append(other)
+        return found
+
     def twins(self, digest: bytes, *, image: bool) -> list[Known]:
         """Some of the files of that content, those with or those without a picture."""
         found = self._db.every(
