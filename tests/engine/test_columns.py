@@ -53,7 +53,7 @@ def opened(folder: Path) -> Collection:
 
 
 def ids(collection: Collection, query: str = "red", **how: Any) -> list[str]:
-    return [result.id for result in collection.search(query, k=9, **how)]
+    return [result.id for result in collection.search(query, k=9, by="vectors", **how)]
 
 
 def assert_vectors(collection: Collection, model: Any) -> None:

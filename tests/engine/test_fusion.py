@@ -188,3 +188,25 @@ def test_moved_and_changed_pictures_have_the_words_of_now(filled: Collection, ph
     assert told(filled.search("shed", by="words")) == [("b/NewShed.png", "words", "name")]
     assert filled.search("asleep", by="words") == []
     assert filled.search("violins", by="words")[0].id == "g/7.png"
+
+
+def test_a_model_without_texts_is_searched_by_words(photos: Path, paint: Any) -> None:
+    class Pictures:
+        name, similarity, fingerprint = "pictures", "cosine", "pictures:1"
+
+        def encode_image(self, images: Any) -> Any:
+            return Colours().encode_image(images)
+
+    for name in ("red", "green", "blue"):
+        paint(f"{name}.png", name)
+    (photos / "green.txt").write_text("a dog in the grass\nour dog")
+    with open_collection(photos, model=Pictures()) as collection:  # type: ignore[arg-type]
+        assert collection.add().encoded == 3
+        assert told(collection.search("dogs")) == [("green.png", "words", "sidecar")]
+        assert [one.text for one in collection.search("grass", to="text")] == ["a dog in the grass"]
+        assert told(collection.search("blue")) == [("blue.png", "words", "name")]
+        assert len(collection.search(photos / "red.png", itself=True)) == 3
+        assert collection.search(photos / "red.png", to="text") == []
+        with pytest.raises(UsageError, match="does not encode texts"):
+            collection.search("dogs", by="vectors")
+        assert collection.add().changed == 0

@@ -43,7 +43,7 @@ __all__ = [
 
 DEPTH = 20
 SMOOTHING = 3.0
-WEIGHT = 2.0
+WEIGHT = 1.5
 POWER = 4.0
 PHRASE = 1.0
 

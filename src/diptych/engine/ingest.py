@@ -352,8 +352,6 @@ class Ingest:
         self, reads: Sequence[_Good], described: Mapping[bytes, Described]
     ) -> dict[bytes, list[Caption]]:
         """The captions of each file; those that are stored anywhere are not encoded again."""
-        if not self._encodes_text:
-            return {read.work.key: [] for read in reads}
         sources: dict[bytes, dict[str, str]] = {}
         for read in reads:
             if isinstance(read, _Texts):
@@ -370,11 +368,11 @@ class Ingest:
                 self.summary.captions.use(pictures=1, captions=found)
         texts = list(dict.fromkeys(text for found in sources.values() for text in found))
         vectors = self.home.text_vectors(texts)
-        new = [text for text in texts if text not in vectors]
+        new = [text for text in texts if text not in vectors] if self._encodes_text else []
         vectors |= dict(zip(new, self.model.stored("text", new), strict=True))
         self.summary.encoded += len(new)
         return {
-            key: [Caption(text, vectors[text], source) for text, source in found.items()]
+            key: [Caption(text, vectors.get(text), source) for text, source in found.items()]
             for key, found in sources.items()
         }
 

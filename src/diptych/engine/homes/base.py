@@ -110,10 +110,10 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Caption:
-    """A text item that is about to be stored."""
+    """A text item that is about to be stored; without a vector if the model encodes no texts."""
 
     text: str
-    vector: bytes
+    vector: bytes | None
     source: str
 
 

@@ -361,7 +361,8 @@ class Record(Columns):
                 "INSERT INTO item (file, side, text, meta) VALUES (?, 'text', ?, ?)",
                 file, caption.text, json.dumps({"source": caption.source}),
             )  # fmt: skip
-            self._put_vector(row, caption.vector)
+            if caption.vector is not None:
+                self._put_vector(row, caption.vector)
 
     def _put_vector(self, row: int, vector: bytes) -> None:
         self._db.run(
