@@ -56,7 +56,8 @@ def test_without_words_nothing_moves() -> None:
 def test_entries_of_equal_words_stay_in_the_order_of_the_vectors() -> None:
     rows = np.arange(2 * DEPTH)[::-1]
     words = worded(*((row, 1.0, False) for row in [*range(2 * DEPTH), 100, 101]))
-    found = fused(rows, np.linspace(1, 0, len(rows), dtype=np.float32), words, lambda some: some / 1000)
+    scores = np.linspace(1, 0, len(rows), dtype=np.float32)
+    found = fused(rows, scores, words, lambda some: (some / 1000).astype(np.float32))
     assert found.rows.tolist() == [*rows.tolist(), 101, 100]
 
 
@@ -94,7 +95,7 @@ def told(results: Results) -> list[tuple[str, str, str]]:
 
 def test_a_picture_is_found_by_its_caption(filled: Collection) -> None:
     for how in ({}, {"exact": True}, {"k": 1}, {"k": 100}):
-        best = filled.search("asleep by the fire", **how)[0]  # type: ignore[arg-type]
+        best = filled.search("asleep by the fire", **how)[0]
         assert (best.id, best.words, best.found_in) == ("g/7.png", 1, "sidecar")
     alone = filled.search("asleep by the fire", by="vectors")
     assert {one.by for one in alone} == {"vectors"}
@@ -162,9 +163,9 @@ def test_words_to_keep_away_from(filled: Collection) -> None:
 
 def test_pictures_have_no_words(filled: Collection, photos: Path) -> None:
     for how in ({"image": photos / "p0.png"}, {"query": "barn", "image": photos / "p0.png"}):
-        assert {one.by for one in filled.search(**how)} == {"vectors"}  # type: ignore[arg-type]
+        assert {one.by for one in filled.search(**how)} == {"vectors"}
         with pytest.raises(UsageError, match="ask for words only"):
-            filled.search(**how, by="words")  # type: ignore[arg-type]
+            filled.search(**how, by="words")
     with pytest.raises(UsageError, match="by words, vectors or both, not by 'sound'"):
         filled.search("red", by="sound")  # type: ignore[arg-type]
 

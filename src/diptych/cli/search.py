@@ -333,7 +333,8 @@ def _best(results: Results) -> str:
     if best is None:
         return ""
     word = " ".join(filter(None, (best.word, percent(best.percentile))))
-    return f"; the best scores {best.score:.3f} ({word}): {_name(best.path)}"
+    where = best.id if best.path is None else _name(best.path)
+    return f"; the best scores {best.score:.3f} ({word}): {where}"
 
 
 def _sheet(

@@ -158,9 +158,9 @@ def test_the_source_of_the_words_is_told(record: Record) -> None:
 def test_whatever_is_asked_is_words(record: Record, asked: str) -> None:
     put(record, "dog.jpg", "a dog near a cat")
     for side in ("image", "text"):
-        hits = record.words(side, asked, without=[asked])  # type: ignore[arg-type]
+        hits = record.words(side, asked, without=[asked])
         assert not (hits.shares == 1).any()
-        hits = record.words(side, asked)  # type: ignore[arg-type]
+        hits = record.words(side, asked)
         assert ((hits.shares > 0) & (hits.shares <= 1)).all()
     record.words_from([1], asked)
 
