@@ -362,3 +362,30 @@ def test_any_condition_gives_what_a_slow_reading_gives(record: Any, condition: C
     facets = home.facets("image", "tag", rows)
     tags = [folded(tag) for row in rows for tag in known[row].get("tag", ())]
     assert {folded(tag): n for tag, n in facets.items() if tag} == {tag: tags.count(tag) for tag in set(tags)}
+
+
+def test_with_a_filter_alone_the_newest_come_first(collection: Collection) -> None:
+    def names(**how: Any) -> str:
+        return "".join(Path(result.id).stem for result in collection.newest(**how))
+
+    assert names() == "cbaed"  # those without a date after those with one, by their files' time
+    assert names(where="tag = beach") == "bd"
+    assert names(k=2) + names(k=2, offset=2) + names(k=2, offset=4) == "cbaed"
+    assert names(where="date = 1999") == ""
+    found = collection.newest(where="camera = d750")[0]
+    assert (found.by, found.score, found.percentile, found.meta["date"][:10]) == (
+        "date",
+        0,
+        None,
+        "2024-05-01",
+    )
+    with pytest.raises(UsageError, match="at least 1"):
+        collection.newest(k=0)
+
+
+def test_the_newest_of_a_folder_inside_are_its_own(collection: Collection) -> None:
+    with open_collection(collection.folder / "trips", create=False) as inside:
+        assert [result.id for result in inside.newest(where="tag is not null")] == [
+            "trips/b.jpg",
+            "trips/Alps/a.jpg",
+        ]

@@ -120,7 +120,8 @@ def command(
 ) -> None:
     """Find pictures with words or pictures, and words with pictures (--to text).
 
-    Answers from what was indexed; the exit code is 1 where nothing was found.
+    With --where alone, what fulfils it, newest first. Answers from what was
+    indexed; the exit code is 1 where nothing was found.
     """
     from diptych.engine import collection as engine
     from diptych.engine.parts import typed, typed_words
@@ -141,26 +142,38 @@ def command(
             opened.add()
         if model is not None:
             opened = opened.using(model)
-        results = opened.search(
-            plain,
-            text=() if plain is not None else texts,
-            image=images,
-            like=[_typed_name(opened, name) for name in like or []],
-            negative=away,
-            **{name: weight for name, weight in weights.items() if weight is not None},
-            to=to,  # type: ignore[arg-type]  # search says what is allowed
-            k=k,
-            min_score=_least(min_score),
-            exact=exact,
-            recall=recall,
-            where=where,
-            by=by,  # type: ignore[arg-type]  # search says what is allowed
-            offset=(page - 1) * k,
-            fold=None if all_copies else "near" if fold_near else "exact",
-            itself=itself,
-            diverse=diverse,
-            hubness=hubness,  # type: ignore[arg-type]  # search says what is allowed
-        )
+        if where is not None and not (asked.strip() or images or like or away):
+            _refuse(
+                {"--min-score": min_score, "--diverse": diverse, "--hubness": hubness, "--recall": recall}
+            )
+            results = opened.newest(
+                where=where,
+                to=to,  # type: ignore[arg-type]  # search says what is allowed
+                k=k,
+                offset=(page - 1) * k,
+                fold=None if all_copies else "exact",
+            )
+        else:
+            results = opened.search(
+                plain,
+                text=() if plain is not None else texts,
+                image=images,
+                like=[_typed_name(opened, name) for name in like or []],
+                negative=away,
+                **{name: weight for name, weight in weights.items() if weight is not None},
+                to=to,  # type: ignore[arg-type]  # search says what is allowed
+                k=k,
+                min_score=_least(min_score),
+                exact=exact,
+                recall=recall,
+                where=where,
+                by=by,  # type: ignore[arg-type]  # search says what is allowed
+                offset=(page - 1) * k,
+                fold=None if all_copies else "near" if fold_near else "exact",
+                itself=itself,
+                diverse=diverse,
+                hubness=hubness,  # type: ignore[arg-type]  # search says what is allowed
+            )
         files = [Path(path if isinstance(path, str) else path[1]) for path in images]
         question = _question(asked, [*files, *map(Path, like or [])], negative or [])
         if html or open_:
@@ -196,6 +209,13 @@ def _weight(option: str, weight: float | None, part: str, given: object) -> floa
     if weight is not None and not given:
         raise UsageError(f"{option} {weight:g} weighs nothing without {part}; leave it out or add {part}")
     return weight
+
+
+def _refuse(given: dict[str, Any]) -> None:
+    """Refuse what says nothing where nothing is compared."""
+    for option, value in given.items():
+        if value is not None:
+            raise UsageError(f"{option} says nothing of --where alone; add words or a picture")
 
 
 def _least(given: str | None) -> Any:
@@ -250,17 +270,20 @@ def _print_table(results: Results, to: str) -> None:
             first.append_text(shown(f"  {where}", "dim"))
         elif r.text:
             first.append_text(shown("  " + r.text.split("\n")[0], "dim"))
-        if r.by != "vectors":
+        if r.found_in:
             first.append_text(shown(f"  [{_words_in(r)}]", "dim"))
         if r.copies:
             first.append_text(shown(f"  {_more(r)}", "bold"))
+        if r.by == "date":
+            table.add_row(str(r.rank), shown(str(r.meta.get("date", "no date"))), "", "", first)
+            continue
         table.add_row(str(r.rank), shown(r.word, style), percent(r.percentile), f"{r.score:.3f}", first)
     say_table(table)
 
 
 def _words_in(result: Result) -> str:
     """Where the words stand by which a result was found; nothing if it was found by its vector alone."""
-    if result.by == "vectors":
+    if not result.found_in:
         return ""
     places = {
         "name": "its name",
@@ -333,8 +356,9 @@ def _best(results: Results) -> str:
     if best is None:
         return ""
     word = " ".join(filter(None, (best.word, percent(best.percentile))))
-    where = best.id if best.path is None else _name(best.path)
-    return f"; the best scores {best.score:.3f} ({word}): {where}"
+    return (
+        f"; the best scores {best.score:.3f} ({word}): {best.id if best.path is None else _name(best.path)}"
+    )
 
 
 def _sheet(

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diptych.core import Floats, Item, Rows, Side, offered
-from diptych.engine.homes.base import Home
+from diptych.engine.homes.base import Home, own_key
 from diptych.engine.model import Model
 from diptych.engine.query import kind_of
 from diptych.engine.results import Word
@@ -100,7 +100,8 @@ def _captioned(home: Home) -> Captioned | None:
     pictures: list[int] = []
     texts: list[int] = []
     owner: list[int] = []
-    for key in dict.fromkeys(home.key(one.path) for one in home.items(rows[drawn].tolist())):
+    named = home.items(rows[drawn].tolist())
+    for key in dict.fromkeys(own_key(one.id) if one.path is None else home.key(one.path) for one in named):
         first, *others = home.rows_of(key)
         found = [row for row in others if _holds(rows, row)]
         if found and _holds(image_rows, first):

@@ -450,6 +450,29 @@ class Collection(Contents):
         )
         return search_many(self, queries, options)
 
+    def newest(
+        self,
+        *,
+        where: str | Condition | None = None,
+        to: Side = "image",
+        k: int = 10,
+        offset: int = 0,
+        fold: Fold | None = "exact",
+    ) -> Results:
+        """The newest, by the field "date", and after those with one the others by their files' time.
+
+        Nothing is compared, so that their score is 0 and no model is loaded.
+
+        Args:
+            where, to, k, offset, fold: As for `search`.
+
+        Raises:
+            UsageError: k is not positive, or the filter is none.
+        """
+        from diptych.engine.modelless import newest
+
+        return newest(self, Options(to, k, where=where, offset=offset, fold=fold))
+
     def duplicates(
         self,
         *,

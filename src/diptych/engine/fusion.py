@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from diptych.core import Floats, Item, Rows
 from diptych.engine.homes.base import Worded
-from diptych.engine.results import By
+from diptych.engine.results import FoundBy
 
 __all__ = [
     "DEPTH",
@@ -38,6 +38,7 @@ __all__ = [
     "by_vectors",
     "by_words",
     "fused",
+    "in_one_order",
     "in_words",
 ]
 
@@ -87,7 +88,7 @@ class Fused:
     rows: Rows
     scores: Floats
     shares: Floats
-    by: list[By]
+    by: list[FoundBy]
     nearest: Rows
     relevance: Floats
 
@@ -104,7 +105,7 @@ class Fused:
         )
 
 
-def _fused(rows: Rows, scores: Floats, shares: Floats, by: list[By], nearest: Rows) -> Fused:
+def _fused(rows: Rows, scores: Floats, shares: Floats, by: list[FoundBy], nearest: Rows) -> Fused:
     return Fused(rows, scores, shares, by, nearest, np.full(len(rows), np.nan, np.float32))
 
 
@@ -150,5 +151,11 @@ def by_words(words: Worded) -> Fused:
     return _fused(words.rows[order], shares, shares, ["words"] * len(order), np.arange(len(order)))
 
 
-def _by(near: Any, named: Any) -> By:
+def in_one_order(rows: Rows, by: FoundBy) -> Fused:
+    """Entries (n,) that come in an order of their own, in which nothing was compared."""
+    nothing = np.zeros(len(rows), np.float32)
+    return _fused(rows, nothing, nothing, [by] * len(rows), np.arange(len(rows)))
+
+
+def _by(near: Any, named: Any) -> FoundBy:
     return ("both" if near else "words") if named else "vectors"

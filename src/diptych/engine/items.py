@@ -129,7 +129,7 @@ def _store(opened: Opened, model: Model, batch: Sequence[NewItem], summary: Summ
                     raise UsageError(
                         f"the picture of {name!r} is an address, {source}; fetch=True fetches such pictures"
                     )
-                source = web.fetch(str(source))
+                source = web.fetch(source)
             picture = open_picture(picture_of(source, paths=(str, os.PathLike)), size=size, name=name)
             pictures[name] = picture if prepare is None else prepare(picture)
         elif not one.texts:

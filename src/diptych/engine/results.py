@@ -15,6 +15,7 @@ __all__ = [
     "By",
     "Exported",
     "Filled",
+    "FoundBy",
     "Inscriptions",
     "ModelFacts",
     "Progress",
@@ -29,6 +30,8 @@ Word = Literal["strong", "good", "fair", "weak", "not calibrated"]
 
 By = Literal["vectors", "words", "both"]
 
+FoundBy = Literal["vectors", "words", "both", "date"]
+
 
 @dataclass(frozen=True, slots=True)
 class Result:
@@ -36,7 +39,8 @@ class Result:
 
     Args:
         rank: 1 for the best.
-        score: Similarity in the units of the model, a cosine in [-1, 1]; larger is better.
+        score: Similarity in the units of the model, a cosine in [-1, 1]; larger is better. 0 of the
+            newest, where nothing was compared.
         percentile: Of a hundred queries for things that nothing in a collection of this size shows, how many
             have a best hit that is less relevant than this one; None where that is not calibrated.
         word: The percentile in a plain word (`diptych.engine.calibration` states the thresholds).
@@ -49,7 +53,7 @@ class Result:
         meta: The fields of its file by name, see `diptych.media.metadata`: a text or a number, a list of them
             for "tag" and for what has many. For a text also its "source": "sidecar", "list", or "own" for a
             picture's own fields.
-        by: Whether its vector, its words or both found it.
+        by: Whether its vector, its words or both found it; "date" of what was asked for as the newest.
         words: Part of the query's words that it has, in [0, 1], rare ones counting more; 0 where words were
             not looked for.
         found_in: Where these words stand: the source of a text of it, "tag" for tags and other fields,
@@ -68,7 +72,7 @@ class Result:
     path: Path | None
     text: str | None
     meta: Mapping[str, Any] = field(default_factory=dict)
-    by: By = "vectors"
+    by: FoundBy = "vectors"
     words: float = 0.0
     found_in: str = ""
     copies: tuple[str, ...] = ()

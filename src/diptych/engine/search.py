@@ -6,35 +6,30 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from diptych.core import Floats, Hits, Item, Rows, Run, Side, encodes
+from diptych.core import Floats, Hits, Rows, Run, Side, encodes
 from diptych.engine import calibration
+from diptych.engine.answers import Missing, best_of, good_enough, results_of
 from diptych.engine.arranging import Arrangement
-from diptych.engine.conditions import Condition
 from diptych.engine.filters import checked
-from diptych.engine.fusion import DEPTH, Fused, InWords, by_vectors, by_words, fused, in_words
-from diptych.engine.gallery import Gallery, Unseen, gallery_of, limited
-from diptych.engine.homes.base import Home, Stored, Worded
-from diptych.engine.listing import Listed, Listing, in_order, listing, with_copies
+from diptych.engine.fusion import DEPTH, Fused, InWords, by_vectors, fused, in_words
+from diptych.engine.gallery import Gallery, gallery_of
+from diptych.engine.homes.base import Worded
+from diptych.engine.listing import Listing, in_order, listing, with_copies
+from diptych.engine.modelless import by_words_alone
 from diptych.engine.opening import Opened
 from diptych.engine.parts import vectors_of
-from diptych.engine.presence import Presence
 from diptych.engine.query import Options, as_item, asked_rows, decoded, sides_of
-from diptych.engine.results import Result, Results, Word
+from diptych.engine.results import Results
 from diptych.errors import UsageError
-from diptych.media.metadata import shown
 from diptych.pipeline import RESCORED, Remembered, encode, over
 from diptych.similarity import unit
 from diptych.towers.calibration import AVERAGED
 
 __all__ = ["search_many"]
-
-_LOOKED_AT = 64  # hits that are read at a time
 
 
 def search_many(opened: Opened, queries: Sequence[Any], options: Options) -> list[Results]:
@@ -50,12 +45,12 @@ def search_many(opened: Opened, queries: Sequence[Any], options: Options) -> lis
         return []
     worded = [None if options.by == "vectors" else in_words(item) for item in items]
     if options.by == "words":
-        return [_by_words(opened, *one, options, where) for one in zip(items, worded, strict=True)]
+        return [by_words_alone(opened, *one, options, where) for one in zip(items, worded, strict=True)]
     with _getting_ready(opened, options.to):
         model = opened.loaded()
         started = time.perf_counter()
         if not encodes(model.encoder, "text") and all(worded):
-            return [_by_words(opened, *one, options, where) for one in zip(items, worded, strict=True)]
+            return [by_words_alone(opened, *one, options, where) for one in zip(items, worded, strict=True)]
         asked = Remembered([decoded(item, model.encoder) for item in items])
         what = "the query" if len(items) == 1 else f"{len(items)} queries"
         with model.named(what):
@@ -161,35 +156,6 @@ class _Mixed:
         return fused(places, scores, self._words[at], scored)
 
 
-def _by_words(
-    opened: Opened, item: Item, words: InWords | None, options: Options, where: Condition | None
-) -> Results:
-    """What is found by words alone, without the model."""
-    if words is None:
-        raise UsageError("pictures are compared by their vectors, so ask for words only, or by both")
-    started, home, side = time.perf_counter(), opened.home, options.to
-    with home.snapshot():
-        own = set() if options.itself else asked_rows(item, home, side)
-        worded = home.words(side, words.text, without=words.without, within=limited(opened, side, where))
-        gallery = Gallery(home, Unseen(worded.rows), side, fits=lambda encoder: False)
-        every = by_words(replace(worded, rows=np.arange(len(worded.rows))))
-        found, missing = every.some(_good(every, options.min_score)), _Missing(opened, gallery)
-        there = missing.here(gallery, found.rows, options.needed)
-        part = listing(there, len(found.rows), options.needed, without=own, fold=options.fold)
-        entries = part.entries
-        if options.fold:
-            entries = with_copies(home, entries, gallery.rows, missing.is_here, own)
-        results = _results(home, found, entries, words)
-        best = results[:1] or _best(home, gallery, every, missing, words)
-    return Results(
-        results[options.offset :],
-        nothing_matches=not results,
-        best=best[0] if best else None,
-        missing=part.missing,
-        seconds=time.perf_counter() - started,
-    )
-
-
 def _answers(
     mixed: _Mixed,
     searched: Callable[[int], Gallery],
@@ -211,14 +177,14 @@ def _answers(
     """
     home, arranged = mixed.opened.home, mixed.arranged
     streams: list[list[int]] = [[] for _ in without]
-    missing: _Missing | None = None
+    missing: Missing | None = None
     # Whatever page it is, the search takes the same steps. A hit is as relevant as it and those after it say.
     wanted = arranged.among + max(map(len, without)) + AVERAGED - 1
     while True:
         gallery = searched(wanted)
-        missing = missing or _Missing(mixed.opened, gallery)
+        missing = missing or Missing(mixed.opened, gallery)
         every = mixed.run(gallery, wanted)
-        found = [one.some(_good(one, options.min_score)).first(wanted) for one in every]
+        found = [one.some(good_enough(one, options.min_score)).first(wanted) for one in every]
         found = [one.some(in_order(stream, one.rows)) for stream, one in zip(streams, found, strict=True)]
         lists = [
             listing(
@@ -248,8 +214,8 @@ def _answers(
         entries = entries[: options.needed]
         if options.fold:
             entries = with_copies(home, entries, gallery.rows, missing.is_here, without[at])
-        results = _results(home, one, entries, words)
-        best = results[:1] or _best(home, gallery, every[at], missing, words)
+        results = results_of(home, one, entries, words)
+        best = results[:1] or best_of(home, gallery, every[at], missing, words)
         said = any(result.words == 1 for result in results)  # what somebody wrote about it
         weak = all(result.word == "weak" for result in results)
         answered.append(
@@ -268,114 +234,6 @@ def _answers(
 def _whole(part: Listing, looked_at: int) -> bool:
     """Whether further hits change nothing in what is listed, nor in how relevant that is."""
     return part.complete and max(one.place for one in part.entries) <= looked_at - AVERAGED
-
-
-def _best(
-    home: Home, gallery: Gallery, every: Fused, missing: _Missing, words: InWords | None
-) -> list[Result]:
-    """The first entry that is there, if there is any."""
-    first = next(missing.here(gallery, every.rows, 1), None)
-    return [] if first is None else _results(home, every, [Listed(*first)], words)
-
-
-def _results(home: Home, found: Fused, listed: Sequence[Listed], words: InWords | None) -> list[Result]:
-    """Results in the order of what is listed.
-
-    Args:
-        home: Says where words stand.
-        found: All entries.
-        listed: Those to show.
-        words: What was looked for as words.
-    """
-    named = [one.entry.row for one in listed if found.by[one.place] != "vectors"]
-    sources = home.words_from(named, words.text) if named and words is not None else {}
-    results = []
-    for rank, one in enumerate(listed, 1):
-        at, entry = one.place, one.entry
-        percentile = None if np.isnan(found.relevance[at]) else float(found.relevance[at])
-        result = Result(
-            rank,
-            float(found.scores[at]),
-            percentile,
-            calibration.word(percentile),
-            entry.side,
-            entry.id,
-            entry.path,
-            "\n".join(entry.captions) or None if entry.side == "image" else entry.text,
-            shown(entry.fields) | ({"source": entry.source} if entry.source else {}),
-            found.by[at],
-            float(found.shares[at]),
-            sources.get(entry.row, ""),
-            tuple(copy.id for copy in one.copies),
-        )
-        results.append(result)
-    return results
-
-
-def _good(found: Fused, least: float | Word | None) -> NDArray[np.bool_]:
-    """Which entries (n,) score enough, or are relevant enough or have all words that were asked for.
-
-    Raises:
-        UsageError: a word is asked for and hits have none.
-    """
-    real = np.isfinite(found.scores)  # what has no vector has no score
-    if isinstance(least, str):
-        if np.isnan(found.relevance[real]).any():
-            raise UsageError(
-                f"these results are not calibrated, so none is known to be {least}; give the lowest score as "
-                "a number"
-            )
-        return np.asarray(real & ((found.relevance >= calibration.LEAST[least]) | (found.shares == 1)))
-    return np.asarray(real & (found.scores >= (-np.inf if least is None else least)))
-
-
-class _Missing:
-    """Passes over entries whose files are not there; of a whole folder that is away it looks at one only.
-
-    Args:
-        opened: Of which collection.
-        gallery: Its entries.
-    """
-
-    def __init__(self, opened: Opened, gallery: Gallery) -> None:
-        self._presence, self._root = Presence(), opened.folder
-        self._folders: set[Path] = set()
-        self._away = np.zeros(len(gallery), np.bool_)
-
-    @property
-    def away(self) -> int:
-        """How many entries are known to be in folders that are away."""
-        return int(np.count_nonzero(self._away))
-
-    def is_here(self, stored: Stored) -> bool:
-        """Whether an entry's file is there, or it has none."""
-        return stored.path is None or self._presence.of(stored.path) == "here"
-
-    def here(self, gallery: Gallery, hits: Rows, k: int) -> Iterator[tuple[int, Stored]]:
-        """Places among the hits (m,) of those that are there, in order, and what is stored of them.
-
-        Args:
-            gallery: Their entries.
-            hits: Best first.
-            k: How many are likely to be asked for.
-        """
-        at = 0
-        while at < len(hits):
-            part = at + np.flatnonzero(~self._away[hits[at:]])[: max(k, _LOOKED_AT)]
-            for place, stored in zip(part.tolist(), gallery.stored(hits[part]), strict=True):
-                if self._away[hits[place]]:
-                    continue
-                if self.is_here(stored):
-                    yield place, stored
-                elif stored.path is not None and self._presence.of(stored.path) == "away":
-                    self._leave_out(gallery, stored.path)
-            at = int(part[-1]) + 1 if len(part) else len(hits)
-
-    def _leave_out(self, gallery: Gallery, path: Path) -> None:
-        folder = self._presence.folder_away(path, below=self._root)
-        if folder is not None and folder not in self._folders:
-            self._folders.add(folder)
-            self._away[gallery.below(folder)] = True
 
 
 def _scores(run: Run, hits: Hits, *, cosine: bool) -> Floats:

@@ -12,6 +12,7 @@ import ipaddress
 import socket
 import threading
 import time
+from typing import TypeGuard
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 from diptych.errors import ImageError, UsageError
@@ -27,7 +28,7 @@ _MOVED = (301, 302, 303, 307, 308)
 _PIECE = 64 * 2**10  # bytes read between two looks at the clock
 
 
-def is_address(value: object) -> bool:
+def is_address(value: object) -> TypeGuard[str]:
     """Whether a value is the address of something on the web."""
     return isinstance(value, str) and value.partition("://")[0].lower() in _SCHEMES and "://" in value
 

@@ -465,6 +465,15 @@ class Home(Protocol):
         """The rows of a side, ascending; only of files below the folder stored as `under`, if given."""
         ...
 
+    def newest(self, side: Side, *, within: Rows | None = None) -> Rows:
+        """The rows of a side, newest first: by the field "date", and then those without by their files' time.
+
+        Args:
+            side: Of the items.
+            within: Rows that are asked for, ascending; all if None.
+        """
+        ...
+
     def rows_of(self, key: bytes) -> list[int]:
         """The rows of a file, its picture first."""
         ...

@@ -17,6 +17,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from diptych.core import Rows, Side
 from diptych.engine.conditions import Condition
 from diptych.engine.homes.base import Caption, Known, State, Stored, Worded, is_own
@@ -442,6 +444,23 @@ class Record(Columns):
             side, first, first[:-1] + b"0",  # which comes after the slash
         )  # fmt: skip
         return [row for (row,) in found]
+
+    def newest(self, side: Side, *, within: Rows | None = None) -> Rows:
+        """The rows of a side, newest first: by the field "date", and then those without by their files' time.
+
+        Args:
+            side: Of the items.
+            within: Rows that are asked for, ascending; all if None.
+        """
+        found = self._db.each(
+            "SELECT row FROM item JOIN file ON file.id = item.file LEFT JOIN (SELECT fact.file AS dated, "
+            "max(value) AS date FROM fact JOIN field ON field.id = fact.field WHERE name = 'date' "
+            "GROUP BY fact.file) ON dated = item.file "
+            "WHERE side = ? ORDER BY date IS NULL, date DESC, mtime_ns DESC, path, row",
+            side,
+        )
+        rows = np.fromiter((row for (row,) in found), np.int64)
+        return rows if within is None else rows[np.isin(rows, within)]
 
     def rows_of(self, key: bytes) -> list[int]:
         """The rows of a file, its picture first."""
