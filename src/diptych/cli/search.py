@@ -277,7 +277,8 @@ def _print_table(results: Results, to: str) -> None:
         if r.by == "date":
             table.add_row(str(r.rank), shown(str(r.meta.get("date", "no date"))), "", "", first)
             continue
-        table.add_row(str(r.rank), shown(r.word, style), percent(r.percentile), f"{r.score:.3f}", first)
+        word = "words" if r.by == "words" and r.percentile is None else r.word
+        table.add_row(str(r.rank), shown(word, style), percent(r.percentile), f"{r.score:.3f}", first)
     say_table(table)
 
 
