@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,12 +10,10 @@ import pytest
 
 from diptych import catalogue
 from diptych.data.base import Split
-from diptych.data.extracted import extract
 from diptych.data.sets.planted import Syn
-from diptych.features import named
 from diptych.testing import system_checks
 from diptych.testing.checks import EASY
-from diptych.testing.materials import chance, drawn, literal_map
+from diptych.testing.materials import chance, literal_map
 
 # What a check needs to know of one system, beyond its `tiny` variant.
 OPTIONS: Mapping[str, Mapping[str, Any]] = {
@@ -70,20 +67,8 @@ def options(name: str) -> Mapping[str, Any]:
     return {**({"data": multi_label} if hashing else {}), **OPTIONS.get(name, {})}
 
 
-# Variants that read pictures and texts themselves, and the pixels and word pieces that they read.
-RAW: Mapping[str, str] = {
-    "cots:raw-tiny": "image=pixels:32,text=tokens:24",
-    "team:raw-tiny": "image=pixels:32,text=tokens:24",
-    "ieft:raw-tiny": "image=pixels:96,text=tokens:24",
-}
-
-
-def raw(features: str) -> tuple[Split, Split]:
-    """Drawn pictures with captions, as pixels and word pieces."""
-    learn, ask = drawn()
-    readers = named(features)
-    readers["text"].fit(learn.text)
-    return extract(learn, **readers), extract(ask, **readers)
+# Variants that read pictures and texts themselves, beyond the `tiny` ones.
+RAW = ("cots:raw-tiny", "team:raw-tiny", "ieft:raw-tiny")
 
 
 def cases() -> Iterator[Any]:
@@ -94,8 +79,8 @@ def cases() -> Iterator[Any]:
             continue
         for label, check in system_checks(name, **options(name)):
             yield pytest.param(name, label, check, id=f"{name}-{label}")
-    for name, features in RAW.items():
-        for label, check in system_checks(name, data=partial(raw, features)):
+    for name in RAW:
+        for label, check in system_checks(name):
             yield pytest.param(name, label, check, id=f"{name}-{label}")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from diptych.catalogue.extractors import named
 from diptych.core import Run
 from diptych.data.base import Split, multi_hot, paired_in_order
 from diptych.data.sets.planted import Planted
@@ -29,6 +31,7 @@ __all__ = [
     "literal_map",
     "mean_average_precision",
     "planted",
+    "read",
     "unchanged",
 ]
 
@@ -71,6 +74,24 @@ def drawn(train: int = 64, test: int = 24, *, size: int = 32) -> tuple[Split, Sp
         size: Their width and height in pixels.
     """
     return _drawn(train, 0, size), _drawn(test, 1, size)
+
+
+def read(features: str) -> tuple[Split, Split]:
+    """Drawn pictures and captions as extractors read them, which learn from those of the first split.
+
+    Args:
+        features: As for `diptych.catalogue.extractors.named`.
+    """
+    readers = named(features)
+    learn, ask = drawn()
+    for side, reader in readers.items():
+        if hasattr(reader, "fit"):
+            reader.fit(getattr(learn, side))
+    splits = []
+    for split in (learn, ask):
+        found: dict[str, Any] = {s: getattr(r, f"encode_{s}")(getattr(split, s)) for s, r in readers.items()}
+        splits.append(replace(split, **found))
+    return splits[0], splits[1]
 
 
 def _drawn(count: int, seed: int, size: int) -> Split:

@@ -11,7 +11,7 @@ from typing import Any
 
 from diptych import catalogue
 from diptych.data.base import Split
-from diptych.testing.materials import Spy, drawn, planted
+from diptych.testing.materials import Spy, drawn, planted, read
 from diptych.training.parameters import dimensions
 from diptych.training.trainer import Trainer
 
@@ -86,6 +86,9 @@ class Subject:
         """What it learns from and what it is tried on."""
         if self._data is not None:
             return self._data()
+        through = getattr(self.module, "FEATURES", {}).get(self.variant)
+        if through is not None and "{" not in through:
+            return read(through)
         return planted() if "image_dim" in self.signature else drawn()
 
     @cached_property

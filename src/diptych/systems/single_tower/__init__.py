@@ -1,0 +1,1 @@
+"""Systems that read image and text together in one stream."""
