@@ -40,6 +40,7 @@ from PIL import Image
 
 from diptych.engine.collection import Collection, open_collection
 from diptych.engine.homes.local.migrations import MIGRATIONS, SCHEMA_VERSION
+from diptych.engine.homes.local.words import words_of_name
 
 OPS = (
     "index", "update", "update", "update", "remove", "compact", "codes", "beside", "rebuild", "change",
@@ -338,6 +339,21 @@ class Harness:
             if kept.shape != expected.shape or not np.allclose(kept, expected, atol=TOLERANCE):
                 self.loss(f"the {side} {text or name} has another vector than its content", op)
 
+    def words(self, opened: Collection, op: str) -> None:
+        """What can be found by words is what the record names."""
+        home: Any = opened.home
+        for side in ("image", "text"):
+            for item in home.items(home.rows(side)):
+                told = item.text if side == "text" else words_of_name(home.key(item.path))
+                if not told:
+                    continue
+                found = home.words(side, told, within=np.array([item.row]))
+                if found.shares.tolist() != [1]:
+                    self.loss(f"words do not find the {side} {item.id}: {told!r}", op)
+        named = {row for (row,) in home._db.every("SELECT rowid FROM picture_words")}
+        if named != set(home.rows("image")):
+            self.loss("there are words of other pictures than there are", op)
+
     def answers(self, opened: Collection, op: str) -> dict[str, list[Any]]:
         """What searches answer, after a comparison with a plain product over what is there of the record."""
         home: Any = opened.home
@@ -382,6 +398,7 @@ class Harness:
                         view = opened.using(Tiny(beside.name))
                         self.vectors(view, op)
                         self.answers(view, op)
+                    self.words(opened, op)
                 if before is not None and current is not None and current["id"] != before["id"]:
                     self._replaced(opened, op)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is a loss
@@ -544,8 +561,8 @@ class Harness:
 def home_results(
     opened: Collection, query: str, side: Any, *, k: int = 100_000, exact: bool = False
 ) -> list[tuple[str, str | None, float]]:
-    """Id, text and score of every hit."""
-    found = opened.search(query, to=side, k=k, exact=exact)
+    """Id, text and score of every hit by vector, copies among them."""
+    found = opened.search(query, to=side, k=k, exact=exact, by="vectors", fold=None)
     return [(one.id, one.text if side == "text" else None, one.score) for one in found]
 
 
