@@ -12,6 +12,7 @@ __all__ = ["EXTRAS", "lacking", "optional"]
 EXTRAS = {
     "train": ("torch", "safetensors", "accelerate", "matplotlib"),
     "hub": ("transformers", "huggingface_hub"),
+    "towers": ("peft",),
     "heic": ("pillow_heif",),
     "svg": ("resvg_py",),
     "raw": ("rawpy",),

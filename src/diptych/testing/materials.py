@@ -19,7 +19,6 @@ from diptych.core import Run
 from diptych.data.base import Split, multi_hot, paired_in_order
 from diptych.data.sets.planted import Planted
 from diptych.pipeline import over, scores_of
-from diptych.training.learner import Learner
 from diptych.training.trainer import Batch, Trainer
 
 __all__ = [
@@ -122,8 +121,8 @@ class Spy(Trainer):
     stop_after: int | None = None
     """Optimiser steps after which the training is stopped by `Stopped`."""
 
-    def watching(self, learner: Learner) -> Self:
-        """The spy itself, from now on watching the learner's networks."""
+    def watching(self, learner: Any) -> Self:
+        """The spy itself, from now on watching the system's networks."""
         self._learner = learner
         self.reached: dict[str, set[str]] = {}
         self.moved: set[int] = set()

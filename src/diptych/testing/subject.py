@@ -67,6 +67,11 @@ class Subject:
         return inspect.signature(self.type).parameters
 
     @property
+    def trains(self) -> bool:
+        """Whether it has networks that its `fit` trains; what only fits heads to fixed towers has none."""
+        return callable(getattr(self.type, "fit", None)) and hasattr(self.type, "networks")
+
+    @property
     def learns_from_labels(self) -> bool:
         """Whether its card says so."""
         return "label" in self.card.fields.get("Learns from", "").lower()

@@ -21,6 +21,7 @@ from diptych.testing import checks
 from diptych.testing.running import Check, run_checks
 from diptych.testing.subject import Subject
 from diptych.training.learner import Learner
+from diptych.training.tuning import Tuned
 
 __all__ = ["check_system", "system_checks"]
 
@@ -91,7 +92,7 @@ def system_checks(
         chosen += [checks.scores, checks.permuting_permutes_scores, checks.pair_equals_matrix_entry]
     if hasattr(kind, "over"):
         chosen += [checks.ranks_the_gallery, checks.ranks_the_same_twice]
-    if issubclass(kind, Learner):
+    if subject.trains:
         chosen += [
             checks.saved_and_loaded,
             partial(checks.learns, margin=margin, seconds=seconds),
@@ -99,16 +100,16 @@ def system_checks(
             checks.input_unchanged,
             checks.repeats,
         ]
-        if not kind.solved:
+        if not getattr(kind, "solved", False):
             chosen += [checks.goes_through_the_trainer, checks.resumes]
-        if kind.fit is Learner.fit:
+        if getattr(kind, "fit", None) in (Learner.fit, Tuned.fit):
             chosen.append(checks.loss_falls)
         if not subject.learns_from_labels:
             chosen.append(checks.poisoned_labels_change_nothing)
     for check in chosen:
         label = check.func.__name__ if isinstance(check, partial) else check.__name__
         yield label, partial(check, subject)
-    if issubclass(kind, Learner) and subject.reads_features:
+    if subject.trains and subject.reads_features:
         for on, bits in product(checks.EASY, subject.lengths):
             label = f"above_chance_on_{on}" + (f"_with_{bits}_bits" if bits else "")
             yield label, partial(checks.above_chance, subject, data=on, bits=bits)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from diptych.core import Floats
+from diptych.core import Floats, Side
 from diptych.errors import BadParameter
 from diptych.media.pictures import batches, open_picture
 from diptych.optional import optional
@@ -41,7 +41,7 @@ class DualTowers:
     """An image tower and a text tower.
 
     Args:
-        model: A dual encoder of transformers, in evaluation mode from now on.
+        model: A dual encoder of transformers; put into evaluation mode, and no parameter is trained.
         tokenizer, processor: What the checkpoint has beside it.
         device: "auto" (CUDA, then Apple's MPS, then the processor) or a device of torch.
         batch_size: Pictures or texts that go through a tower at once.
@@ -53,9 +53,9 @@ class DualTowers:
     def __init__(self, model: Any, tokenizer: Any, processor: Any, *, device: str, batch_size: int) -> None:
         if batch_size < 1:
             raise BadParameter(f"batch_size must be at least 1, not {batch_size}")
-        self.batch_size, self.device = batch_size, _device(device)
+        self.batch_size = batch_size
         self.kind: str = model.config.model_type
-        self.model = model.eval().requires_grad_(False).to(self.device)
+        self.model = model.eval().requires_grad_(False).to(_device(device))
         self.tokenizer, self.processor = tokenizer, processor
         text = model.config.text_config
         self.context: int = min(
@@ -64,11 +64,12 @@ class DualTowers:
         self._warned = False
 
     @classmethod
-    def of(cls, folder: Path, **options: Any) -> Self:
+    def of(cls, folder: Path, *, kinds: Sequence[str] = _KINDS, **options: Any) -> Self:
         """Those of a folder.
 
         Args:
             folder: A checkpoint of transformers with safetensors.
+            kinds: Types of model that will do.
             options: As for the constructor.
 
         Raises:
@@ -76,7 +77,7 @@ class DualTowers:
             BadData: it is no dual encoder, or not whole.
         """
         library = optional("transformers", _PURPOSE, "hub")
-        model = opened(folder, _KINDS, network=library.AutoModel)
+        model = opened(folder, kinds, network=library.AutoModel)
         kind = model.config.model_type
         tokenizer = whole(folder, kind, library.AutoTokenizer.from_pretrained)
         processor = whole(folder, kind, library.AutoImageProcessor.from_pretrained, backend="pil")
@@ -90,6 +91,17 @@ class DualTowers:
             MissingExtra: transformers is not installed.
         """
         return cls(*tiny_parts(), **options)
+
+    def save(self, folder: Path) -> None:
+        """Write the checkpoint that `of` reads; its folder is made if it is not there."""
+        for part in (self.model, self.tokenizer, self.processor):
+            part.save_pretrained(folder)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the towers are; whoever trains them may move them."""
+        found: torch.device = next(self.model.parameters()).device
+        return found
 
     @property
     def image_size(self) -> int:
@@ -146,22 +158,39 @@ class DualTowers:
             ImageError: a picture cannot be read.
         """
         ready = batches(images, self)
-        return self._encode(map(self._image_inputs, ready), self.model.get_image_features)
+        return self._encode("image", map(self.image_inputs, ready))
 
     def encode_text(self, texts: Sequence[str]) -> Floats:
         """Unit vectors (n, d) float32 of texts; the first that is longer than the context is warned of."""
         parts = (texts[start : start + self.batch_size] for start in range(0, len(texts), self.batch_size))
-        return self._encode(map(self._text_inputs, parts), self.model.get_text_features)
+        return self._encode("text", map(self.text_inputs, parts))
 
-    def _encode(self, inputs: Iterable[Mapping[str, Tensor]], tower: Any) -> Floats:
+    def vectors(self, side: Side, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Unit vectors (b, d) on the device, with their gradients where the towers are trained.
+
+        Args:
+            side: Which tower.
+            inputs: Of `image_inputs` or `text_inputs`.
+        """
+        tower = self.model.get_image_features if side == "image" else self.model.get_text_features
+        found: Tensor = tower(**{k: v.to(self.device) for k, v in inputs.items()}).pooler_output
+        return normalize(found.float(), dim=1)
+
+    def _encode(self, side: Side, inputs: Iterable[Mapping[str, Tensor]]) -> Floats:
         found = [np.empty((0, self.dim), np.float32)]
-        for batch in inputs:
-            with torch.inference_mode():
-                vectors = tower(**{k: v.to(self.device) for k, v in batch.items()}).pooler_output
-                found.append(normalize(vectors.float(), dim=1).cpu().numpy())
+        modes = {module: module.training for module in self.model.modules()}
+        self.model.eval()
+        try:
+            for batch in inputs:
+                with torch.inference_mode():
+                    found.append(self.vectors(side, batch).cpu().numpy())
+        finally:
+            for module, mode in modes.items():
+                module.training = mode
         return np.concatenate(found)
 
-    def _image_inputs(self, ready: NDArray[Any]) -> dict[str, Tensor]:
+    def image_inputs(self, ready: NDArray[Any]) -> dict[str, Tensor]:
+        """What the image tower takes of results of `prepare_image`, stacked (b, ...)."""
         pixels = torch.from_numpy(ready.astype(np.float32, copy=False))
         if pixels.ndim == 4:
             return {"pixel_values": pixels}
@@ -170,7 +199,8 @@ class DualTowers:
         mask = (torch.arange(pixels.shape[1] - 1)[None] < counts).int()
         return {"pixel_values": pixels[:, :-1], "pixel_attention_mask": mask, "spatial_shapes": shapes}
 
-    def _text_inputs(self, texts: Sequence[str]) -> dict[str, Tensor]:
+    def text_inputs(self, texts: Sequence[str]) -> dict[str, Tensor]:
+        """What the text tower takes of texts; the first that is longer than the context is warned of."""
         self._warn_of_cuts(texts)
         found = self.tokenizer(
             list(texts),

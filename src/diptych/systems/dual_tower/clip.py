@@ -8,25 +8,37 @@ Learns from: pairs
 
 An image tower and a text tower, trained to agree on 400 million captioned pictures from the web. Runs any
 pretrained dual encoder that transformers knows (CLIP, SigLIP, SigLIP 2, ALIGN), from a hub or from a folder:
-``clip:vit-b-32@openai``, ``clip@path/to/folder``, ``clip@google/siglip2-base-patch16-224``.
+``clip:vit-b-32@openai``, ``clip@path/to/folder``, ``clip@google/siglip2-base-patch16-224``. `diptych train`
+trains it from the start or fine-tunes it: all of it, its last layers, its heads, or low-rank adapters; SigLIP
+by its own loss.
 
 Differs from the paper:
 - Texts are encoded as they are; the paper's prompt "a photo of a {}" is the option `prompt`.
 - Text beyond the context is cut with a warning; the code of the paper refuses it.
-- The towers come ready trained.
+- Towers come ready trained, or with drawn weights (`@drawn`, and the sizes `small` and `tiny`), whose tokens
+  are BERT's uncased word pieces.
+- Other captions of the same picture in a batch are left out of both sums, being neither right nor wrong.
+- Training sees pictures whole; `crop` gives the paper's random square. Its defaults are for fine-tuning on
+  thousands of pictures.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any
 
-from diptych.core import DECODING, Floats, Forwards
+from diptych.data.base import Split
 from diptych.errors import BadParameter, UnknownName, UsageError
 from diptych.towers.checkpoint import WHOLE, folder_of
+from diptych.towers.drawn import ClipShape, drawn_clip
 from diptych.towers.transformers import DualTowers
+from diptych.training.tuning import Tuned
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["CLIP"]
 
@@ -39,10 +51,21 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
     "siglip-b-16": {"architecture": "siglip-b-16"},
     "siglip2-b-16": {"architecture": "siglip2-b-16"},
     "paper": {"architecture": "vit-l-14-336"},
-    "tiny": {"architecture": "tiny"},
+    "small": {"architecture": "small", "lr": 1e-3, "epochs": 30, "crop": 0.6},
+    "tiny": {"architecture": "tiny", "lr": 3e-3, "epochs": 20, "pairs": 32},
 }
 
 RECIPES: Mapping[str, Mapping[str, Any]] = {}
+
+# What drawn weights are drawn for.
+_SHAPES: Mapping[str, ClipShape] = {
+    "tiny": ClipShape(32, 8, (32, 2, 4), (32, 2, 4), 16),
+    "small": ClipShape(64, 8, (192, 6, 3), (192, 4, 3), 128),
+    "vit-b-32": ClipShape(224, 32, (768, 12, 12), (512, 12, 8), 512),
+    "vit-b-16": ClipShape(224, 16, (768, 12, 12), (512, 12, 8), 512),
+    "vit-l-14": ClipShape(224, 14, (1024, 24, 16), (768, 12, 12), 768),
+    "vit-l-14-336": ClipShape(336, 14, (1024, 24, 16), (768, 12, 12), 768),
+}
 
 # Architecture -> tag -> repository on the hub; the first tag is the default.
 _HUB: Mapping[str, Mapping[str, str]] = {
@@ -65,17 +88,17 @@ _HUB: Mapping[str, Mapping[str, str]] = {
 }
 
 
-class CLIP(Forwards):
+@dataclass(kw_only=True, eq=False)
+class CLIP(Tuned):
     """An encoder of pictures and texts into one space of unit vectors.
 
     Args:
-        architecture: A key of `VARIANTS`; "tiny" has random weights and is for checks only. Not looked at
-            where `weights` is a folder or a repository.
+        architecture: A key of `VARIANTS`. Not looked at where `weights` is a folder or a repository.
         weights: A folder, a tag of the architecture, or OWNER/NAME of a repository of the hub, searched for
-            in this order; "" takes the architecture's first tag.
+            in this order; "" takes the architecture's first tag, and "drawn" weights that are drawn.
         prompt: What each text is put into, such as "a photo of {}"; "{}" leaves it as it is.
-        device: "auto" (CUDA, then Apple's MPS, then the processor) or a device of torch.
-        batch_size: Pictures or texts that go through a tower at once.
+        device, batch_size, tune, layers, rank, pairs, crop, epochs, lr, warmup, weight_decay: See
+            `diptych.training.tuning.Tuned`.
 
     Raises:
         UnknownName: a tag that the architecture does not have.
@@ -85,51 +108,67 @@ class CLIP(Forwards):
         BadParameter: a value that is not allowed.
     """
 
-    similarity = "cosine"
+    architecture: str = "vit-b-32"
+    prompt: str = "{}"
 
-    def __init__(
-        self,
-        *,
-        architecture: str = "vit-b-32",
-        weights: str = "",
-        prompt: str = "{}",
-        device: str = "auto",
-        batch_size: int = 32,
-    ) -> None:
-        if prompt.count("{}") != 1:
-            raise BadParameter(f"prompt must hold {{}} once, where the text goes, not {prompt!r}")
-        self.prompt = prompt
-        if architecture == "tiny" and not weights:
-            self.towers = DualTowers.tiny(device=device, batch_size=batch_size)
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.prompt.count("{}") != 1:
+            raise BadParameter(f"prompt must hold {{}} once, where the text goes, not {self.prompt!r}")
+        options: dict[str, Any] = {"device": self.device, "batch_size": self.batch_size}
+        if self.weights == "drawn" or (
+            self.architecture in _SHAPES.keys() - _HUB.keys() and not self.weights
+        ):
+            self.towers = DualTowers(*drawn_clip(_shape(self.architecture)), **options)
         else:
-            folder = folder_of(_checkpoint(architecture, weights), WHOLE)
-            self.towers = DualTowers.of(folder, device=device, batch_size=batch_size)
-
-    @classmethod
-    def from_weights(cls, weights: str, **parameters: Any) -> Self:
-        """The encoder with given weights; see the constructor."""
-        return cls(weights=weights, **parameters)
+            folder = folder_of(_checkpoint(self.architecture, self.weights), WHOLE)
+            self.towers = DualTowers.of(folder, **options)
 
     @cached_property
     def fingerprint(self) -> str:
         """Equal only for the same weights, configuration, prompt and preprocessing."""
         return f"clip:{self.towers.kind}:{self.towers.digest(prompt=self.prompt)}"
 
-    def offering(self, capability: str) -> Any:
-        """How pictures are read is the image tower's matter."""
-        return self.towers if capability in DECODING else None
-
-    def encode_image(self, images: Sequence[Any]) -> Floats:
-        """Unit vectors (n, d) float32 of pictures, or of results of `prepare_image`.
+    def check(self, split: Split) -> None:
+        """Refuse what cannot be learned from; see `Tuned.check`.
 
         Raises:
-            ImageError: a picture cannot be read.
+            UsageError: the towers are ALIGN's, which has a system and a loss of its own.
         """
-        return self.towers.encode_image(images)
+        super().check(split)
+        if self.towers.kind == "align":
+            raise UsageError("these towers are ALIGN's; train them as align@FOLDER", argument="system")
 
-    def encode_text(self, texts: Sequence[str]) -> Floats:
-        """Unit vectors (n, d) float32 of texts; the first that is longer than the context is warned of."""
-        return self.towers.encode_text([self.prompt.format(text) for text in texts])
+    def worded(self, text: str) -> str:
+        """A text in the prompt."""
+        return self.prompt.format(text)
+
+    def loss(self, image: Tensor, text: Tensor, left_out: Tensor) -> dict[str, Tensor]:
+        """Figure 3: each picture must tell its text from the others of the batch, and each text its picture.
+
+        SigLIP asks of each pair by itself whether it belongs together (Zhai et al., ICCV 2023, eq. 1).
+        """
+        from diptych.nets.contrastive import info_nce, pairwise_sigmoid
+
+        model = self.towers.model
+        logits = model.logit_scale.exp() * image @ text.T
+        if self.towers.kind.startswith("siglip"):
+            return {"sigmoid": pairwise_sigmoid(logits + model.logit_bias, left_out)}
+        there, back = info_nce(logits, left_out)
+        return {"contrast": (there + back) / 2}
+
+    def bound(self) -> None:
+        """Section 2.5: the scale is clipped so that logits are multiplied by a hundred at most."""
+        from diptych.nets.contrastive import keep_within
+
+        keep_within(self.towers.model.logit_scale)
+
+
+def _shape(architecture: str) -> ClipShape:
+    """The numbers of an architecture whose weights are drawn."""
+    if architecture not in _SHAPES:
+        raise UnknownName("architecture whose weights can be drawn", architecture, _SHAPES)
+    return _SHAPES[architecture]
 
 
 def _checkpoint(architecture: str, weights: str) -> str:
@@ -138,8 +177,8 @@ def _checkpoint(architecture: str, weights: str) -> str:
         return weights
     if "/" in weights or "\\" in weights or weights.startswith((".", "~")):
         return weights
-    if architecture == "tiny":
-        raise UsageError(f"clip:tiny has random weights and no tag {weights!r}")
+    if architecture in _SHAPES.keys() - _HUB.keys():
+        raise UsageError(f"clip:{architecture} has drawn weights and no tag {weights!r}")
     if architecture not in _HUB:
         raise UnknownName("architecture with pretrained weights", architecture, _HUB)
     tags = _HUB[architecture]
