@@ -15,6 +15,7 @@ from diptych.towers.onnx import WEIGHTS
 __all__ = ["AlignShape", "ClipShape", "drawn_align", "drawn_clip"]
 
 _PURPOSE = "training a dual encoder"
+_SINGLE = {"dtype": "float32"}  # as a configuration says that was saved and read
 _VOCABULARY, _PAD, _START, _END = 30522, 0, 101, 102  # of the word pieces
 
 
@@ -103,6 +104,7 @@ def drawn_align(shape: AlignShape) -> tuple[Any, Any, Any]:
             "pad_token_id": _PAD,
         },
         vision_config={
+            **_SINGLE,
             "image_size": shape.size,
             "width_coefficient": shape.width,
             "depth_coefficient": shape.depth,
@@ -116,17 +118,29 @@ def drawn_align(shape: AlignShape) -> tuple[Any, Any, Any]:
     processor = EfficientNetImageProcessorPil(
         size={"height": larger, "width": larger}, crop_size={"height": shape.size, "width": shape.size}
     )
-    return library.AlignModel(config), _tokenizer(library, shape.context), processor
+    model = library.AlignModel(config)
+    _as_efficientnet(model.vision_model)
+    return model, _tokenizer(library, shape.context), processor
 
 
-def _transformer(numbers: tuple[int, int, int]) -> Mapping[str, int]:
+def _transformer(numbers: tuple[int, int, int]) -> Mapping[str, Any]:
     width, layers, heads = numbers
     return {
+        **_SINGLE,
         "hidden_size": width,
         "intermediate_size": 4 * width,
         "num_hidden_layers": layers,
         "num_attention_heads": heads,
     }
+
+
+def _as_efficientnet(vision: Any) -> None:
+    """Draw convolutions as EfficientNet does, by their fan-out; the library's spread lets signals die out."""
+    torch = optional("torch", _PURPOSE, "hub")
+    for module in vision.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            fan_out = module.kernel_size[0] * module.kernel_size[1] * module.out_channels // module.groups
+            torch.nn.init.normal_(module.weight, std=(2 / fan_out) ** 0.5)
 
 
 def _channels(count: int, width: float) -> int:

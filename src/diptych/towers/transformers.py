@@ -94,8 +94,16 @@ class DualTowers:
 
     def save(self, folder: Path) -> None:
         """Write the checkpoint that `of` reads; its folder is made if it is not there."""
-        for part in (self.model, self.tokenizer, self.processor):
-            part.save_pretrained(folder)
+        from transformers.utils import logging as shown
+
+        bars = shown.is_progress_bar_enabled()
+        shown.disable_progress_bar()
+        try:
+            for part in (self.model, self.tokenizer, self.processor):
+                part.save_pretrained(folder)
+        finally:
+            if bars:
+                shown.enable_progress_bar()
 
     @property
     def device(self) -> torch.device:
@@ -257,7 +265,14 @@ def tiny_parts() -> tuple[Any, Any, Any]:
     tokenizer = library.CLIPTokenizer(
         vocab={word: number for number, word in enumerate(words)}, merges=[], model_max_length=77
     )
-    layers = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    # With the precision, as a configuration has it that was saved and read.
+    layers = {
+        "dtype": "float32",
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+    }
     config = library.CLIPConfig(
         text_config={
             **layers,

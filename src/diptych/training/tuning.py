@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,6 +23,7 @@ from diptych import catalogue
 from diptych.core import DECODING, Floats, Forwards, Side
 from diptych.data.base import Split
 from diptych.errors import BadParameter, UsageError
+from diptych.media.pictures import open_picture
 from diptych.optional import optional
 from diptych.provenance import commit, versions
 
@@ -39,6 +40,19 @@ _KEPT = 1 << 30  # bytes of prepared pictures that are kept from epoch to epoch
 _BEFORE = ("embeddings", "pre_layrnorm")  # what comes before the blocks of a tower, by the library's names
 _ATTENTION = ("q_proj", "v_proj", "query", "value")  # what LoRA adapts, as its authors do
 _BETAS, _EPSILON = (0.9, 0.98), 1e-6  # of Adam, as CLIP has them for transformers
+
+
+class _Prepare:
+    """Of an encoder: what its image tower takes of a picture. Of its class, which has no towers: the picture.
+
+    Before a training is built, its pictures are tried with the class alone.
+    """
+
+    def __get__(self, encoder: Any, kind: type) -> Callable[[Any], NDArray[Any]]:
+        if encoder is None:
+            return lambda picture: np.asarray(open_picture(picture))
+        found: Callable[[Any], NDArray[Any]] = encoder.towers.prepare_image
+        return found
 
 
 @dataclass(kw_only=True, eq=False)
@@ -83,6 +97,8 @@ class Tuned(Forwards):
     lr: float = 1e-5
     warmup: float = 0.1
     weight_decay: float = 0.1
+
+    prepare_image = _Prepare()
 
     towers: Any = dataclasses.field(init=False, repr=False)
 
@@ -136,11 +152,6 @@ class Tuned(Forwards):
         """How pictures are read is the image tower's matter."""
         return self.towers if capability in DECODING else None
 
-    def prepare_image(self, picture: Any) -> NDArray[Any]:
-        """What the image tower takes of one picture."""
-        found: NDArray[Any] = self.towers.prepare_image(picture)
-        return found
-
     def encode_image(self, images: Sequence[Any]) -> Floats:
         """Unit vectors (n, d) float32 of pictures, or of results of `prepare_image`.
 
@@ -183,6 +194,11 @@ class Tuned(Forwards):
             raise UsageError(
                 f"{name} learns from pictures and texts, which it reads by itself, but these are features",
                 argument="features",
+            )
+        if not hasattr(self.towers, "model"):
+            raise UsageError(
+                f"{name} is run by ONNX Runtime here, which does not train; take weights for transformers",
+                argument="system",
             )
         if len(split.pairs) < 2:
             raise UsageError(f"{name} needs at least 2 captioned pictures to learn from")
@@ -292,7 +308,7 @@ class Tuned(Forwards):
         config = peft.LoraConfig(r=self.rank, lora_alpha=2 * self.rank, target_modules=list(_ATTENTION))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return peft.get_peft_model(model, config)
+            return peft.LoraModel(model, config, "default")
 
     def _trained(self, name: str, model: nn.Module) -> bool:
         """Whether a parameter is trained where no adapters are."""

@@ -234,7 +234,7 @@ def test_tags_of_known_architectures_name_repositories(
 
 def test_every_variant_has_weights() -> None:
     for variant, chosen in clip.VARIANTS.items():
-        if variant != "tiny":
+        if variant not in ("tiny", "small"):
             assert clip._checkpoint(chosen["architecture"], "")
 
 

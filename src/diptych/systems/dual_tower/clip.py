@@ -15,8 +15,8 @@ by its own loss.
 Differs from the paper:
 - Texts are encoded as they are; the paper's prompt "a photo of a {}" is the option `prompt`.
 - Text beyond the context is cut with a warning; the code of the paper refuses it.
-- Towers come ready trained, or with drawn weights (`@drawn`, and the sizes `small` and `tiny`), whose tokens
-  are BERT's uncased word pieces.
+- Towers come ready trained, or with drawn weights (`@drawn`, and the size `small`), whose tokens are BERT's
+  uncased word pieces.
 - Other captions of the same picture in a batch are left out of both sums, being neither right nor wrong.
 - Training sees pictures whole; `crop` gives the paper's random square. Its defaults are for fine-tuning on
   thousands of pictures.
@@ -59,7 +59,6 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {}
 
 # What drawn weights are drawn for.
 _SHAPES: Mapping[str, ClipShape] = {
-    "tiny": ClipShape(32, 8, (32, 2, 4), (32, 2, 4), 16),
     "small": ClipShape(64, 8, (192, 6, 3), (192, 4, 3), 128),
     "vit-b-32": ClipShape(224, 32, (768, 12, 12), (512, 12, 8), 512),
     "vit-b-16": ClipShape(224, 16, (768, 12, 12), (512, 12, 8), 512),
@@ -93,7 +92,8 @@ class CLIP(Tuned):
     """An encoder of pictures and texts into one space of unit vectors.
 
     Args:
-        architecture: A key of `VARIANTS`. Not looked at where `weights` is a folder or a repository.
+        architecture: A key of `VARIANTS`; "tiny" has random weights and is for checks only. Not looked at
+            where `weights` is a folder or a repository.
         weights: A folder, a tag of the architecture, or OWNER/NAME of a repository of the hub, searched for
             in this order; "" takes the architecture's first tag, and "drawn" weights that are drawn.
         prompt: What each text is put into, such as "a photo of {}"; "{}" leaves it as it is.
@@ -116,9 +116,9 @@ class CLIP(Tuned):
         if self.prompt.count("{}") != 1:
             raise BadParameter(f"prompt must hold {{}} once, where the text goes, not {self.prompt!r}")
         options: dict[str, Any] = {"device": self.device, "batch_size": self.batch_size}
-        if self.weights == "drawn" or (
-            self.architecture in _SHAPES.keys() - _HUB.keys() and not self.weights
-        ):
+        if self.architecture == "tiny" and not self.weights:
+            self.towers = DualTowers.tiny(**options)
+        elif self.weights == "drawn" or (self.architecture == "small" and not self.weights):
             self.towers = DualTowers(*drawn_clip(_shape(self.architecture)), **options)
         else:
             folder = folder_of(_checkpoint(self.architecture, self.weights), WHOLE)
@@ -177,7 +177,7 @@ def _checkpoint(architecture: str, weights: str) -> str:
         return weights
     if "/" in weights or "\\" in weights or weights.startswith((".", "~")):
         return weights
-    if architecture in _SHAPES.keys() - _HUB.keys():
+    if architecture in ("tiny", "small"):
         raise UsageError(f"clip:{architecture} has drawn weights and no tag {weights!r}")
     if architecture not in _HUB:
         raise UnknownName("architecture with pretrained weights", architecture, _HUB)
