@@ -11,8 +11,8 @@ __all__ = ["EXTRAS", "lacking", "optional"]
 
 EXTRAS = {
     "train": ("torch", "safetensors", "accelerate", "matplotlib"),
-    "hub": ("transformers", "huggingface_hub"),
-    "towers": ("peft",),
+    "hub": ("huggingface_hub",),
+    "towers": ("transformers", "huggingface_hub", "torch", "peft"),
     "heic": ("pillow_heif",),
     "svg": ("resvg_py",),
     "raw": ("rawpy",),
@@ -31,7 +31,8 @@ def optional(module: str, purpose: str, extra: str) -> Any:
     Args:
         module: As in an import statement.
         purpose: What it is needed for, to begin the sentence of the error ("reading HDF5 files").
-        extra: The extra of Diptych that brings it ("data").
+        extra: The extra of Diptych that brings it ("data"); one that does not is not named, but the first
+            that does.
 
     Raises:
         MissingExtra: the package is not installed.
@@ -49,7 +50,7 @@ def optional(module: str, purpose: str, extra: str) -> Any:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != module.partition(".")[0]:
             raise
-        raise MissingExtra(purpose, extra) from None
+        raise MissingExtra(purpose, _bringing(module, extra)) from None
 
 
 def lacking(error: ImportError, purpose: str) -> MissingExtra | None:
@@ -66,6 +67,12 @@ def lacking(error: ImportError, purpose: str) -> MissingExtra | None:
     """
     if not isinstance(error, ModuleNotFoundError):
         return None
-    package = (error.name or "").partition(".")[0]
-    extra = next((extra for extra, packages in EXTRAS.items() if package in packages), None)
-    return None if extra is None else MissingExtra(purpose, extra)
+    extra = _bringing(error.name or "", "")
+    return MissingExtra(purpose, extra) if extra else None
+
+
+def _bringing(module: str, preferred: str) -> str:
+    """The extra that brings a module: the preferred one, unless only others do."""
+    package = module.partition(".")[0]
+    found = [extra for extra, packages in EXTRAS.items() if package in packages]
+    return preferred if preferred in found or not found else found[0]

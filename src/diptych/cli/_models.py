@@ -8,7 +8,7 @@ import socket
 
 __all__ = ["STRONGER", "hub_answers", "remark"]
 
-STRONGER = "clip:vit-b-32@openai"
+STRONGER = "clip:vit-b-32@onnx"
 _HUB = ("huggingface.co", 443)
 
 
@@ -25,7 +25,7 @@ def hub_answers(seconds: float = 1.5) -> bool:
 
 def remark() -> str:
     """One line for whoever founds a collection without naming a model."""
-    if importlib.util.find_spec("transformers") is None:
+    if importlib.util.find_spec("huggingface_hub") is None:
         return (
             "using the built-in model; for stronger ones: pip install 'diptych[hub]', "
             f"then diptych index --rebuild --model {STRONGER}"

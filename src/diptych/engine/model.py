@@ -14,6 +14,7 @@ from diptych import catalogue, similarity
 from diptych.core import Floats, Side, encodes, offered
 from diptych.engine.homes.base import Home
 from diptych.errors import (
+    BadData,
     CollectionError,
     DiptychError,
     MissingData,
@@ -86,7 +87,7 @@ class Model:
         try:
             content = picture if prepare is None else prepare(picture)
             vectors = np.asarray(self.encoder.encode_image([content]), np.float32)
-        except (MissingExtra, MissingData):
+        except (MissingExtra, MissingData, BadData):
             raise
         except Exception as error:  # whatever a foreign encoder raises where it gets no features
             raise UsageError(

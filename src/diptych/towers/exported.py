@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -70,7 +71,7 @@ class ExportedTowers:
         place = layout(files_in(folder), form, str(folder))
         self.kind, words, preparation = _described(folder, place)
         graph = Graph(folder / place.image, threads)
-        self._tokenizer = folder / place.tokenizer
+        self._tokenizer, self._beside = folder / place.tokenizer, place.beside
         if place.joint:
             self._pictures = _ImageSide(graph, preparation, self.kind, lambda: self._texts.trial)
             self._texts = _TextSide(graph, words, self.kind, lambda: self._pictures.blank)
@@ -106,6 +107,15 @@ class ExportedTowers:
         }
         said = json.dumps({**own, **settings}, sort_keys=True)
         return hashlib.sha256(said.encode()).hexdigest()[:24]
+
+    def save(self, folder: Path) -> None:
+        """Copy the checkpoint's files; the folder is made if it is not there."""
+        graphs = dict.fromkeys((self._pictures.graph, self._texts.graph))
+        weights = [path for graph in graphs for path in (graph.path, *graph.beside)]
+        for path in (*(self.folder / name for name in self._beside), *weights):
+            place = folder / path.relative_to(self.folder)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, place)
 
     def prepare_image(self, picture: Any) -> NDArray[Any]:
         """What the image tower takes of one picture.

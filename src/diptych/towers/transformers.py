@@ -76,7 +76,7 @@ class DualTowers:
             MissingExtra: transformers is not installed.
             BadData: it is no dual encoder, or not whole.
         """
-        library = optional("transformers", _PURPOSE, "hub")
+        library = optional("transformers", _PURPOSE, "towers")
         model = opened(folder, kinds, network=library.AutoModel)
         kind = model.config.model_type
         tokenizer = whole(folder, kind, library.AutoTokenizer.from_pretrained)
@@ -257,7 +257,7 @@ def _meaning(config: dict[str, Any]) -> dict[str, Any]:
 
 def tiny_parts() -> tuple[Any, Any, Any]:
     """A CLIP of a few thousand random weights whose tokens are bytes: model, tokenizer, image processor."""
-    library = optional("transformers", _PURPOSE, "hub")
+    library = optional("transformers", _PURPOSE, "towers")
     from tokenizers.pre_tokenizers import ByteLevel
 
     letters = sorted(ByteLevel.alphabet())

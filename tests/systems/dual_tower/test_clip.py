@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,104 +18,24 @@ import torch
 import transformers
 from PIL import Image
 
+from checkpoints import MAKERS, a_clip, for_transformers_js
 from diptych import catalogue
-from diptych.errors import BadData, BadParameter, ImageError, MissingData, MissingExtra, UnknownName
+from diptych.errors import (
+    BadData,
+    BadParameter,
+    ImageError,
+    MissingData,
+    MissingExtra,
+    UnknownName,
+    WrongModel,
+)
 from diptych.systems.dual_tower import clip
 from diptych.systems.dual_tower.clip import CLIP
 from diptych.towers.checkpoint import WHOLE, folder_of
-from diptych.towers.transformers import tiny_parts
+from diptych.towers.exported import ExportedTowers
+from diptych.towers.layouts import files_in
 
-WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "red", "green", "dog", "cat"]
-TEXT = {
-    "vocab_size": len(WORDS),
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 2,
-    "pad_token_id": 0,
-    "bos_token_id": 2,
-    "eos_token_id": 3,
-}
-VISION = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 2}
 TEXTS = ["a red dog", "cat", "a green green cat"]
-
-
-def words_tokenizer(length: int) -> Any:
-    from tokenizers import Tokenizer
-    from tokenizers.models import WordLevel
-    from tokenizers.pre_tokenizers import Whitespace
-    from tokenizers.processors import TemplateProcessing
-
-    tokenizer = Tokenizer(WordLevel({word: row for row, word in enumerate(WORDS)}, unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = Whitespace()
-    tokenizer.post_processor = TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
-    )
-    return transformers.PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        pad_token="[PAD]",
-        unk_token="[UNK]",
-        cls_token="[CLS]",
-        sep_token="[SEP]",
-        model_max_length=length,
-    )
-
-
-def a_clip() -> tuple[Any, Any, Any]:
-    return tiny_parts()
-
-
-def a_siglip() -> tuple[Any, Any, Any]:
-    from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
-
-    config = transformers.SiglipConfig(
-        text_config={**TEXT, "max_position_embeddings": 16},
-        vision_config={**VISION, "image_size": 24, "patch_size": 8},
-    )
-    processor = SiglipImageProcessorPil(size={"height": 24, "width": 24})
-    return transformers.SiglipModel(config), words_tokenizer(16), processor
-
-
-def a_siglip2() -> tuple[Any, Any, Any]:
-    from transformers.models.siglip2.image_processing_pil_siglip2 import Siglip2ImageProcessorPil
-
-    config = transformers.Siglip2Config(
-        text_config={**TEXT, "max_position_embeddings": 16},
-        vision_config={**VISION, "num_patches": 16, "patch_size": 8},
-    )
-    processor = Siglip2ImageProcessorPil(patch_size=8, max_num_patches=16)
-    return transformers.Siglip2Model(config), words_tokenizer(16), processor
-
-
-def an_align() -> tuple[Any, Any, Any]:
-    from transformers.models.efficientnet.image_processing_pil_efficientnet import (
-        EfficientNetImageProcessorPil,
-    )
-
-    config = transformers.AlignConfig(
-        text_config={**TEXT, "max_position_embeddings": 128},
-        vision_config={
-            "image_size": 32,
-            "width_coefficient": 0.1,
-            "depth_coefficient": 0.1,
-            "hidden_dim": 32,
-            "num_block_repeats": [1],
-            "kernel_sizes": [3],
-            "in_channels": [32],
-            "out_channels": [320],
-            "strides": [1],
-            "expand_ratios": [1],
-            "depthwise_padding": [],
-        },
-        projection_dim=32,
-    )
-    processor = EfficientNetImageProcessorPil(
-        size={"height": 36, "width": 36}, crop_size={"height": 32, "width": 32}
-    )
-    return transformers.AlignModel(config), words_tokenizer(128), processor
-
-
-MAKERS = {"clip": a_clip, "siglip": a_siglip, "siglip2": a_siglip2, "align": an_align}
 
 
 @pytest.fixture(scope="module", params=sorted(MAKERS))
@@ -210,32 +132,191 @@ def test_braces_in_a_text_are_only_text(clip_folder: Path) -> None:
     assert system.encode_text(["{0} and {name}"]).shape == (1, 16)
 
 
+class FakeHub:
+    """A hub whose repositories hold what is given, instead of the real one's interface.
+
+    Args:
+        repositories: OWNER/NAME -> a folder with its files.
+        cache: Where files are put, as the hub's library does.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, cache: Path, repositories: dict[str, Path]) -> None:
+        import huggingface_hub
+        from huggingface_hub import constants
+
+        self.asked: list[str] = []
+        self.conversions: dict[str, str] = {}
+        self.cache, self.repositories = cache, repositories
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
+        monkeypatch.setattr(huggingface_hub, "HfApi", lambda: self)
+        monkeypatch.setattr(huggingface_hub, "snapshot_download", self.download)
+
+    def model_info(self, name: str, *, revision: str, **_: Any) -> Any:
+        self.asked.append(name if revision == "main" else f"{name}@{revision}")
+        folder = self.repositories[name if revision == "main" else f"{name}@{revision}"]
+        files = [
+            SimpleNamespace(rfilename=file, size=(folder / file).stat().st_size) for file in files_in(folder)
+        ]
+        return SimpleNamespace(sha=revision.replace("/", "-"), siblings=files)
+
+    def download(self, name: str, *, revision: str, allow_patterns: list[str], **_: Any) -> str:
+        source = self.repositories[name if revision == "main" else f"{name}@{revision.replace('-', '/')}"]
+        place = self.cache / f"models--{name.replace('/', '--')}" / "snapshots" / revision
+        for file in allow_patterns:
+            (place / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source / file, place / file)
+        return str(place)
+
+    def get_repo_discussions(self, name: str, **wanted: str) -> Any:
+        assert wanted == {"author": "SFconvertbot", "discussion_type": "pull_request"}
+        return iter([SimpleNamespace(git_reference=self.conversions[name])])
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checkpoint of `clip_folder` in ONNX."""
+    place = tmp_path_factory.mktemp("exported")
+    torch.manual_seed(1)
+    for_transformers_js(place, "clip", a_clip())
+    return place
+
+
+def without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.setitem(sys.modules, "transformers", None)
+
+
 def test_tags_of_known_architectures_name_repositories(
-    monkeypatch: pytest.MonkeyPatch, clip_folder: Path
+    monkeypatch: pytest.MonkeyPatch, clip_folder: Path, exported: Path, tmp_path: Path
 ) -> None:
-    asked = []
-
-    def fetched(repository: str, _: Any) -> Path:
-        asked.append(repository)
-        return clip_folder
-
-    monkeypatch.setattr(clip, "folder_of", fetched)
-    for name in ("clip", "clip:vit-b-32@openai", "clip:vit-l-14@laion2b", "clip@owner/name"):
-        catalogue.load(name)
-    assert asked == [
-        "openai/clip-vit-base-patch32",
-        "openai/clip-vit-base-patch32",
-        "laion/CLIP-ViT-L-14-laion2B-s32B-b82K",
-        "owner/name",
-    ]
+    named = {whole: clip_folder for tags in clip._HUB.values() for whole, _ in tags.values() if whole}
+    graphs = {name: exported for tags in clip._HUB.values() for _, name in tags.values() if name}
+    both = {"owner/both": tmp_path / "both", "owner/name": clip_folder}
+    shutil.copytree(exported, tmp_path / "both")
+    shutil.copy(clip_folder / "model.safetensors", tmp_path / "both")
+    hub = FakeHub(monkeypatch, tmp_path / "cache", {**named, **graphs, **both})
+    expected = {
+        "clip": ("openai/clip-vit-base-patch32", False),
+        "clip:vit-l-14@laion2b": ("laion/CLIP-ViT-L-14-laion2B-s32B-b82K", False),
+        "clip@owner/name": ("owner/name", False),
+        "clip@owner/both": ("owner/both", False),
+        "clip:vit-b-32@onnx": ("Xenova/clip-vit-base-patch32", True),
+        "clip:mobileclip-s2": ("Xenova/mobileclip_s2", True),
+    }
+    for name, (repository, graph) in expected.items():
+        hub.asked.clear()
+        system = catalogue.load(name)
+        assert hub.asked == [repository]
+        assert isinstance(system.towers, ExportedTowers) == graph
     with pytest.raises(UnknownName, match="did you mean openai"):
         catalogue.load("clip:vit-b-32@opnai")
+    without_torch(monkeypatch)
+    hub = FakeHub(monkeypatch, tmp_path / "other", {**named, **graphs, **both})
+    for name, repository in (
+        ("clip", "Xenova/clip-vit-base-patch32"),
+        ("clip:siglip2-b-16", "onnx-community/siglip2-base-patch16-224-ONNX"),
+        ("clip@owner/both", "owner/both"),
+    ):
+        hub.asked.clear()
+        assert isinstance(catalogue.load(name).towers, ExportedTowers)
+        assert hub.asked == [repository]
+    for name in ("clip:vit-b-16@laion2b", "clip@owner/name", f"clip@{clip_folder}", "clip:tiny"):
+        with pytest.raises(MissingExtra, match=r"diptych\[towers\]"):
+            catalogue.load(name)
+
+
+def test_a_collection_of_one_runtime_goes_on_with_it(
+    monkeypatch: pytest.MonkeyPatch, clip_folder: Path, exported: Path, tmp_path: Path
+) -> None:
+    repositories = {"openai/clip-vit-base-patch32": clip_folder, "Xenova/clip-vit-base-patch32": exported}
+    FakeHub(monkeypatch, tmp_path, repositories)
+    with monkeypatch.context() as context:
+        without_torch(context)
+        before = catalogue.load("clip:vit-b-32").fingerprint
+    # Torch has been installed since; the weights that are here are gone on with.
+    assert catalogue.load("clip:vit-b-32").fingerprint == before
+    assert catalogue.load("clip:vit-b-32", runtime="transformers").fingerprint != before
+
+
+def test_what_runs_a_folder_is_seen_or_said(clip_folder: Path, exported: Path, tmp_path: Path) -> None:
+    both = Path(shutil.copytree(exported, tmp_path / "both"))
+    shutil.copy(clip_folder / "model.safetensors", both)
+    found = {
+        runtime: CLIP.from_weights(str(both), runtime=runtime) for runtime in ("auto", "onnx", "transformers")
+    }
+    assert isinstance(found["onnx"].towers, ExportedTowers)
+    assert found["auto"].fingerprint == found["transformers"].fingerprint != found["onnx"].fingerprint
+    np.testing.assert_allclose(
+        found["onnx"].encode_image(pictures()), found["auto"].encode_image(pictures()), atol=1e-4
+    )
+    assert CLIP.from_weights(str(exported)).fingerprint == found["onnx"].fingerprint
+    with pytest.raises(BadParameter, match="form is of ONNX graphs"):
+        CLIP.from_weights(str(both), form="fp16")
+    with pytest.raises(BadParameter, match="runtime must be one of auto, onnx, transformers, not 'tvm'"):
+        CLIP.from_weights(str(both), runtime="tvm")
+    with pytest.raises(UnknownName, match="did you mean fp16"):
+        CLIP.from_weights(str(exported), form="fp61")
+    with pytest.raises(BadData, match="holds no dual encoder in fp16"):
+        CLIP.from_weights(str(exported), form="fp16")
+
+
+def test_an_index_of_one_runtime_is_refused_by_the_other(
+    clip_folder: Path, exported: Path, tmp_path: Path
+) -> None:
+    import diptych
+
+    place = tmp_path / "clip"
+    shutil.copytree(exported, place)
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for number, picture in enumerate(pictures()):
+        picture.save(photos / f"{number}.png")
+    with diptych.open(photos, model=f"clip@{place}") as collection:
+        collection.add(photos)
+        assert len(collection.search("a dog")) == 3
+    shutil.copy(clip_folder / "model.safetensors", place)
+    with diptych.open(photos) as collection, pytest.raises(WrongModel, match="vectors do not compare"):
+        collection.search("a dog")
+
+
+def test_nothing_is_indexed_with_what_cannot_run(exported: Path, tmp_path: Path) -> None:
+    import diptych
+
+    place = Path(shutil.copytree(exported, tmp_path / "cut"))
+    graph = place / "onnx" / "vision_model.onnx"
+    graph.write_bytes(graph.read_bytes()[:-200])
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    pictures()[0].save(photos / "a.png")
+    with (
+        pytest.raises(BadData, match=r"vision_model\.onnx is damaged or cut off; fetch it again$"),
+        diptych.open(photos, model=f"clip@{place}") as collection,
+    ):
+        collection.add(photos)
+    with diptych.open(photos) as collection:
+        assert len(collection) == 0
 
 
 def test_every_variant_has_weights() -> None:
     for variant, chosen in clip.VARIANTS.items():
         if variant not in ("tiny", "small"):
-            assert clip._checkpoint(chosen["architecture"], "")
+            assert any(clip._repositories(chosen["architecture"], ""))
+    for tags in clip._HUB.values():
+        assert any(exported for _, exported in tags.values())
+
+
+def test_a_pickle_only_repository_is_taken_from_the_hubs_conversion(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, clip_folder: Path
+) -> None:
+    old = tmp_path / "old"
+    old.mkdir()
+    (old / "pytorch_model.bin").write_bytes(b"anything")
+    hub = FakeHub(monkeypatch, tmp_path / "cache", {"owner/old": old, "owner/old@refs/pr/21": clip_folder})
+    hub.conversions["owner/old"] = "refs/pr/21"
+    expected = CLIP.from_weights(str(clip_folder)).fingerprint
+    for _ in range(2):
+        assert CLIP.from_weights("owner/old").fingerprint == expected
+    assert hub.asked == ["owner/old", "owner/old@refs/pr/21"]
 
 
 def test_weights_out_of_reach_are_reported_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -253,7 +334,7 @@ def test_weights_out_of_reach_are_reported_at_once(monkeypatch: pytest.MonkeyPat
     assert "give its folder" in done.stdout
 
 
-def test_a_pickle_only_repository_is_taken_from_the_hubs_conversion(
+def test_training_takes_the_hubs_conversion_of_pickles(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, clip_folder: Path
 ) -> None:
     import huggingface_hub
@@ -291,6 +372,10 @@ def test_folders_that_will_not_do(tmp_path: Path, clip_folder: Path) -> None:
     (tmp_path / "pytorch_model.bin").write_bytes(b"anything")
     with pytest.raises(BadData, match=r"no safetensors \(other weights: pytorch_model\.bin\)"):
         CLIP.from_weights(str(tmp_path))
+    with pytest.raises(BadData, match=r"published in ONNX only"):
+        CLIP(architecture="mobileclip-s2", runtime="transformers")
+    with pytest.raises(BadData, match=r"published for transformers only"):
+        CLIP(architecture="vit-b-16", weights="laion2b", runtime="onnx")
     (tmp_path / "model.safetensors").write_bytes((clip_folder / "model.safetensors").read_bytes()[:5000])
     with pytest.raises(BadData, match="is not a whole clip checkpoint"):
         CLIP.from_weights(str(tmp_path))
@@ -316,12 +401,6 @@ def test_parameters_are_checked(clip_folder: Path, tmp_path: Path) -> None:
         CLIP.from_weights(str(clip_folder), device="warp")
     with pytest.raises(ImageError, match="cannot be read"):
         CLIP.from_weights(str(clip_folder)).encode_image([tmp_path / "gone.jpg"])
-
-
-def test_without_transformers_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(MissingExtra, match=r"diptych\[hub\]"):
-        CLIP(architecture="tiny")
 
 
 def test_tiny_is_quick() -> None:
