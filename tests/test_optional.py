@@ -21,6 +21,12 @@ def test_one_that_is_not_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch)
         optional("h5py", "reading HDF5 files", "data")
 
 
+def test_an_extra_that_does_not_bring_the_module_is_not_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(MissingExtra, match=r"pip install 'diptych\[towers\]'$"):
+        optional("transformers", "running a tower", "hub")
+
+
 def test_a_broken_package_is_not_called_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "broken_package.py").write_text("import no_such_package")
     monkeypatch.syspath_prepend(tmp_path)

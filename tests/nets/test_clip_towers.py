@@ -181,7 +181,7 @@ def test_values_of_a_configuration_are_checked(towers: ClipTowers) -> None:
 
 def test_without_transformers_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, tiny_clip: Path) -> None:
     monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(MissingExtra, match=r"diptych\[hub\]"):
+    with pytest.raises(MissingExtra, match=r"diptych\[towers\]"):
         clip_towers(str(tiny_clip), "")
 
 
