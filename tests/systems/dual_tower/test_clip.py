@@ -27,6 +27,7 @@ from diptych.errors import (
     MissingData,
     MissingExtra,
     UnknownName,
+    UsageError,
     WrongModel,
 )
 from diptych.systems.dual_tower import clip
@@ -407,3 +408,13 @@ def test_tiny_is_quick() -> None:
     started = time.process_time()
     catalogue.load("clip:tiny")
     assert time.process_time() - started < 5
+
+
+def test_an_export_is_saved_as_a_run_and_not_trained(exported: Path, tmp_path: Path) -> None:
+    system = CLIP.from_weights(str(exported), prompt="a photo of {}")
+    system.save(tmp_path / "run")
+    again = catalogue.load(str(tmp_path / "run"))
+    assert (again.fingerprint, again.prompt) == (system.fingerprint, "a photo of {}")
+    split = SimpleNamespace(image=pictures(), text=TEXTS, pairs=np.array([[0, 0], [1, 1]]))
+    with pytest.raises(UsageError, match="is run by ONNX Runtime here, which does not train"):
+        system.check(split)

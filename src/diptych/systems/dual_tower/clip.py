@@ -11,8 +11,8 @@ pretrained dual encoder that is published in ONNX for transformers.js or Immich 
 MobileCLIP, several languages), without torch, or that transformers knows (those and ALIGN), from a hub or
 from a folder: ``clip:vit-b-32``, ``clip:vit-b-32@onnx``, ``clip:vit-b-32@onnx-fp16``, ``clip@FOLDER``,
 ``clip@onnx-community/siglip2-base-patch16-224-ONNX``, ``clip@OWNER/NAME@REVISION``. What transformers runs,
-`diptych train` trains from the start or fine-tunes: all of it, its last layers, its heads, or low-rank adapters;
-SigLIP by its own loss.
+`diptych train` trains from the start or fine-tunes: all of it, its last layers, its heads, or low-rank
+adapters; SigLIP by its own loss.
 
 Differs from the paper:
 - Texts are encoded as they are; the paper's prompt "a photo of a {}" is the option `prompt`.
