@@ -74,13 +74,15 @@ class PairLearner(Learner):
             return super().from_weights(weights, **parameters)
         head = cls(**catalogue.checked(cls, {**parameters, "checkpoint": weights}))
         beside = place.parent if place.is_file() else weights
+        if not head.image_reader:
+            return head
         text = make(f"tokens:{head.hyperparameters['text_length']}@{beside}", side="text")
         return join(head, image=make(head.image_reader, side="image"), text=text)
 
     @property
     @abstractmethod
     def image_reader(self) -> str:
-        """The extractor whose pictures it reads."""
+        """The extractor whose pictures it reads; "" where published weights need a detector of the user's."""
 
     @property
     def reads(self) -> Mapping[str, InputKind]:
@@ -103,8 +105,8 @@ class PairLearner(Learner):
     def pretraining(self, batch: Batch) -> dict[str, Tensor]:
         """The loss of the first stage, as named summands."""
 
-    def begin_ranking(self) -> None:
-        """What happens to the heads between the stages; by default nothing."""
+    def begin_ranking(self, split: Split) -> None:
+        """What happens to the heads before the second stage; by default nothing."""
 
     def fit(self, split: Split, trainer: Trainer | None = None) -> Self:
         """Pre-train, unless a checkpoint was given; then learn to rank."""
@@ -113,7 +115,7 @@ class PairLearner(Learner):
         self.others = Others(split)
         if self.pretrain_epochs and not self.checkpoint:
             self._minimise(self.pretraining, split, self.pretrain_epochs, trainer, validate=False)
-            self.begin_ranking()
+        self.begin_ranking(split)
         self._minimise(self.objective, split, self.epochs, trainer, validate=True)
         del self.others
         return self
@@ -225,6 +227,7 @@ class Others:
         # Captions of several images may be the same words, which are false of neither.
         words = np.unique(np.asarray(split.text), axis=0, return_inverse=True)[1].reshape(-1)
         self.words = torch.from_numpy(words)
+        self._order: Tensor | None = None
 
     def draw(self, batch: Batch, count: int) -> Tensor:
         """Rows (b, count) into the split's pairs, drawn evenly among those that are false for each.
@@ -252,6 +255,19 @@ class Others:
     def _same(self, own: tuple[Tensor, Tensor], rows: Tensor) -> Tensor:
         image, text = self.pairs[rows].unbind(dim=-1)
         return (image == own[0]) | (self.words[text] == own[1])
+
+    def siblings(self, batch: Batch) -> Tensor:
+        """Rows (b,) into the split's pairs: of the same image each, with another text if there is one."""
+        if self._order is None:
+            self._order = self.pairs[:, 0].argsort(stable=True)
+            self._places = self._order.argsort()
+            self._counts = torch.bincount(self.pairs[:, 0])
+            self._starts = self._counts.cumsum(0) - self._counts
+        own = batch.index.cpu()
+        image = self.pairs[own, 0]
+        start, count = self._starts[image], self._counts[image]
+        step = 1 + (torch.rand(len(own)) * (count - 1)).long()
+        return self._order[start + (self._places[own] - start + step) % count]
 
     def images(self, rows: Tensor, device: torch.device) -> Tensor:
         """Those of pairs (...), as the network reads them."""

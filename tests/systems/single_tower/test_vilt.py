@@ -333,7 +333,7 @@ def test_alignment_pulls_matches_and_pushes_the_others(monkeypatch: pytest.Monke
 def test_ranking_begins_with_the_order_of_matching(tiny: ViLT) -> None:
     system = catalogue.load("vilt:tiny", seed=5)
     system.joint.eval()
-    system.begin_ranking()
+    system.begin_ranking(read(READERS)[0])
     image, text = pixels(8), texts(*range(3, 11))
     with torch.no_grad():
         pooled = system.joint(system.joint.patches(image), text)[1]

@@ -39,6 +39,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from diptych.data.base import Split
 from diptych.errors import BadData, BadParameter
 from diptych.nets.masking import WordGuess, guess_loss, hide_words, inside, there
 from diptych.nets.published import published, renamed, take
@@ -222,9 +223,10 @@ class ViLT(PairLearner):
         kept = order[..., None].expand(-1, -1, patches.shape[2])
         return torch.cat([patches[:, :1], patches[:, 1:].gather(1, kept)], dim=1)
 
-    def begin_ranking(self) -> None:
-        """Rank by the match logit, and let the heads of pre-training be."""
-        self.joint.rank_by_matching()
+    def begin_ranking(self, split: Split) -> None:
+        """Rank by the match logit, unless a checkpoint brings more, and let the heads of pre-training be."""
+        if not self.checkpoint:
+            self.joint.rank_by_matching()
         for head in (self.joint.itm_score, self.joint.mlm_score):
             head.requires_grad_(False)
 
