@@ -20,7 +20,7 @@ from engine_helpers import content, names
 from PIL import Image
 
 from conftest import Paint
-from diptych.engine import ingest as ingesting
+from diptych.engine import decoding
 from diptych.engine.collection import Collection, find, open
 from diptych.engine.results import Progress
 from diptych.errors import (
@@ -419,10 +419,10 @@ def test_pictures_that_show_the_query_side(collection: Collection, paint: Paint,
     paint("a.png", "red")
     query = paint("b.png", "blue")
     collection.add()
-    assert names(collection.search(query, k=1)) == ["b.png"]
+    assert names(collection.search(query, k=1, itself=True)) == ["b.png"]
     assert names(collection.search(image=Image.new("RGB", (3, 3), "blue"), k=1)) == ["b.png"]
-    assert names(collection.search("red", image=[query], image_weight=0.1, k=1)) == ["a.png"]
-    assert names(collection.search(negative="red", image=query, k=1)) == ["b.png"]
+    assert names(collection.search("red", image=[query], image_weight=0.1, k=1, itself=True)) == ["a.png"]
+    assert names(collection.search(negative="red", image=query, k=1, itself=True)) == ["b.png"]
 
 
 def test_what_is_hashed_is_what_is_decoded(
@@ -430,14 +430,14 @@ def test_what_is_hashed_is_what_is_decoded(
 ) -> None:
     """Or a file written in between would keep its new vector under the hash of the old content."""
     old = paint("a.png", "red").read_bytes()
-    decode = ingesting.read_described
+    decode = decoding.read_described
 
     def write_then_decode(file: Any, **how: Any) -> Any:
         paint("a.png", "blue")
         return decode(file, **how)
 
     with monkeypatch.context() as patched:
-        patched.setattr(ingesting, "read_described", write_then_decode)
+        patched.setattr(decoding, "read_described", write_then_decode)
         collection.add()
     (photos / "copy.png").write_bytes(old)
     collection.add()
@@ -551,10 +551,10 @@ def test_links_lead_out_only_if_asked(
         "is a link out of the folder, and such links are followed only if that is asked for"
     }
     assert collection.add(follow_links=True).added == 3
-    assert len(collection.search("red", k=9)) == 5
+    assert len(collection.search("red", k=9, fold=None)) == 5
     summary = collection.add()  # what was taken once is kept up to date or left alone, not forgotten
     assert (summary.removed, summary.away) == (0, 0)
-    assert len(collection.search("red", k=9)) == 5
+    assert len(collection.search("red", k=9, fold=None)) == 5
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege there")

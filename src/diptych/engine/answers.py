@@ -42,6 +42,7 @@ def results_of(home: Home, found: Fused, listed: Sequence[Listed], words: InWord
         listed: Those to show.
         words: What was looked for as words.
     """
+    home.check_shown(entry for one in listed for entry in (one.entry, *one.copies))
     named = [one.entry.row for one in listed if found.by[one.place] != "vectors"]
     sources = home.words_from(named, words.text) if named and words is not None else {}
     results = []
@@ -117,7 +118,7 @@ class Missing:
         at = 0
         while at < len(hits):
             part = at + np.flatnonzero(~self._away[hits[at:]])[: max(k, _LOOKED_AT)]
-            for place, stored in zip(part.tolist(), gallery.stored(hits[part]), strict=True):
+            for place, stored in zip(part.tolist(), gallery.stored(hits[part], shown=False), strict=True):
                 if self._away[hits[place]]:
                     continue
                 if self.is_here(stored):

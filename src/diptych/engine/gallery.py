@@ -93,13 +93,13 @@ class Gallery(Sequence[Item]):
         scores[np.searchsorted(rows, found.rows[0][real])] = found.scores[0][real]
         return scores
 
-    def stored(self, places: Rows) -> list[Stored]:
-        """What the home holds of entries (m,).
+    def stored(self, places: Rows, *, shown: bool = True) -> list[Stored]:
+        """What the home holds of entries (m,); `shown` as for `Home.items`.
 
         Raises:
             CollectionError: one was removed since.
         """
-        return self._home.items(self._rows[places].tolist())
+        return self._home.items(self._rows[places].tolist(), shown=shown)
 
     def below(self, folder: Path) -> Rows:
         """The entries whose files lie below a folder, ascending."""

@@ -46,7 +46,7 @@ def own_key(name: str) -> bytes:
 
 def is_own(key: bytes) -> bool:
     """Whether a name is that of an item of a program, which has no file."""
-    return key.startswith(b"\0")
+    return isinstance(key, bytes) and key.startswith(b"\0")  # a damaged record holds anything
 
 
 @dataclass(frozen=True, slots=True)
@@ -453,11 +453,23 @@ class Home(Protocol):
         """Text and source of each text of a file."""
         ...
 
-    def items(self, rows: Sequence[int]) -> list[Stored]:
+    def items(self, rows: Sequence[int], *, shown: bool = True) -> list[Stored]:
         """The items of these rows, in their order.
+
+        Args:
+            rows: Of the items.
+            shown: Whether all may be shown to somebody; else `check_shown` comes before.
 
         Raises:
             CollectionError: a row is not there, or it is of a file that may not be shown.
+        """
+        ...
+
+    def check_shown(self, items: Iterable[Stored]) -> None:
+        """See that items may be shown.
+
+        Raises:
+            CollectionError: the collection is not believed, and one is a link out of its folder.
         """
         ...
 

@@ -379,7 +379,7 @@ class Record(Columns):
             file,
         )
 
-    def items(self, rows: Sequence[int]) -> list[Stored]:
+    def items(self, rows: Sequence[int], *, shown: bool = True) -> list[Stored]:
         """The items of these rows, in their order, with the captions of pictures; one query for all.
 
         Raises:
@@ -418,14 +418,16 @@ class Record(Columns):
         missing = next((row for row in rows if row not in found), None)
         if missing is not None:
             raise CollectionError(f"item {missing} was removed while it was being read; search again")
-        if not self.believed:
-            self._refuse_links_out({one.path for one in found.values() if one.path is not None})
+        if shown:
+            self.check_shown(found.values())
         return [found[row] for row in rows]
 
-    def _refuse_links_out(self, paths: Iterable[Path]) -> None:
-        """Whoever made the collection would else choose what is shown of the whole disk."""
+    def check_shown(self, items: Iterable[Stored]) -> None:
+        """See that items may be shown: a stranger would else choose what is shown of the whole disk."""
+        if self.believed:
+            return
         root = self.root.resolve()
-        for path in paths:
+        for path in {one.path for one in items if one.path is not None}:
             if not Path(os.path.realpath(path)).is_relative_to(root):
                 raise CollectionError(
                     f"the collection of {self.root} was not made here, and {path} is a link out of that "
