@@ -216,7 +216,8 @@ class Record(Columns):
 
     def own_files(self) -> list[Known]:
         """The items that programs gave, which have no file, as if each were one."""
-        return [_known(line) for line in self._db.every(_FILE + "WHERE path < x'01' ORDER BY path")]
+        found = self._db.every(_FILE + "WHERE path >= x'00' AND path < x'01' ORDER BY path")
+        return [_known(line) for line in found]
 
     def file_names(self, ids: Sequence[int]) -> list[tuple[int, bytes]]:
         """Number and name of those of the files that are known, in the order of their numbers."""
