@@ -116,7 +116,9 @@ def drawn_align(shape: AlignShape) -> tuple[Any, Any, Any]:
     )
     larger = round(shape.size * 346 / 289)  # as the paper has them
     processor = EfficientNetImageProcessorPil(
-        size={"height": larger, "width": larger}, crop_size={"height": shape.size, "width": shape.size}
+        size={"height": larger, "width": larger},
+        crop_size={"height": shape.size, "width": shape.size},
+        do_center_crop=True,
     )
     model = library.AlignModel(config)
     _as_efficientnet(model.vision_model)

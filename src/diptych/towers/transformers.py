@@ -55,6 +55,8 @@ class DualTowers:
             raise BadParameter(f"batch_size must be at least 1, not {batch_size}")
         self.batch_size = batch_size
         self.kind: str = model.config.model_type
+        # Saving would write it into the configuration, and the digest should not depend on that.
+        model.config.architectures = model.config.architectures or [type(model).__name__]
         self.model = model.eval().requires_grad_(False).to(_device(device))
         self.tokenizer, self.processor = tokenizer, processor
         text = model.config.text_config

@@ -235,7 +235,7 @@ def test_weights_are_drawn_where_that_is_asked_for() -> None:
         catalogue.load("clip:siglip-b-16@drawn")
 
 
-@pytest.mark.parametrize("system", ["clip:tiny"])
+@pytest.mark.parametrize("system", ["clip:tiny", "align:tiny"])
 def test_a_run_on_pictures_of_ones_own_is_indexed_searched_and_evaluated(
     system: str, tmp_path: Path, run: Any
 ) -> None:
