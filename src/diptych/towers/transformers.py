@@ -80,6 +80,9 @@ class DualTowers:
         """
         library = optional("transformers", _PURPOSE, "towers")
         model = opened(folder, kinds, network=library.AutoModel)
+        for tensor in (*model.parameters(), *model.buffers()):
+            # Out of a file they lie anywhere, and where a tensor lies decides how its products are rounded.
+            tensor.data = tensor.data.clone()
         kind = model.config.model_type
         tokenizer = whole(folder, kind, library.AutoTokenizer.from_pretrained)
         processor = whole(folder, kind, library.AutoImageProcessor.from_pretrained, backend="pil")
