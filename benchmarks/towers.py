@@ -1,7 +1,7 @@
 """How fast a dual encoder runs in ONNX Runtime and in transformers, with the same weights.
 
 The weights are drawn, for the shape of CLIP ViT-B/32 unless `--size tiny` is asked for; speed does not depend
-on what they are. Both run in one process, in turns, so that what else the machine does meets both alike; "cold"
+on what they are. Both run in one process, in turns, so that what else the machine does meets both alike. Cold
 is a process of its own, from its start to the first vector of a text.
 
     python benchmarks/towers.py

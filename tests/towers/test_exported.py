@@ -359,3 +359,62 @@ def test_parameters_are_checked(clip: Path) -> None:
         towers(clip, device="cuda")
     with pytest.raises(BadParameter, match="at least 1"):
         towers(clip, batch_size=0)
+
+
+def test_a_tower_that_minds_its_padding_gets_it(copy: Path) -> None:
+    from checkpoints import export
+
+    model = made("clip")[0]
+
+    def mean(network: Any, ids: Any) -> Any:
+        return network.text_projection(network.text_model.embeddings(ids).mean(dim=1))
+
+    ids = torch.full((2, 77), 5)
+    export(model, mean, {"input_ids": ids}, ["text_embeds"], copy / "onnx" / "text_model.onnx")
+    found = towers(copy)
+    words = found._texts.words
+    cut = words.ids(WORDS)[0]
+    filled = torch.tensor([ids + [words.pad] * (77 - len(ids)) for ids in cut])
+    expected = mean(model, filled).detach().numpy()
+    np.testing.assert_allclose(
+        found.encode_text(WORDS), expected / np.linalg.norm(expected, axis=1, keepdims=True), atol=1e-4
+    )
+
+
+def test_graphs_that_scale_pictures_themselves_get_pixels(copy: Path) -> None:
+    from checkpoints import export
+
+    expected = towers(copy).encode_image(pictures())
+    model = made("clip")[0]
+    said = json.loads((copy / "preprocessor_config.json").read_text())
+    mean, deviation = (torch.tensor(said[name]) for name in ("image_mean", "image_std"))
+
+    def sees(network: Any, pixels: Any) -> Any:
+        values = ((pixels.float() / 255 - mean) / deviation).permute(0, 3, 1, 2)
+        return network.get_image_features(pixel_values=values).pooler_output
+
+    pixels = torch.zeros(2, 32, 32, 3, dtype=torch.uint8)
+    export(model, sees, {"pixel_values": pixels}, ["image_embeds"], copy / "onnx" / "vision_model.onnx")
+    found = towers(copy)
+    assert found.prepare_image(pictures()[0]).dtype == np.uint8
+    np.testing.assert_allclose(found.encode_image(pictures()), expected, atol=1e-4)
+
+
+def test_immichs_files_that_contradict_each_other(tmp_path: Path) -> None:
+    for_immich(tmp_path, "siglip", made("siglip"), preprocess=SQUASH)
+    change(tmp_path / "config.json", text_cfg={"context_length": 12})
+    with pytest.raises(BadData, match=r"takes texts of 16 tokens, but the files beside it say 12"):
+        towers(tmp_path)
+    change(tmp_path / "config.json", text_cfg=None)
+    with pytest.raises(BadData, match="has no text_cfg"):
+        towers(tmp_path)
+    change(tmp_path / "config.json", text_cfg={"context_length": 16})
+    change(tmp_path / "visual" / "preprocess_cfg.json", size=32)
+    with pytest.raises(BadData, match="takes pictures of 24 x 24 pixels"):
+        towers(tmp_path).encode_image(pictures())
+    (tmp_path / "visual" / "preprocess_cfg.json").unlink()
+    with pytest.raises(MissingData, match=r"preprocess_cfg\.json is not there"):
+        towers(tmp_path)
+    (tmp_path / "visual" / "model.onnx").unlink()
+    with pytest.raises(BadData, match=r"holds textual/model\.onnx but no picture tower beside it"):
+        towers(tmp_path)
