@@ -418,3 +418,18 @@ def test_immichs_files_that_contradict_each_other(tmp_path: Path) -> None:
     (tmp_path / "visual" / "model.onnx").unlink()
     with pytest.raises(BadData, match=r"holds textual/model\.onnx but no picture tower beside it"):
         towers(tmp_path)
+
+
+def test_a_graph_of_a_fixed_number_is_refused(copy: Path) -> None:
+    from checkpoints import export
+
+    def sees(network: Any, values: Any) -> Any:
+        return network.get_image_features(pixel_values=values).pooler_output
+
+    pixels = {"pixel_values": torch.zeros(4, 3, 32, 32)}
+    export(made("clip")[0], sees, pixels, ["image_embeds"], copy / "onnx" / "vision_model.onnx", fixed=True)
+    for count in (1, 3):
+        with pytest.raises(
+            BadData, match="takes a fixed number of items at a time; export it for any number"
+        ):
+            towers(copy).encode_image(pictures()[:count])

@@ -40,8 +40,9 @@ class Scale:
 
     def __call__(self, pixels: NDArray[np.uint8]) -> Floats:
         """Values (h, w, 3) float32 of pixels (h, w, 3)."""
+        mean, deviation = np.asarray(self.mean, np.float32), np.asarray(self.deviation, np.float32)
         values = pixels.astype(np.float32) * np.float32(self.factor)
-        return (values - np.float32(self.mean)) / np.float32(self.deviation)
+        return np.asarray((values - mean) / deviation, np.float32)
 
 
 @dataclass(frozen=True)

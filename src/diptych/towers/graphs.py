@@ -107,7 +107,7 @@ class Graph:
             BadData: the graph fails, or gives no vector an item.
         """
         count = len(next(iter(feed.values())))
-        if count < 2 or self._one_by_one(feed):
+        if self._one_by_one(feed) or count < 2:
             rows = [self._run(output, _part(feed, row), fixed) for row in range(count)]
             return np.concatenate(rows)
         together = self._run(output, feed, fixed)
@@ -127,12 +127,10 @@ class Graph:
         return whole.hexdigest()
 
     def _one_by_one(self, feed: Mapping[str, NDArray[Any]]) -> bool:
-        batch = {self.inputs[name][1][0] for name in feed} - {None}
-        if batch - {1}:
-            raise BadData(
-                f"{self.path} takes {max(batch - {1, None})} items at a time; export it for any number"
-            )
-        return bool(batch) or bool(self._alone)
+        batch = {self.inputs[name][1][0] for name in feed}
+        if batch - {1, None}:
+            raise BadData(f"{self.path} takes a fixed number of items at a time; export it for any number")
+        return 1 in batch or bool(self._alone)
 
     def _run(
         self, output: str, feed: Mapping[str, NDArray[Any]], fixed: Mapping[str, NDArray[Any]] | None
@@ -150,7 +148,8 @@ class Graph:
             raise BadData(
                 f"{self.path} gives {output} of shape {found.shape} for {count} items, not one vector each"
             )
-        return found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12)
+        length = np.linalg.norm(found, axis=1, keepdims=True)
+        return np.asarray(found / np.maximum(length, 1e-12), np.float32)
 
 
 def externals(path: Path) -> list[Path]:

@@ -64,7 +64,7 @@ class Words:
     @property
     def largest(self) -> int:
         """The largest number of the vocabulary."""
-        return max(self.tokenizer.get_vocab(with_added_tokens=True).values())
+        return int(max(self.tokenizer.get_vocab(with_added_tokens=True).values()))
 
     def shown(self, ids: list[int]) -> str:
         """The text of numbers, for a warning."""
