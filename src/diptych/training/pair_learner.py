@@ -252,18 +252,25 @@ class Others:
             found[row] = torch.multinomial(false.float(), count, replacement=True)
         return found
 
+    def false(self, batch: Batch, rows: Tensor) -> Tensor:
+        """(b,), whether pairs (b,) are false for each of a batch."""
+        return ~self._same((batch.image_row.cpu(), self.words[batch.text_row.cpu()]), rows)
+
     def _same(self, own: tuple[Tensor, Tensor], rows: Tensor) -> Tensor:
         image, text = self.pairs[rows].unbind(dim=-1)
         return (image == own[0]) | (self.words[text] == own[1])
 
     def siblings(self, batch: Batch) -> Tensor:
         """Rows (b,) into the split's pairs: of the same image each, with another text if there is one."""
+        return self.siblings_of(batch.index.cpu())
+
+    def siblings_of(self, own: Tensor) -> Tensor:
+        """As `siblings`, of rows (b,) into the split's pairs."""
         if self._order is None:
             self._order = self.pairs[:, 0].argsort(stable=True)
             self._places = self._order.argsort()
             self._counts = torch.bincount(self.pairs[:, 0])
             self._starts = self._counts.cumsum(0) - self._counts
-        own = batch.index.cpu()
         image = self.pairs[own, 0]
         start, count = self._starts[image], self._counts[image]
         step = 1 + (torch.rand(len(own)) * (count - 1)).long()
