@@ -19,6 +19,7 @@ Differs from the paper:
 - Text beyond the context is cut with a warning; the code of the paper refuses it.
 - Towers come ready trained, or with drawn weights (`@drawn`, and the size `small`), whose tokens are BERT's
   uncased word pieces.
+- `packaged` trains small heads on the two backbones that come with Diptych, which stay as they are.
 - Other captions of the same picture in a batch are left out of both sums, being neither right nor wrong.
 - Training sees pictures whole; `crop` gives the paper's random square. Its defaults are for fine-tuning on
   thousands of pictures.
@@ -60,6 +61,7 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
     "xlm-roberta-b-32": {"architecture": "xlm-roberta-b-32"},
     "paper": {"architecture": "vit-l-14-336"},
     "small": {"architecture": "small", "lr": 1e-3, "epochs": 30, "crop": 0.6},
+    "packaged": {"architecture": "packaged", "pairs": 1024, "batch_size": 1024, "lr": 1e-3, "epochs": 8},
     "tiny": {"architecture": "tiny", "lr": 3e-3, "epochs": 20, "pairs": 32},
 }
 
@@ -145,6 +147,9 @@ class CLIP(Tuned):
         if self.runtime not in _RUNTIMES:
             raise BadParameter(f"runtime must be one of {', '.join(_RUNTIMES)}, not {self.runtime!r}")
         options: dict[str, Any] = {"device": self.device, "batch_size": self.batch_size}
+        if self.architecture == "packaged":
+            self.towers = _packaged(self.weights, options)
+            return
         if self.architecture == "tiny" and not self.weights:
             self.towers = _transformers().tiny(**options)
             return
@@ -199,6 +204,14 @@ class CLIP(Tuned):
         from diptych.nets.contrastive import keep_within
 
         keep_within(self.towers.model.logit_scale)
+
+
+def _packaged(weights: str, options: Mapping[str, Any]) -> Any:
+    """Towers on the backbones that come with Diptych, with drawn heads or those of a run."""
+    optional("torch", "training heads on the built-in backbones", "train")
+    from diptych.nets.packaged_towers import PackagedTowers
+
+    return PackagedTowers.of(Path(weights).expanduser(), **options) if weights else PackagedTowers(**options)
 
 
 def _shape(architecture: str) -> ClipShape:
