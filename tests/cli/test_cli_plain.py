@@ -330,3 +330,18 @@ def test_a_path_that_is_nowhere_is_not_removed(indexed: Path, run) -> None:
     assert "rde.png is not there, and nothing of it was indexed" in err
     code, _, err = run("remove", str(indexed / "red.png"), str(indexed / "rde.png"))
     assert (code, "1 file forgotten" in err) == (0, True)
+
+
+def test_the_first_index_names_the_way_without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    from diptych.cli import _models
+    from diptych.systems.dual_tower import clip
+
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    assert _models.remark() == (
+        "using the built-in model; for stronger ones: pip install 'diptych[hub]', "
+        "then diptych index --rebuild --model clip:vit-b-32@onnx"
+    )
+    monkeypatch.delitem(sys.modules, "huggingface_hub")
+    monkeypatch.setattr(_models, "hub_answers", lambda: True)
+    assert _models.remark().endswith("diptych index --rebuild --model clip:vit-b-32@onnx")
+    assert clip._repositories("vit-b-32", clip._exported_tag("vit-b-32"))[1]
