@@ -102,13 +102,13 @@ class DualTowers:
         from transformers.utils import logging as shown
 
         bars = shown.is_progress_bar_enabled()
-        shown.disable_progress_bar()
+        shown.disable_progress_bar()  # type: ignore[no-untyped-call]
         try:
             for part in (self.model, self.tokenizer, self.processor):
                 part.save_pretrained(folder)
         finally:
             if bars:
-                shown.enable_progress_bar()
+                shown.enable_progress_bar()  # type: ignore[no-untyped-call]
 
     @property
     def device(self) -> torch.device:
