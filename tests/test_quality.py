@@ -95,7 +95,7 @@ def test_evaluate_and_search_say_the_same_of_the_built_in_model(
     assert (measured["queries"], measured["gallery"]) == (24, 12)
     with diptych.open(photographs, model="builtin") as collection:
         collection.add()
-        found = collection.search_many([Item(text=text) for _, text in captions], k=12)
+        found = collection.search_many([Item(text=text) for _, text in captions], k=12, by="vectors")
     place = ranks(found, [name for name, _ in captions])
     assert measured["values"]["R@1"] == pytest.approx((place == 0).mean())
     assert measured["values"]["R@5"] == pytest.approx((place < 5).mean())

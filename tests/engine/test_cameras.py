@@ -34,7 +34,7 @@ def test_they_are_found_and_can_be_asked_with(photos: Path, paint: Paint) -> Non
         summary = collection.add()
         assert (summary.added, summary.skipped, dict(summary.passed_over)) == (3, [], {})
         assert names(collection.search("red", k=1)) == ["a.dng"]
-        assert names(collection.search(red, k=1)) == ["a.dng"]
+        assert names(collection.search(red, k=1, itself=True)) == ["a.dng"]
         assert collection.home.texts(collection.home.file(b"a.dng").id) == [("a caption", "sidecar")]  # type: ignore[union-attr]
         assert collection.add().unchanged == 3
 

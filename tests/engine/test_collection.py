@@ -101,7 +101,7 @@ def test_hits_and_captions_are_one_query(filled: Collection, monkeypatch: pytest
 
     monkeypatch.setattr(Database, "each", each)
     assert [result.text for result in filled.search("red")] == ["a red wall\nred", None]
-    assert len([one for one in asked if "JOIN file" in one]) == 1
+    assert len([one for one in asked if "caption.text" in one]) == 1
 
 
 # Models

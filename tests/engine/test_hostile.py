@@ -94,7 +94,7 @@ def test_nothing_is_lost(collection: Collection, photos: Path, paint: Paint, tmp
     again = collection.add()
     assert {skipped.path for skipped in again.skipped} == bad
     assert (again.unchanged, again.added, again.encoded) == (len(good), 0, 0)
-    found = collection.search("red", k=100)
+    found = collection.search("red", k=100, fold=None)
     assert {result.path for result in found} == good
 
 
@@ -159,7 +159,7 @@ def test_files_that_vanish_between_walk_and_reading(
     collection.add()
     for number in range(6):
         paint(f"{number}.png", (0, number * 40, 0), size=(9, 9))
-    ahead = ingesting._ahead
+    ahead = ingesting.ahead
 
     def lose_then_read(pool: Any, read: Any, waiting: Any, window: int) -> Any:
         waiting = list(waiting)
@@ -167,7 +167,7 @@ def test_files_that_vanish_between_walk_and_reading(
         return ahead(pool, read, waiting, window)
 
     with monkeypatch.context() as patched:
-        patched.setattr(ingesting, "_ahead", lose_then_read)
+        patched.setattr(ingesting, "ahead", lose_then_read)
         summary = collection.add()
     assert [(one.path.name, one.reason) for one in summary.skipped] == [
         ("2.png", "cannot be read: there is no such file")

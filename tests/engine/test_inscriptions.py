@@ -109,7 +109,7 @@ def test_it_goes_on_after_an_interruption(signs: Path, monkeypatch: pytest.Monke
     with open_collection(signs, model=Colours()) as collection:
         with pytest.raises(KeyboardInterrupt):
             collection.add(ocr=True)
-        assert len(collection.search("red", k=9)) == 4  # which came first
+        assert len(collection.search("red", k=9, fold=None)) == 4  # which came first
         before = set(asked) - {"stop"}
         collection.add(ocr=True)
         assert len(set(asked) - {"stop"}) == 3

@@ -11,7 +11,7 @@ from diptych.engine.results import Result, Results, Skipped, Summary
 def test_results_as_json() -> None:
     found = Result(
         1, 0.123456789, 99.87654, "strong", "image", "a/b.png", Path("/x/a/b.png"), None, {"width": 3},
-        "both", 0.66667, "own",
+        "both", 0.66667, "own", ("c.png",),
     )  # fmt: skip
     plain = Result(2, -1.5, None, "not calibrated", "text", "note.txt", Path("note.txt"), "a dog")
     results = Results(
@@ -39,6 +39,7 @@ def test_results_as_json() -> None:
                 "by": "both",
                 "words": 0.6667,
                 "found_in": "own",
+                "copies": ["c.png"],
             },
             {
                 "rank": 2,
@@ -53,6 +54,7 @@ def test_results_as_json() -> None:
                 "by": "vectors",
                 "words": 0.0,
                 "found_in": "",
+                "copies": [],
             },
         ],
     }

@@ -42,6 +42,7 @@ OUTSIDE: Mapping[str, str] = {
     "diptych.media.names": "finds pictures by name; what is read counts by its contents",
     "diptych.media.report": "says what was read; what is read counts by its contents",
     "diptych.media.separated": "reads tables; what is read counts by its contents",
+    "diptych.media.sidecars": "reads files beside pictures; what is read counts by its contents",
     "diptych.media.structured": "reads JSON; what is read counts by its contents",
     "diptych.media.tables": "reads tables; what is read counts by its contents",
     "diptych.media.textfiles": "reads text files; what is read counts by its contents",

@@ -44,7 +44,7 @@ def test_a_collection_put_back_from_a_copy_is_told_from_its_successor(photos: Pa
     red = paint("x.png", "red")
     with open_collection(photos, model=Colours()) as collection:
         collection.add()
-        assert names(collection.search(red, k=1)) == ["x.png"]
+        assert names(collection.search(red, k=1, itself=True)) == ["x.png"]
     red.unlink()
     place = photos / ".diptych"
     for file in place.glob("collection.sqlite*"):
@@ -54,7 +54,7 @@ def test_a_collection_put_back_from_a_copy_is_told_from_its_successor(photos: Pa
     with open_collection(photos, model=Colours()) as collection:
         collection.add()
         for exact in (True, False):  # the row of x.png in the search files and in the codes is that of y.png
-            found = collection.search(blue, k=1, exact=exact)
+            found = collection.search(blue, k=1, exact=exact, itself=True)
             assert names(found) == ["y.png"]
             assert found[0].score == pytest.approx(1, abs=1e-3)
 
@@ -84,9 +84,9 @@ def test_a_search_reads_one_state(photos: Path, monkeypatch: pytest.MonkeyPatch)
         expected = names(reader.search("red", k=30))
         original = Record.items
 
-        def removing(self: Record, rows: Any) -> Any:
+        def removing(self: Record, rows: Any, **how: Any) -> Any:
             other.remove(photos)
-            return original(self, rows)
+            return original(self, rows, **how)
 
         with monkeypatch.context() as patched:
             patched.setattr(Record, "items", removing)
