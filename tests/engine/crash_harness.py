@@ -533,7 +533,8 @@ class Harness:
         if op in ("codes", "beside", "rebuild", "change", "migrate", "remove", "compact") and not (
             before and before["files"]
         ):
-            return True
+            self.finish("finish")  # or its turn would pass without a kill
+            return False
         model = (before or {"model": None})["model"] or "tiny"
         names: list[str] = []
         if op == "update":
