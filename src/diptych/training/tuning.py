@@ -198,7 +198,6 @@ class Tuned(Forwards):
         if not hasattr(self.towers, "model"):
             raise UsageError(
                 f"{name} is run by ONNX Runtime here, which does not train; take weights for transformers",
-                argument="system",
             )
         if len(split.pairs) < 2:
             raise UsageError(f"{name} needs at least 2 captioned pictures to learn from")

@@ -179,7 +179,7 @@ class CLIP(Tuned):
         """
         super().check(split)
         if self.towers.kind == "align":
-            raise UsageError("these towers are ALIGN's; train them as align@FOLDER", argument="system")
+            raise UsageError("these towers are ALIGN's; train them as align@FOLDER")
 
     def worded(self, text: str) -> str:
         """A text in the prompt."""
