@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from diptych.cli._options import AsJson
 from diptych.cli._terminal import say, say_json
 
 __all__ = ["command"]
@@ -33,7 +34,7 @@ _BROUGHT = {"HEIC": "heic", "SVG": "svg", _RAW: "raw"}  # by which extras
 
 def command(
     place: Annotated[Path, typer.Argument(metavar="[FOLDER]", help="Also examine its collection.")] = Path(),
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Say what is installed, which models are there, where things are, and what is wrong."""
     from diptych.cli._models import hub_answers

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from diptych.cli._options import AsJson, Trust
 from diptych.cli._progress import progress
 from diptych.cli._terminal import say, say_json, say_table, shown
 
@@ -35,10 +36,8 @@ def command(
         typer.Option("--paths", help="Print paths only, for other programs; an empty line ends a group."),
     ] = False,
     null: Annotated[bool, typer.Option("-0", "--null", help="With --paths: end names with NUL.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    trust: Annotated[
-        bool, typer.Option("--trust", help="Believe a collection that somebody else made, from now on.")
-    ] = False,
+    as_json: AsJson = False,
+    trust: Trust = False,
 ) -> None:
     """List files of the same content, and nearly the same pictures, in groups.
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from diptych.cli._options import AsJson
 from diptych.cli._terminal import say, say_json, shown
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ def command(
         Path | None,
         typer.Option(help="Folder for the results; default evaluations/SYSTEM-DATA.", show_default=False),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
     as_csv: Annotated[
         bool, typer.Option("--csv", help="Print CSV, a row for each direction and measure.")
     ] = False,

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from diptych.cli._options import AsJson, Trust
 from diptych.cli._terminal import say, say_json
 
 __all__ = ["command"]
@@ -32,10 +33,8 @@ def command(
     model: Annotated[
         str | None, typer.Option(help="Which of the collection's models [the default].", show_default=False)
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    trust: Annotated[
-        bool, typer.Option("--trust", help="Believe a collection that somebody else made, from now on.")
-    ] = False,
+    as_json: AsJson = False,
+    trust: Trust = False,
 ) -> None:
     """Write vectors, codes and what they are of, for other programs and for evaluate.
 

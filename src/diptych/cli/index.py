@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from diptych.cli._libraries import aside
+from diptych.cli._options import Trust
 from diptych.cli._progress import progress
 from diptych.cli._terminal import say, say_json
 
@@ -147,9 +148,7 @@ def command(
         typer.Option("--strict", help="Refuse a list on standard input that names a file that is not there."),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
-    trust: Annotated[
-        bool, typer.Option("--trust", help="Believe a collection that somebody else made, from now on.")
-    ] = False,
+    trust: Trust = False,
 ) -> None:
     """Take pictures and texts into a collection, or bring it up to date.
 

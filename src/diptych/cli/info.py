@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from diptych.cli._options import AsJson, Trust
 from diptych.cli._terminal import say, say_json, say_table, shown
 from diptych.errors import UsageError
 
@@ -28,10 +29,8 @@ def command(
         str | None,
         typer.Option(help="With --facets: count only what fulfils this: year >= 2024.", show_default=False),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    trust: Annotated[
-        bool, typer.Option("--trust", help="Believe a collection that somebody else made, from now on.")
-    ] = False,
+    as_json: AsJson = False,
+    trust: Trust = False,
 ) -> None:
     """Say what a collection holds, which model made it, and which files could not be read."""
     from diptych.engine import collection as engine

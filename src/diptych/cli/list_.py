@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from diptych.cli._options import AsJson
 from diptych.cli._terminal import say, say_json, say_table
 
 __all__ = ["command"]
@@ -22,7 +23,7 @@ def command(
     what: Annotated[str, typer.Argument(help="systems, features or data.")] = "systems",
     pattern: Annotated[str, typer.Argument(help="Names to show; * stands for anything.")] = "*",
     full: Annotated[bool, typer.Option("--full", help="Show whole cards.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """List systems, feature extractors or data sets."""
     from diptych import catalogue

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from diptych.cli._options import AsJson, Trust
 from diptych.cli._terminal import say, say_json, say_table
 
 __all__ = ["command"]
@@ -21,10 +22,8 @@ def command(
     drop: Annotated[
         str | None, typer.Option(help="Forget the vectors of this one.", show_default=False)
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    trust: Annotated[
-        bool, typer.Option("--trust", help="Believe a collection that somebody else made, from now on.")
-    ] = False,
+    as_json: AsJson = False,
+    trust: Trust = False,
 ) -> None:
     """List the models of a collection, make one the default, or drop one.
 

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from diptych.cli._options import Trust
 from diptych.cli._terminal import say
 
 __all__ = ["command"]
@@ -19,9 +20,7 @@ def command(
         Path | None,
         typer.Option("--in", help="Folder whose collection it is; default: that of the first path."),
     ] = None,
-    trust: Annotated[
-        bool, typer.Option("--trust", help="Believe a collection that somebody else made, from now on.")
-    ] = False,
+    trust: Trust = False,
 ) -> None:
     """Forget pictures and texts, and keep them out until they are indexed by name.
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from diptych.cli._options import AsJson, Trust
 from diptych.cli._terminal import say, say_json, say_table, shown
 from diptych.errors import UsageError
 
@@ -113,10 +114,8 @@ def command(
     open_: Annotated[bool, typer.Option("--open", help="Show a contact sheet in the browser.")] = False,
     paths: Annotated[bool, typer.Option("--paths", help="Print paths only, for other programs.")] = False,
     null: Annotated[bool, typer.Option("-0", "--null", help="With --paths: end names with NUL.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    trust: Annotated[
-        bool, typer.Option("--trust", help="Believe a collection that somebody else made, from now on.")
-    ] = False,
+    as_json: AsJson = False,
+    trust: Trust = False,
 ) -> None:
     """Find pictures with words or pictures, and words with pictures (--to text).
 

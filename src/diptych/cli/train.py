@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from diptych.cli._options import AsJson
 from diptych.cli._terminal import say, say_json, say_table, shown
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def command(
     precision: Annotated[str, typer.Option(help="fp32, bf16 or fp16.")] = "fp32",
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard files too.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Train a system and evaluate it in both directions."""
     if devices > 1 and "WORLD_SIZE" not in os.environ:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -56,7 +57,7 @@ class _Prepare:
 
 
 @dataclass(kw_only=True, eq=False)
-class Tuned(Forwards):
+class Tuned(Forwards, ABC):
     """A dual encoder that learns from captioned pictures.
 
     Subclasses set `towers` and define `loss` and `bound`.
@@ -170,6 +171,7 @@ class Tuned(Forwards):
         """A text as the text tower gets it."""
         return text
 
+    @abstractmethod
     def loss(self, image: Tensor, text: Tensor, left_out: Tensor) -> dict[str, Tensor]:
         """The loss of a batch, as named summands, each one number.
 
@@ -177,11 +179,10 @@ class Tuned(Forwards):
             image, text: (b, d) unit vectors of pairs.
             left_out: (b, b) bool: what is neither right nor wrong, as another caption of the same picture.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def bound(self) -> None:
         """Keep the learned scale within its bounds; called after each step."""
-        raise NotImplementedError
 
     def check(self, split: Split) -> None:
         """Refuse what cannot be learned from.
@@ -194,10 +195,6 @@ class Tuned(Forwards):
             raise UsageError(
                 f"{name} learns from pictures and texts, which it reads by itself, but these are features",
                 argument="features",
-            )
-        if not hasattr(self.towers, "model"):
-            raise UsageError(
-                f"{name} is run by ONNX Runtime here, which does not train; take weights for transformers",
             )
         if len(split.pairs) < 2:
             raise UsageError(f"{name} needs at least 2 captioned pictures to learn from")

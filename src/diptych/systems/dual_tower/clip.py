@@ -175,9 +175,13 @@ class CLIP(Tuned):
         """Refuse what cannot be learned from; see `Tuned.check`.
 
         Raises:
-            UsageError: the towers are ALIGN's, which has a system and a loss of its own.
+            UsageError: the towers are ALIGN's, which has a system and a loss of its own, or run in ONNX.
         """
         super().check(split)
+        if isinstance(self.towers, ExportedTowers):
+            raise UsageError(
+                "CLIP is run by ONNX Runtime here, which does not train; take weights for transformers"
+            )
         if self.towers.kind == "align":
             raise UsageError("these towers are ALIGN's; train them as align@FOLDER")
 

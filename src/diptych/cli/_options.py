@@ -1,0 +1,15 @@
+"""Options that several commands have."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+__all__ = ["AsJson", "Trust"]
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+Trust = Annotated[
+    bool, typer.Option("--trust", help="Believe a collection that somebody else made, from now on.")
+]
