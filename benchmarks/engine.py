@@ -42,7 +42,7 @@ import diptych
 from diptych.core import Searchable
 from diptych.engine import plan
 from diptych.engine.collection import Collection
-from diptych.engine.homes.base import Caption
+from diptych.engine.homes.entries import Caption
 from diptych.index.two_stage import exact_rows
 from diptych.similarity import unit
 

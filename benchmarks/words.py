@@ -33,7 +33,7 @@ from diptych import catalogue
 from diptych.core import Side
 from diptych.data import open_data
 from diptych.engine import fusion
-from diptych.engine.homes.base import Caption, Worded
+from diptych.engine.homes.entries import Caption, Worded
 from diptych.engine.homes.local.record import Record
 from diptych.similarity import unit
 

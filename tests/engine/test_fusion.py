@@ -12,7 +12,7 @@ import pytest
 from diptych.core import Item
 from diptych.engine.collection import Collection, open_collection
 from diptych.engine.fusion import DEPTH, PHRASE, POWER, SMOOTHING, WEIGHT, InWords, fused, in_words
-from diptych.engine.homes.base import Worded
+from diptych.engine.homes.entries import Worded
 from diptych.engine.results import Results
 from diptych.errors import UsageError
 from diptych.testing import Colours

@@ -14,7 +14,7 @@ from engine_helpers import names
 from conftest import Paint
 from diptych.core import Item
 from diptych.engine.collection import Collection, open
-from diptych.engine.homes.base import Stored
+from diptych.engine.homes.entries import Stored
 from diptych.engine.listing import in_order, listing
 from diptych.errors import UsageError
 from diptych.testing import Colours

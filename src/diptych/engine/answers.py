@@ -12,7 +12,8 @@ from diptych.core import Rows
 from diptych.engine import calibration
 from diptych.engine.fusion import Fused, InWords
 from diptych.engine.gallery import Gallery
-from diptych.engine.homes.base import Home, Stored
+from diptych.engine.homes.base import Home
+from diptych.engine.homes.entries import Stored
 from diptych.engine.listing import Listed
 from diptych.engine.opening import Opened
 from diptych.engine.presence import Presence

@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diptych.core import Floats, Item, Rows, Side, offered
-from diptych.engine.homes.base import Home, own_key
+from diptych.engine.homes.base import Home
+from diptych.engine.homes.names import own_key
 from diptych.engine.model import Model
 from diptych.engine.query import kind_of
 from diptych.engine.results import Word

@@ -18,7 +18,9 @@ from typing import Any
 from diptych.core import SIDES, encodes, offered
 from diptych.engine.calibration import keep_calibration
 from diptych.engine.decoding import AHEAD, THREADS, ahead, digest_of, prepared
-from diptych.engine.homes.base import Home, Lacking, VectorColumn, is_own
+from diptych.engine.homes.base import Home
+from diptych.engine.homes.entries import Lacking, VectorColumn
+from diptych.engine.homes.names import is_own
 from diptych.engine.model import Model
 from diptych.engine.opening import Opened
 from diptych.engine.reading import Reading

@@ -15,7 +15,7 @@ from diptych.engine import ignoring
 from diptych.engine.conditions import Condition
 from diptych.engine.filters import checked, known_field
 from diptych.engine.gallery import Gallery, gallery_of, item_of_file, limited
-from diptych.engine.homes.base import own_key
+from diptych.engine.homes.names import own_key
 from diptych.engine.opening import Opened
 from diptych.engine.place import absolute
 from diptych.engine.plan import LOOSE

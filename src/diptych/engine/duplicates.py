@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from diptych import similarity
 from diptych.core import Floats, Rows
 from diptych.engine.gallery import Gallery, gallery_of
-from diptych.engine.homes.base import Stored
+from diptych.engine.homes.entries import Stored
 from diptych.engine.listing import Alike, Listed
 from diptych.engine.looks import ALIKE, Looks
 from diptych.engine.opening import Opened

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from diptych import similarity
 from diptych.core import SIDES, Rows, Side
-from diptych.engine.homes.base import Stored
+from diptych.engine.homes.entries import Stored
 from diptych.engine.opening import Opened
 from diptych.engine.place import absolute
 from diptych.engine.results import Exported

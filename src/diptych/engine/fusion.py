@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diptych.core import Floats, Item, Rows
-from diptych.engine.homes.base import Worded
+from diptych.engine.homes.entries import Worded
 from diptych.engine.results import FoundBy
 
 __all__ = [

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from diptych.core import Floats, Hits, Item, Rows, Searchable, Side
 from diptych.engine.conditions import Condition
-from diptych.engine.homes.base import Home, Stored, Vectors, Worded
+from diptych.engine.homes.base import Home, Vectors
+from diptych.engine.homes.entries import Stored, Worded
 from diptych.engine.opening import Opened
 from diptych.index.flat import places_of
 

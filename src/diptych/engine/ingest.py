@@ -15,7 +15,8 @@ from typing import Any
 
 from diptych.core import encodes, offered
 from diptych.engine.decoding import AHEAD, THREADS, ahead, digest_of, prepared
-from diptych.engine.homes.base import Caption, Home, Known
+from diptych.engine.homes.base import Home
+from diptych.engine.homes.entries import Caption, Known
 from diptych.engine.model import Model
 from diptych.engine.plan import Work
 from diptych.engine.reading import Reading

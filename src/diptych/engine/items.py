@@ -16,7 +16,9 @@ from numpy.typing import ArrayLike
 
 from diptych.core import encodes, offered
 from diptych.engine.decoding import digest_of
-from diptych.engine.homes.base import Caption, Home, own_key
+from diptych.engine.homes.base import Home
+from diptych.engine.homes.entries import Caption
+from diptych.engine.homes.names import own_key
 from diptych.engine.model import Model, adopt
 from diptych.engine.opening import Opened
 from diptych.engine.query import picture_of

@@ -13,7 +13,8 @@ from typing import Literal
 import numpy as np
 
 from diptych.core import Rows
-from diptych.engine.homes.base import Home, Stored
+from diptych.engine.homes.base import Home
+from diptych.engine.homes.entries import Stored
 
 __all__ = ["Alike", "Fold", "Listed", "Listing", "in_order", "listing", "with_copies"]
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from diptych.core import offered
-from diptych.engine.homes.base import Home, VectorColumn
+from diptych.engine.homes.base import Home
+from diptych.engine.homes.entries import VectorColumn
 from diptych.engine.homes.local.home import Local
 from diptych.engine.model import (
     DEFAULT_MODEL,

@@ -13,7 +13,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from diptych.engine.homes.base import Home, Known
+from diptych.engine.homes.base import Home
+from diptych.engine.homes.entries import Known
 from diptych.engine.ignoring import Rules
 from diptych.engine.results import Skipped, Summary
 from diptych.engine.scan import Found

@@ -17,7 +17,7 @@ from diptych.engine.arranging import Arrangement
 from diptych.engine.filters import checked
 from diptych.engine.fusion import DEPTH, Fused, InWords, by_vectors, fused, in_words
 from diptych.engine.gallery import Gallery, gallery_of
-from diptych.engine.homes.base import Worded
+from diptych.engine.homes.entries import Worded
 from diptych.engine.listing import Listing, in_order, listing, with_copies
 from diptych.engine.modelless import by_words_alone
 from diptych.engine.opening import Opened

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from diptych.engine.homes.base import Caption
+from diptych.engine.homes.entries import Caption
 from diptych.engine.homes.local.record import Record
 from diptych.errors import CollectionError
 

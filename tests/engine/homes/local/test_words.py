@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from diptych.engine.homes.base import Caption
+from diptych.engine.homes.entries import Caption
 from diptych.engine.homes.local import words
 from diptych.engine.homes.local.record import Record
 

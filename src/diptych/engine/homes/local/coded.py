@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from diptych import catalogue, similarity
 from diptych.core import Hits, Rows, Side
-from diptych.engine.homes.base import State
+from diptych.engine.homes.entries import State
 from diptych.engine.homes.local.record import Record
 from diptych.engine.homes.local.search_files import SearchFiles
 from diptych.errors import DiptychError, UsageError

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diptych.core import Side
-from diptych.engine.homes.base import Lacking, VectorColumn
+from diptych.engine.homes.entries import Lacking, VectorColumn
 from diptych.engine.homes.local.database import Database, damaged
-from diptych.engine.homes.local.names import name_of
+from diptych.engine.homes.names import name_of
 from diptych.errors import CollectionError
 
 __all__ = ["Columns"]

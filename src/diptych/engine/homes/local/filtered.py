@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from diptych.core import Rows, Side
 from diptych.engine.conditions import AllOf, AnyOf, Condition, Negation, Test
-from diptych.engine.homes.base import State
+from diptych.engine.homes.entries import State
 from diptych.engine.homes.local.database import Database
 from diptych.engine.homes.local.facts import folded
 from diptych.media.metadata import KINDS, Value, typed

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diptych.core import Floats, Rows, Searchable, Side
-from diptych.engine.homes.base import VectorColumn
+from diptych.engine.homes.entries import VectorColumn
 from diptych.engine.homes.local.record import Record
 from diptych.engine.homes.local.search_files import SearchFiles
 from diptych.engine.homes.local.snapshot import Snapshot

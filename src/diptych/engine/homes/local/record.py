@@ -21,7 +21,7 @@ import numpy as np
 
 from diptych.core import Rows, Side
 from diptych.engine.conditions import Condition
-from diptych.engine.homes.base import Caption, Known, State, Stored, Worded, is_own
+from diptych.engine.homes.entries import Caption, Known, State, Stored, Worded
 from diptych.engine.homes.local import words
 from diptych.engine.homes.local.columns import Columns
 from diptych.engine.homes.local.database import Database, damaged
@@ -29,7 +29,7 @@ from diptych.engine.homes.local.facts import Facts
 from diptych.engine.homes.local.filtered import Filtered
 from diptych.engine.homes.local.inscribed import Inscribed
 from diptych.engine.homes.local.migrations import SCHEMA_VERSION, migrate, version_of
-from diptych.engine.homes.local.names import name_of
+from diptych.engine.homes.names import is_own, name_of
 from diptych.errors import CollectionError, TooNew
 from diptych.media.metadata import Fields, Value
 from diptych.printable import printable

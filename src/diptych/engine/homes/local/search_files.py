@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diptych.core import SIDES, Hits, Rows, Side
-from diptych.engine.homes.base import State
+from diptych.engine.homes.entries import State
 from diptych.engine.homes.local.record import Record
 from diptych.engine.homes.local.snapshot import Snapshot
 from diptych.files import write

@@ -23,7 +23,7 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from diptych.core import Rows, Side
-from diptych.engine.homes.base import Worded
+from diptych.engine.homes.entries import Worded
 from diptych.engine.homes.local.database import Database
 from diptych.media.metadata import KINDS
 
