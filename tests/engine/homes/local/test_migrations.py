@@ -169,14 +169,20 @@ def test_what_is_no_whole_collection_is_refused_in_a_sentence(first: Path, damag
         diptych.open(first)
 
 
-def test_columns_of_format_4_are_as_they_were(first: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = first / ".diptych" / "collection.sqlite"
+def brought_to(number: int, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file of a folder's collection, after the migrations up to a format."""
+    path = folder / ".diptych" / "collection.sqlite"
     with monkeypatch.context() as earlier:
-        known = {number: what for number, what in migrations.MIGRATIONS.items() if number <= 4}
+        known = {one: what for one, what in migrations.MIGRATIONS.items() if one <= number}
         earlier.setattr(migrations, "MIGRATIONS", known)
-        earlier.setattr(migrations, "SCHEMA_VERSION", 4)
+        earlier.setattr(migrations, "SCHEMA_VERSION", number)
         with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as database:
             migrations.migrate(database)
+    return path
+
+
+def test_columns_of_format_4_are_as_they_were(first: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = brought_to(4, first, monkeypatch)
     before = tables(path)
     with diptych.open(first) as collection:
         found = collection.search("a red circle", k=10)
@@ -191,13 +197,7 @@ def test_columns_of_format_4_are_as_they_were(first: Path, monkeypatch: pytest.M
 def test_nobody_has_looked_for_text_in_pictures_of_format_5(
     first: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = first / ".diptych" / "collection.sqlite"
-    with monkeypatch.context() as earlier:
-        known = {number: what for number, what in migrations.MIGRATIONS.items() if number <= 5}
-        earlier.setattr(migrations, "MIGRATIONS", known)
-        earlier.setattr(migrations, "SCHEMA_VERSION", 5)
-        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as database:
-            migrations.migrate(database)
+    path = brought_to(5, first, monkeypatch)
     before = tables(path)
     with diptych.open(first) as collection:
         found = collection.search("a red circle", k=10)
