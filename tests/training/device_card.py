@@ -69,7 +69,15 @@ class _Factory(TorchFunctionMode):
         kwargs = dict(kwargs or {})
         if func in (torch.tensor, torch.as_tensor) and kwargs.get("device") == CARD:
             return func(*args, **{**kwargs, "device": "cpu"}).to(CARD)
+        if func is torch.Tensor.__getitem__ and isinstance(args[0], OnCard):
+            args = (args[0], _indices(args[1]))
         return func(*args, **kwargs)
+
+
+def _indices(index: Any) -> Any:
+    if isinstance(index, tuple):
+        return tuple(_indices(part) for part in index)
+    return torch.tensor(index, device="cpu") if isinstance(index, list) else index
 
 
 @contextmanager

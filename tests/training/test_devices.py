@@ -10,11 +10,10 @@ import torch
 from device_card import CARD, MixedDevices, card
 
 from diptych import catalogue
-from diptych.data.sets.planted import Planted
+from diptych.testing.subject import Subject
 from diptych.training.learner import Learner
 from diptych.training.trainer import Trainer
 
-SPLIT = Planted(train=60, test=10).split("train")
 SYSTEMS = [
     name
     for name in catalogue.names("system")
@@ -22,38 +21,33 @@ SYSTEMS = [
 ]
 
 
-def trained(name: str, device: str | torch.device) -> Any:
-    learner: Any = catalogue.load(f"{name}:tiny", seed=0, **wanted(name))
-    return learner.fit(SPLIT, Trainer(seed=0, quiet=True, device=device))
+def trained(subject: Subject, device: str | torch.device) -> Any:
+    learner = subject.build(**({"epochs": 1} if "epochs" in subject.signature else {}))
+    return learner.fit(subject.data[0], Trainer(seed=0, quiet=True, device=device))
 
 
-def wanted(name: str) -> dict[str, Any]:
-    from diptych.training.parameters import choose_parameters, takes, trained_kind
-
-    epochs = {"epochs": 1} if takes(trained_kind(name), "epochs") else {}
-    return choose_parameters(name, "planted", SPLIT, epochs)
-
-
-def outputs(name: str, learner: Any) -> list[Any]:
+def outputs(subject: Subject, learner: Any) -> list[Any]:
+    images, texts = subject.data[0].image, subject.data[0].text
     found = []
     if hasattr(learner, "encode_image"):
-        found += [learner.encode_image(SPLIT.image[:9]), learner.encode_text(SPLIT.text[:9])]
+        found += [learner.encode_image(images[:9]), learner.encode_text(texts[:9])]
     if hasattr(learner, "score_pairs"):
-        scores = learner.score_pairs(SPLIT.image[:4], SPLIT.text[:4], np.array([[0, 1], [3, 2], [1, 2]]))
+        scores = learner.score_pairs(images[:4], texts[:4], np.array([[0, 1], [3, 2], [1, 2]]))
         # A loss over differences of scores has no gradient for what they share: that is rounding's to choose.
         found.append(scores - scores.mean())
     if hasattr(learner, "encode_pair"):
-        found += list(learner.encode_pair(SPLIT.image[:9], SPLIT.text[:9]))
+        found += list(learner.encode_pair(images[:9], texts[:9]))
     return found
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_it_trains_and_encodes_on_a_card_as_on_the_processor(name: str) -> None:
-    here = outputs(name, trained(name, "cpu"))
+    subject = Subject(f"{name}:tiny", {})
+    here = outputs(subject, trained(subject, "cpu"))
     with card():
-        learner = trained(name, CARD)
+        learner = trained(subject, CARD)
         assert learner.device == CARD
-        there = outputs(name, learner)
+        there = outputs(subject, learner)
     for ours, theirs in zip(there, here, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
 
@@ -72,4 +66,6 @@ def test_the_stand_in_notices_what_a_card_would() -> None:
         with pytest.raises(MixedDevices, match="generator of the processor"):
             torch.randn(3, device=CARD, generator=torch.Generator())
         on.copy_(off)
+        on[1] = 5
         assert on[torch.tensor([0, 2])].cpu().numpy().tolist() == [1, 1]
+        assert on[[1]].tolist() == [5]
