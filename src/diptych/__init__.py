@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from diptych.core import Encoder as Encoder
     from diptych.core import Hits as Hits
     from diptych.core import Item as Item
-    from diptych.core import LanguageModel as LanguageModel
     from diptych.core import Retriever as Retriever
     from diptych.core import Run as Run
     from diptych.core import Scorer as Scorer
@@ -43,12 +42,14 @@ if TYPE_CHECKING:
     from diptych.errors import ImageError as ImageError
     from diptych.errors import MissingData as MissingData
     from diptych.errors import MissingExtra as MissingExtra
+    from diptych.errors import NoReply as NoReply
     from diptych.errors import TooNew as TooNew
     from diptych.errors import TrainingError as TrainingError
     from diptych.errors import UnknownName as UnknownName
     from diptych.errors import UsageError as UsageError
     from diptych.errors import WrongModel as WrongModel
     from diptych.evaluation import evaluate as evaluate
+    from diptych.llm import LanguageModel as LanguageModel
     from diptych.pipeline import Rerank as Rerank
     from diptych.pipeline.over import over as over
     from diptych.training.learner import Learner as Learner
@@ -67,11 +68,12 @@ _PUBLIC = {
     "Hits": "diptych.core:Hits",
     "ImageError": "diptych.errors:ImageError",
     "Item": "diptych.core:Item",
-    "LanguageModel": "diptych.core:LanguageModel",
+    "LanguageModel": "diptych.llm:LanguageModel",
     "Learner": "diptych.training.learner:Learner",
     "MissingData": "diptych.errors:MissingData",
     "MissingExtra": "diptych.errors:MissingExtra",
     "NewItem": "diptych.engine.items:NewItem",
+    "NoReply": "diptych.errors:NoReply",
     "Rerank": "diptych.pipeline:Rerank",
     "Result": "diptych.engine.results:Result",
     "Results": "diptych.engine.results:Results",
@@ -110,6 +112,7 @@ __all__ = [
     "Learner",
     "MissingData",
     "MissingExtra",
+    "NoReply",
     "Rerank",
     "Result",
     "Results",

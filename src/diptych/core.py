@@ -29,7 +29,6 @@ __all__ = [
     "Hits",
     "Index",
     "Item",
-    "LanguageModel",
     "Pipeline",
     "Retriever",
     "Rows",
@@ -305,15 +304,6 @@ class Retriever(Protocol):
 
     def over(self, gallery: Sequence[Item], k: int, to: Side) -> Stage:
         """A stage that ranks the side `to` of `gallery` and keeps the k best."""
-        ...
-
-
-@runtime_checkable
-class LanguageModel(Protocol):
-    """Anything that continues a prompt; a captioner is a prompt, a chat a transcript."""
-
-    def generate(self, prompt: str, images: Sequence[Any] = ()) -> str:
-        """The continuation, without the prompt."""
         ...
 
 

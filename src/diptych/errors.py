@@ -12,6 +12,7 @@ DiptychError
 │   ├── CollectionBusy    another process is writing to it
 │   ├── WrongModel        it was indexed with another model
 │   └── TooNew            it was written by a later version of Diptych
+├── NoReply               a language model gave no reply that can be used (holds the reason)
 └── TrainingError         training cannot go on (a term that is not finite, a run folder that does not fit)
 
 Each message says what was wrong, what was given, what is allowed and what to do next, in one or two
@@ -32,6 +33,7 @@ __all__ = [
     "ImageError",
     "MissingData",
     "MissingExtra",
+    "NoReply",
     "TooNew",
     "TrainingError",
     "UnknownName",
@@ -132,6 +134,22 @@ class WrongModel(CollectionError):
 
 class TooNew(CollectionError):
     """The collection was written by a later version of Diptych."""
+
+
+class NoReply(DiptychError):
+    """A language model gave no reply that can be used.
+
+    Args:
+        text: The sentence.
+        reason: Why, in a word: "timeout", "unreachable", "key" (none or a wrong one), "rejected" (the model
+            takes no such prompt), "context_overflow", "parse", "refusal", "budget", "pictures" (they may not
+            leave this machine, or the model cannot see).
+        again: Seconds after which asking again may help, at least; None where it will not.
+    """
+
+    def __init__(self, text: str, *, reason: str, again: float | None = None) -> None:
+        self.reason, self.again = reason, again
+        super().__init__(text)
 
 
 class TrainingError(DiptychError):

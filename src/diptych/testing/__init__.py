@@ -1,4 +1,4 @@
-"""Public checks of systems, indexes, data sets and metrics, and a small encoder to try things with.
+"""Public checks of systems, indexes, data sets and metrics, and an encoder and models to try things with.
 
 `check_system("mine")` runs every check that applies and says which failed; `system_checks("mine")` yields
 them, so that each can be a test of its own.
@@ -17,12 +17,16 @@ if TYPE_CHECKING:
     from diptych.testing.parts import dataset_checks as dataset_checks
     from diptych.testing.parts import index_checks as index_checks
     from diptych.testing.parts import metric_checks as metric_checks
+    from diptych.testing.scripted import Faulty as Faulty
+    from diptych.testing.scripted import Scripted as Scripted
     from diptych.testing.system import check_system as check_system
     from diptych.testing.system import system_checks as system_checks
 
 # Public name -> module that holds it; resolved on first use, so that the encoder needs no torch.
 _PUBLIC = {
     "Colours": "diptych.testing.fake",
+    "Faulty": "diptych.testing.scripted",
+    "Scripted": "diptych.testing.scripted",
     "check_dataset": "diptych.testing.parts",
     "check_index": "diptych.testing.parts",
     "check_metric": "diptych.testing.parts",
@@ -35,6 +39,8 @@ _PUBLIC = {
 
 __all__ = [
     "Colours",
+    "Faulty",
+    "Scripted",
     "check_dataset",
     "check_index",
     "check_metric",
