@@ -190,6 +190,12 @@ def test_info_list_and_doctor(indexed: Path, run, monkeypatch: pytest.MonkeyPatc
     names = [row["name"] for row in json.loads(run("list", "systems", "--json")[1])]
     assert {"builtin", "clip", "dscmr"} <= set(names)
     assert "Zhen" in run("list", "systems", "dscmr")[1]
+    grouped = run("list", "systems", "--by", "structure")[1]
+    apart, together = grouped.index("apart: "), grouped.index("together: ")
+    assert apart < grouped.index("dscmr ") < together < grouped.index("vilbert ")
+    assert "gradient reversal" in grouped
+    assert "binary" in run("list", "systems", "--by", "representation")[1]
+    assert run("list", "data", "--by", "family")[0] == 2
     for free, wrong in (
         (1 << 40, []),
         (1 << 20, ["less than 1 GB of disk is free: make room before indexing"]),

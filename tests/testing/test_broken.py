@@ -19,6 +19,8 @@ Paper: none
 Code: none
 Inputs: features
 Learns from: pairs
+Structure: apart
+Representation: real-valued
 
 Paired items come together; a critic tells the sides apart.
 
@@ -82,6 +84,8 @@ Paper: none
 Code: none
 Inputs: features
 Learns from: nothing
+Structure: together
+Representation: real-valued
 
 Compares the first features.
 
@@ -111,6 +115,8 @@ Paper: none
 Code: none
 Inputs: pictures
 Learns from: nothing
+Structure: pipeline
+Representation: none
 
 Counts the words that a picture's name shares with the query.
 
@@ -153,6 +159,19 @@ BROKEN = [
         "Learns from: pairs",
         "Learns from: thin air",
         "must name labels, pairs or nothing, not 'thin air'",
+    ),
+    ("card", "Structure: apart\n", "", "lacks the line 'Structure: ...'"),
+    (
+        "place_in_the_survey",
+        "Structure: apart",
+        "Structure: together",
+        "'Structure: together', but what the class offers makes it apart",
+    ),
+    (
+        "place_in_the_survey",
+        "Representation: real-valued",
+        "Representation: binary",
+        "'Representation: binary', but what the class offers makes it real-valued",
     ),
     ("card", "Differs from the paper:", "Otherwise:", "lacks 'Differs from the paper:'"),
     (

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import fnmatch
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from diptych.cli._options import AsJson
 from diptych.cli._terminal import say, say_json, say_table
+
+if TYPE_CHECKING:
+    from diptych.catalogue import Card
 
 __all__ = ["command"]
 
@@ -19,18 +22,31 @@ _KINDS: dict[str, Literal["system", "feature", "dataset"]] = {
 }
 
 
+_MEANS = {
+    "apart": ": each side has vectors of its own, which can be indexed (dual towers)",
+    "together": ": pairs are scored, which ranks what something else has found (single towers)",
+    "pipeline": ": steps that search, ask a language model, and search again",
+}
+
+
 def command(
     what: Annotated[str, typer.Argument(help="systems, features or data.")] = "systems",
     pattern: Annotated[str, typer.Argument(help="Names to show; * stands for anything.")] = "*",
+    by: Annotated[
+        Literal["family", "structure", "representation"] | None,
+        typer.Option(help="Group systems as the survey does, with what it says of each.", show_default=False),
+    ] = None,
     full: Annotated[bool, typer.Option("--full", help="Show whole cards.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """List systems, feature extractors or data sets."""
     from diptych import catalogue
-    from diptych.errors import UnknownName
+    from diptych.errors import UnknownName, UsageError
 
     if what not in _KINDS:
         raise UnknownName("list", what, _KINDS)
+    if by is not None and what != "systems":
+        raise UsageError(f"--by groups systems, and these are {what}; leave --by out")
     found = [
         card
         for card in catalogue.cards(_KINDS[what]).values()
@@ -46,6 +62,8 @@ def command(
             for field, text in card.fields.items():
                 say(f"  {field}: {text}")
             say("", *(f"  {line}" if line else "" for line in card.idea.splitlines()), "")
+    elif by is not None:
+        _grouped(found, by)
     else:
         from rich.table import Table
 
@@ -56,3 +74,22 @@ def command(
             extra = (card.family, card.fields.get("Learns from", "")) if what == "systems" else ()
             table.add_row(card.name, *extra, card.title)
         say_table(table)
+
+
+def _grouped(found: list[Card], by: str) -> None:
+    """Systems under headings, with what the survey says of each."""
+    from rich.table import Table
+
+    def place(card: Card) -> str:
+        return card.family if by == "family" else card.fields.get(by.capitalize(), "unknown")
+
+    for heading in sorted({place(card) for card in found}):
+        table = Table(
+            box=None, pad_edge=False, title=f"{heading}{_MEANS.get(heading, '')}", title_justify="left"
+        )
+        for name in ("name", "what", "in the survey"):
+            table.add_column(name, no_wrap=name == "name")
+        for card in sorted((one for one in found if place(one) == heading), key=lambda one: one.name):
+            table.add_row(card.name, card.title, card.fields.get("Survey", ""))
+        say_table(table)
+        say("")

@@ -48,6 +48,7 @@ __all__ = [
     "order_does_not_matter",
     "pair_equals_matrix_entry",
     "permuting_permutes_scores",
+    "place_in_the_survey",
     "poisoned_labels_change_nothing",
     "ranks_the_gallery",
     "ranks_the_same_twice",
@@ -69,7 +70,7 @@ EASY: Mapping[str, Callable[[], tuple[Split, Split]]] = {"planted": planted, "di
 # Of the way from chance to perfect. Chance itself deviates by a hundredth of it.
 _CLEARLY = 0.3
 
-_FIELDS = ("Paper", "Code", "Inputs", "Learns from")
+_FIELDS = ("Paper", "Code", "Inputs", "Learns from", "Structure", "Representation")
 
 
 def card(subject: Subject) -> None:
@@ -89,6 +90,24 @@ def card(subject: Subject) -> None:
         "Differs from the paper:" in found.idea,
         f"{found.path}: the card lacks 'Differs from the paper:' (say 'nothing' if so)",
     )
+
+
+def place_in_the_survey(subject: Subject) -> None:
+    """The card answers the survey's two questions as what the system offers does; a pipeline's representation
+    is that of what it searches with."""
+    system, said, path = subject.system, subject.card.fields, subject.card.path
+    if callable(getattr(system, "over", None)):
+        answers = {"Structure": "pipeline"}
+    elif any(encodes(system, side) for side in SIDES):
+        binary = system.similarity == "hamming"
+        answers = {"Structure": "apart", "Representation": "binary" if binary else "real-valued"}
+    else:
+        answers = {"Structure": "together", "Representation": "real-valued"}
+    for field, answer in answers.items():
+        _must(
+            said.get(field) == answer,
+            f"{path}: '{field}: {said.get(field)}', but what the class offers makes it {answer}",
+        )
 
 
 def class_and_name(subject: Subject) -> None:

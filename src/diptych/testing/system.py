@@ -74,7 +74,7 @@ def system_checks(
     if kind is None:
         yield from ((check.__name__, partial(check, subject)) for check in chosen)
         return
-    chosen += [checks.builds_in_seconds, checks.same_seed_same_system]
+    chosen += [checks.place_in_the_survey, checks.builds_in_seconds, checks.same_seed_same_system]
     # A scorer of pairs may hide what its base class would encode.
     sides = [side for side in SIDES if encodes(kind, side)]
     if sides:

@@ -5,6 +5,8 @@ Code: none
 Tables: ours
 Inputs: image features, text features
 Learns from: pairs
+Structure: apart
+Representation: real-valued
 
 Canonical correlation analysis: the directions in both feature spaces along which paired items correlate most.
 With C the covariances of z-scored features, U S V^T = Cxx^(-1/2) Cxy Cyy^(-1/2); the projections are

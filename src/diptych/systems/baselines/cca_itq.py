@@ -5,6 +5,8 @@ Code: none
 Tables: ours
 Inputs: image features, text features
 Learns from: pairs
+Structure: apart
+Representation: binary
 
 Both sides are projected by CCA and rotated by one orthogonal matrix R, found by alternating B = sign(V R) and
 the orthogonal Procrustes solution for R, so that the signs lose as little as possible.

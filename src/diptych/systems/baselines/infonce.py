@@ -5,6 +5,8 @@ Code: none
 Tables: ours
 Inputs: image features, text features
 Learns from: pairs; the variant supervised from labels, too
+Structure: apart
+Representation: real-valued
 
 A small head a side, and nothing but the contrastive loss that towers are trained with today: each item must
 tell its own partner from the others of the batch. What a dedicated system must exceed on the same features.

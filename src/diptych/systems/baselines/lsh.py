@@ -5,6 +5,8 @@ Code: none
 Tables: ours
 Inputs: image features, text features
 Learns from: pairs
+Structure: apart
+Representation: binary
 
 Random hyperplanes. As image and text features have no space in common, both sides are first projected onto it
 by CCA; the bits are the sides of random hyperplanes through the mean of each modality on which a projection

@@ -5,6 +5,8 @@ Code: none
 Tables: ours
 Inputs: image features, text features
 Learns from: pairs
+Structure: apart
+Representation: real-valued
 
 Partial least squares: the directions along which paired items covary most, which unlike CCA prefers
 directions of much variance. U S V^T = Cxy of z-scored features; the projections are U and V, compared by

@@ -5,6 +5,8 @@ Code: none
 Tables: ours
 Inputs: image features, text features
 Learns from: nothing
+Structure: apart
+Representation: real-valued
 
 What any system must exceed. Each side is projected by its own random matrix, so which pictures a text finds
 depends on the features of both and on no relation between them.

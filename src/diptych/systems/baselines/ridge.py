@@ -5,6 +5,8 @@ Code: none
 Tables: ours
 Inputs: image features, text features, labels
 Learns from: labels
+Structure: apart
+Representation: real-valued
 
 Each side is regressed on the centred labels, W = (A^T A + lambda n I)^(-1) A^T (Y - mean Y) with A the
 z-scored features, and items are compared by the cosine of their scores. It takes seconds and is hard to beat

@@ -5,6 +5,8 @@ Code: none
 Tables: ours
 Inputs: image features, text features, labels
 Learns from: labels
+Structure: apart
+Representation: real-valued
 
 A multinomial logistic regression a side; items are compared by the normalised correlation of their class
 probabilities, which is the cosine after 1 / C is subtracted.

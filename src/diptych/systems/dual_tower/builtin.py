@@ -5,6 +5,8 @@ Code: here
 Tables: none of the survey's; measured in docs/models/builtin.md
 Inputs: pictures and English texts
 Learns from: pairs
+Structure: apart
+Representation: real-valued
 
 Two packaged towers (EfficientNet-Lite0 and MiniLM) run in ONNX Runtime. Their outputs meet in two blocks side
 by side, so that one inner product is a weighted sum: a picture's likely ImageNet concepts as a mean of their

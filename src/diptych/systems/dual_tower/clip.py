@@ -5,6 +5,10 @@ Code: openai/CLIP@d05afc4; run by ONNX Runtime or by transformers
 Tables: none
 Inputs: pictures, texts
 Learns from: pairs
+Structure: apart
+Representation: real-valued
+Survey: Table 1, dual towers; no numbers of its own, though several systems of its language-model tables
+    stand on it.
 
 An image tower and a text tower, trained to agree on 400 million captioned pictures from the web. Runs any
 pretrained dual encoder that is published in ONNX for transformers.js or Immich (CLIP, SigLIP, SigLIP 2,

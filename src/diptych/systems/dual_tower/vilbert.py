@@ -5,6 +5,10 @@ Code: jiasenlu/vilbert_beta@f0c9a2b, facebookresearch/vilbert-multi-task@f22b84a
 Tables: 1 (under two towers, as each side has a stream; but none has a vector before it has seen the other)
 Inputs: pictures (as regions) and texts
 Learns from: pairs
+Structure: together
+Representation: real-valued
+Survey: Table 1 places it under dual towers, as each side has a stream of its own; no vector of a side
+    exists before it meets the other.
 
 Words and regions have a transformer each, which meet in co-attentional layers: the words ask the regions, the
 regions ask the words. It first guesses hidden words, what hidden regions show, and whether both are aligned;

@@ -5,6 +5,10 @@ Code: lty4869/Bi-CMR@a92de5e (model/train_test.py, model/models.py, run.py)
 Tables: survey Table 1 (it uses no reinforcement learning, as the survey says), none with numbers
 Inputs: image features or pixels (the paper: raw pixels through CNN-F), bag-of-words tags, multi-hot labels
 Learns from: labels
+Structure: apart
+Representation: binary
+Survey: Table 1: labels do not reliably say what is relevant; called reinforcement learning, which it is
+    not, its loss terms strengthen each other. No numbers.
 
 Labels do not say how alike two items are, so a network on label vectors and the two modality networks correct
 each other: two items are similar if the cosine of their labels, adjusted by the label network's codes, is

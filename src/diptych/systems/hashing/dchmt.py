@@ -6,6 +6,10 @@ Tables: survey Table 1; no row in Table 3
 Inputs: image and text features of a dual tower, multi-hot labels; or, as in the paper, pictures and texts
   themselves, with CLIP ViT-B/32 fine-tuned (dchmt:clip)
 Learns from: labels
+Structure: apart
+Representation: binary
+Survey: Table 1: location information, and gradient descent in place of a discrete problem that is NP-hard,
+    by a "micro-hashing module". No numbers.
 
 Each bit is a choice between two values of a softmax, so that codes are learned by gradient descent without
 relaxing a sign; distances between the choices are drawn to 0 for similar pairs and beyond a margin for

@@ -5,6 +5,9 @@ Code: rongchengtu1/DCHUC@2cf46ed (DCHUC_NUS_WIDE.py, utils/dchuc_loss.py)
 Tables: survey Table 3 (its text-to-image row repeats DCMH's and is wrong)
 Inputs: image features or pixels (the paper: raw pixels through AlexNet), bag-of-words tags, multi-hot labels
 Learns from: labels
+Structure: apart
+Representation: binary
+Survey: only in Table 3, whose row for text queries repeats that of DCMH.
 
 Every training pair gets one unified code V by discrete updates, and two networks learn on random samples to
 agree with all of V where labels agree: asymmetric, so that codes of the whole database are learned at the

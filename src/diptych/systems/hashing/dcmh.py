@@ -5,6 +5,10 @@ Code: jiangqy/DCMH-CVPR2017@67d0e84 (DCMH_demo.py, process_DCMH.m, update_net.m)
 Tables: survey Tables 1 and 3 (its Table 3 row is a re-run; the paper's own MIRFlickr values are higher)
 Inputs: image features or pixels (the paper: raw pixels through CNN-F), bag-of-words tags, multi-hot labels
 Learns from: labels
+Structure: apart
+Representation: binary
+Survey: Table 1 calls it the first use of deep hashing networks, and weak for hand-crafted features; it
+    learns from pixels, only what it is compared with uses those.
 
 Both networks are trained in turn so that inner products of their outputs explain which items share a label,
 while one binary code per pair, in closed form the sign of their sum, pulls both outputs towards the same

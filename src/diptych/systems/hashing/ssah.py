@@ -5,6 +5,11 @@ Code: lelan-li/SSAH@8780b20 (SSAH.py, tnet.py, ops.py, setting.py)
 Tables: survey Tables 1 and 3 (its Table 3 row fits no table of the paper; probably a MAP of few ranks)
 Inputs: image features or pixels (the paper: raw pixels through CNN-F), bag-of-words tags, multi-hot labels
 Learns from: labels
+Structure: apart
+Representation: binary
+Survey: Table 1: a self-supervised semantic network and two adversarial networks, "without extensive
+    labelled data"; the network takes the true labels, so all of it is supervised. Its row of Table 3 is not
+    the paper's.
 
 A network on label vectors learns codes and semantic features first and supervises an image and a text
 network; two discriminators tell their features from the label features, and both networks learn to be

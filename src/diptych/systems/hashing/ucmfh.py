@@ -5,6 +5,9 @@ Code: XinyuXia97/UCMFH@116f015 (ICMR.py, model.py, metric.py, evaluate.py)
 Tables: survey section 2.4, described without a citation and without numbers
 Inputs: image features, text features (the paper: 512-d CLIP vectors of both)
 Learns from: pairs
+Structure: apart
+Representation: binary
+Survey: described in section 2.4 without citation; neither in Table 1 nor in Table 3.
 
 A transformer fuses the two vectors of a pair, joined to one token; one contrastive loss aligns the fused
 halves, another the codes that two heads make of them. No label is seen.

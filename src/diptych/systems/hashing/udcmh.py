@@ -5,6 +5,10 @@ Code: none found
 Tables: survey Table 1, none with numbers
 Inputs: image features or pixels (the paper: raw pixels through a pretrained CNN), bag-of-words tags
 Learns from: pairs
+Structure: apart
+Representation: binary
+Survey: the unsupervised row of Table 1, self-taught, which keeps nearest and farthest neighbours; no
+    numbers.
 
 Both modalities' features are factored into one binary code a pair, bit by bit and without relaxation, while
 neighbours in either feature space are drawn together and the farthest apart; networks then learn to give the

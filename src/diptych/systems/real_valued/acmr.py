@@ -5,6 +5,10 @@ Code: sunpeng981712364/ACMR_demo@14b277f, cuishuhao/ACMR@301b3a5
 Tables: 2
 Inputs: image features and text features, such as VGG-19 fc7 (4096) and a bag of 5,000 words
 Learns from: labels
+Structure: apart
+Representation: real-valued
+Survey: Table 1: adversarial framework, triplet ranking loss, gradient reversal layer. Strength: features
+    that do not tell the modality beat others; weakness: careful tuning.
 
 Two projectors into a common space predict the labels (L_imd) and keep items of one class together and others
 apart across the sides (L_imi), while a modality classifier tries to tell which side a vector comes from and

@@ -5,6 +5,9 @@ Code: none was published
 Tables: 2
 Inputs: image features and text features, such as VGG-19 fc7 (4096) and a sentence CNN (300)
 Learns from: labels
+Structure: apart
+Representation: real-valued
+Survey: only in Table 2, neither described nor in Table 1.
 
 An item and its nearest neighbours in the training set form a star-shaped graph; a graph convolution over it and
 a linear layer make the item's common vector. A discriminator tells the sides apart, the generators prevent it.

@@ -6,6 +6,9 @@ Tables: survey Table 4, which counts it among multimodal language models; it is 
 Inputs: image features and text features; or, as in the paper, pictures and texts themselves, with CLIP
   ViT-L/14 fine-tuned (agree:clip)
 Learns from: pairs
+Structure: apart
+Representation: real-valued
+Survey: only in Table 4, among multimodal language models.
 
 A fine-tuned dual tower that is also taught that a pair fits worse when an entity is masked on either side.
 After the search, the lists of both directions are made to agree: a hit that does not find its query back

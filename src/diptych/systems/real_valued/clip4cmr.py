@@ -5,6 +5,10 @@ Code: zhixiongz/CLIP4CMR@d8b3901
 Tables: 2
 Inputs: frozen CLIP RN50 vectors of pictures and texts (1024 each), not normalised
 Learns from: labels
+Structure: apart
+Representation: real-valued
+Survey: Table 1: an MLP for each modality and a prototype contrastive loss. Strengths: robust where
+    modalities are unbalanced, compact.
 
 Each side has a small network of its own on frozen CLIP features, trained with one of the losses that the study
 compares: pair-wise contrastive (cl), triplet (tl), modality-invariant (ml); class-wise linear regression (lrl),

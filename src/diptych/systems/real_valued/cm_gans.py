@@ -5,6 +5,9 @@ Code: PKU-ICST-MIPL/CM-GANS_TOMM2019@567edb5 (train.lua, data/donkey_folder_pasc
 Tables: 2
 Inputs: image features and text features, such as VGG-19 fc7 (4096) and a sentence CNN (300)
 Learns from: labels
+Structure: apart
+Representation: real-valued
+Survey: only in Table 2, neither described nor in Table 1.
 
 Each side is an autoencoder; the upper layer of the two encoders is one. Two discriminators tell an input from
 its reconstruction (within a side), two more tell which common vector belongs to a raw input of theirs (across

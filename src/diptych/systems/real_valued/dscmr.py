@@ -5,6 +5,10 @@ Code: penghu-cs/DSCMR@0e110b9
 Tables: 2
 Inputs: image features and text features, such as VGG-19 fc7 (4096) and a sentence CNN (300)
 Learns from: labels
+Structure: apart
+Representation: real-valued
+Survey: Table 1: shared weights and a loss that makes modalities alike; weaknesses: may vary across
+    modalities, needs many labels. The text says a ranking loss, which it does not have.
 
 Two shallow networks end in one shared layer. They learn to predict labels linearly from the common space
 (J1), to make the cosine of two items, across and within the sides, agree with whether they share a class

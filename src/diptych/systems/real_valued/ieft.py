@@ -5,6 +5,11 @@ Code: TangXu-Group/Cross-modal-remote-sensing-image-and-text-retrieval-models@84
 Tables: 1 (which describes two streams; the code is a single one)
 Inputs: pictures and texts (variants raw, raw-tiny), or image features and text features
 Learns from: pairs
+Structure: together
+Representation: real-valued
+Survey: Table 1: features enhanced channel by channel. Strength: both sides are embedded at once, which
+    eases misalignment; weakness: looks at differences between modalities only. Described as two streams;
+    its code reads both sides as one.
 
 One transformer reads words and patches together and scores the pair; there is no vector of either side, so it
 can only rank what something else has found. Before three of its blocks the patches are enhanced: attention

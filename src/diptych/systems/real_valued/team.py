@@ -5,6 +5,10 @@ Code: Eniac-Xie/TEAM@f65bcf7 (models/team.py, configs/pretrain_5m, utils/eval_ut
 Tables: 1 (which names masked modelling; the code has none)
 Inputs: pictures and texts (variants raw, raw-tiny), or image features and text features
 Learns from: pairs
+Structure: apart
+Representation: real-valued
+Survey: Table 1: token embeddings that interact, an alignment block, and masked modelling, which its code
+    does not have. Strength: explicit alignment makes similarity finer; weakness: computation.
 
 Two towers give a global vector and tokens each. A stack of blocks rebuilds every word from the image's tokens
 and scores a pair by how well the words are rebuilt. The global vectors search everything; the `rerank_depth`

@@ -5,6 +5,9 @@ Code: none published (microsoft/Unicoder@b3d4afd holds the text part only)
 Tables: 1
 Inputs: pictures (as regions) and texts
 Learns from: pairs
+Structure: together
+Representation: real-valued
+Survey: Table 1: one encoder over both modalities with three pre-training tasks; no numbers.
 
 BERT reads the words and then the regions of the picture, each a token of its features and its box. It first
 guesses hidden words, the classes of hidden regions, and whether caption and picture match; then it ranks each

@@ -5,6 +5,9 @@ Code: uclanlp/visualbert@2a9e8bd; the transformer is that of transformers
 Tables: 1
 Inputs: pictures (as regions) and texts
 Learns from: pairs
+Structure: together
+Representation: real-valued
+Survey: Table 1, among the single towers; no numbers, and the paper has no image-text retrieval either.
 
 BERT reads the words and, behind them, the regions of the picture, each projected to a token. It first guesses
 hidden words and whether two captions both describe the picture; then it learns to tell a picture's caption
