@@ -52,8 +52,8 @@ def test_pages_share_one_look_and_are_safe(make: object) -> None:
     assert "&lt;script&gt;alert(&#x27;a &amp; b&#x27;)&lt;/script&gt; \\udc80" in made
     made.encode("utf-8")
     assert not re.search(r'src="(?!data:)', made)
-    variables = set(re.findall(r"var\((--\w+)\)", made))
-    assert variables <= set(re.findall(r"(--\w+):", made))
+    variables = set(re.findall(r"var\((--[\w-]+)\)", made))
+    assert variables <= set(re.findall(r"(--[\w-]+):", made))
 
 
 def test_a_contact_sheet_shows_pictures_links_and_reasons() -> None:

@@ -9,6 +9,7 @@ Example:
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,6 +44,7 @@ from diptych.errors import UsageError
 if TYPE_CHECKING:
     from diptych.engine.duplicates import Duplicates
     from diptych.engine.items import NewItem
+    from diptych.engine.why import Why
     from diptych.media.pictures import Source
 
 __all__ = [
@@ -405,14 +407,11 @@ class Collection(Contents):
                 collection without codes, there are no vectors of the model, or the filter is none.
             ImageError: a picture of the query cannot be read.
         """
-        item = composed(
+        item = self._asked(
             query,
             text=text,
             image=image,
-            like=[
-                (weight, liked(self.home, name, self.folder))
-                for weight, name in weighted(like, image_weight, "image")
-            ],
+            like=like,
             negative=negative,
             text_weight=text_weight,
             image_weight=image_weight,
@@ -422,6 +421,21 @@ class Collection(Contents):
             to, k, min_score, exact, recall, model, where, by, offset, fold, itself, diverse, hubness
         )
         return search_many(self, [item], options)[0]
+
+    def _asked(
+        self,
+        query: Source | Item | None,
+        *,
+        like: Parts[str | Path] = (),
+        image_weight: float = 1.0,
+        **parts: Any,
+    ) -> Item:
+        """The parts of a query as one item; see `search`."""
+        known = [
+            (weight, liked(self.home, name, self.folder))
+            for weight, name in weighted(like, image_weight, "image")
+        ]
+        return composed(query, like=known, image_weight=image_weight, **parts)
 
     def search_many(
         self,
@@ -449,6 +463,30 @@ class Collection(Contents):
             to, k, min_score, exact, recall, model, where, by, offset, fold, itself, diverse, hubness
         )
         return search_many(self, queries, options)
+
+    def why(self, name: str | Path, query: Source | Item | None = None, **parts: Any) -> Why:
+        """Why a result matches: which parts of its picture, and which words of its texts.
+
+        Parts of the picture are encoded by themselves, and texts without one of their words, so that it takes
+        as long as encoding 37 pictures.
+
+        Args:
+            name: The result's `id`, or its file.
+            query: As for `search`.
+            parts: Also `text`, `image`, `like`, `negative` and their weights, as for `search`.
+
+        Raises:
+            UsageError: it is not in the collection, or nothing that can be was asked.
+            ImageError: its picture or one of the query cannot be read.
+        """
+        from diptych.engine.why import why
+
+        found = self.get(name)
+        if found is None:
+            raise UsageError(
+                f"{self.folder} has no {os.fspath(name)!r} indexed; name it by the `id` that results have"
+            )
+        return why(self, found, self._asked(query, **parts))
 
     def newest(
         self,

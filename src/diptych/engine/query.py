@@ -101,13 +101,13 @@ def as_item(query: Any) -> Item:
 def composed(
     query: Any,
     *,
-    text: Any,
-    image: Any,
-    like: Sequence[tuple[float, Item]],
-    negative: Any,
-    text_weight: float,
-    image_weight: float,
-    negative_weight: float,
+    text: Any = (),
+    image: Any = (),
+    like: Sequence[tuple[float, Item]] = (),
+    negative: Any = (),
+    text_weight: float = 1.0,
+    image_weight: float = 1.0,
+    negative_weight: float = 0.5,
 ) -> Item:
     """The query of words or a picture, further words and pictures, and words to keep away from.
 

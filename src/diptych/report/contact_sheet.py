@@ -39,8 +39,6 @@ li img { width: 100%; height: auto; aspect-ratio: 4 / 3; object-fit: contain; di
 .name { color: var(--soft); }
 .mark { font-weight: 600; }
 .legend { margin-top: 2rem; }
-.strong { color: var(--strong); } .good { color: var(--good); } .fair { color: var(--fair); }
-.weak { color: var(--weak); }
 """
 
 _LEGEND = (

@@ -23,21 +23,13 @@ _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?( ± \d+\.\d+)?|-( \[\d+\])?")
 _SIDE = 200  # pixels of a small picture's longer side
 
 _STYLE = """\
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .9rem; margin: .5rem 0; }
-caption { text-align: left; color: var(--soft); padding-bottom: .3rem; }
-th, td { text-align: left; padding: .28rem .7rem; border-bottom: 1px solid var(--line); vertical-align: top; }
-th { font-weight: 600; white-space: nowrap; }
-td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 td.spread { white-space: nowrap; font-variant-numeric: tabular-nums; }
 td.spread span { display: inline-block; min-width: 3.5rem; text-align: right; }
 td.spread span + span { min-width: 4.2rem; text-align: left; padding-left: .3rem; }
 td.short { font-variant-numeric: tabular-nums; white-space: nowrap; }
 td.long { min-width: 13rem; }
 td small { display: block; color: var(--soft); font-size: .78rem; }
-td.best { font-weight: 650; }
 th:first-child, td:first-child { position: sticky; left: 0; background: var(--ground); }
-details summary { cursor: pointer; color: var(--soft); font-size: .9rem; }
 .charts { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fill, minmax(min(24rem, 100%), 1fr)); }
 figure { margin: 0; background: var(--card); border: 1px solid var(--line); border-radius: .6rem;
   padding: .6rem; }
@@ -47,7 +39,7 @@ figure svg { width: 100%; height: auto; display: block; }
 .hits { display: flex; flex-wrap: wrap; align-items: flex-start; gap: .5rem; }
 .hit { width: 8.2rem; font-size: .78rem; border: 2px solid var(--line); border-radius: .5rem;
   overflow: hidden; background: var(--card); }
-.hit.yes { border-color: var(--strong); }
+.hit.yes { border-color: var(--accent); }
 .hit div { padding: .3rem .4rem; overflow-wrap: anywhere; }
 .hit img, .asked img { width: 100%; aspect-ratio: 1; object-fit: cover; display: block; }
 .asked { font-size: .9rem; overflow-wrap: anywhere; }

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diptych.printable import printable
@@ -15,7 +16,7 @@ from diptych.printable import printable
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["COLOURS", "document", "picture", "safe"]
+__all__ = ["COLOURS", "LOOK", "document", "picture", "safe"]
 
 COLOURS = ("#3b7dd8", "#d9732e", "#2f9e6e", "#b0489b", "#8a7a1f", "#d0485a", "#5b6ad0", "#4a9aa8", "#7c6a5c")
 """For lines and bars, in this order; readable on light and dark ground."""
@@ -33,21 +34,8 @@ _DOCUMENT = """<!doctype html>
 </html>
 """
 
-_STYLE = """\
-:root { color-scheme: light dark; --ground: #fbfaf8; --ink: #1d1c1a; --soft: #6b6862; --card: #fff;
-  --line: #e4e1db; --strong: #1a7f4b; --good: #2b6cb0; --fair: #96670a; --weak: #8a8680; }
-@media (prefers-color-scheme: dark) { :root { --ground: #171614; --ink: #eceae6; --soft: #a09c95;
-  --card: #211f1d; --line: #35322e; --strong: #5cc98f; --good: #7fb2ec; --fair: #dfb04f; --weak: #8f8b84; } }
-* { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 80rem; padding: 1.5rem 1rem 3rem; background: var(--ground);
-  color: var(--ink); font: 16px/1.45 system-ui, sans-serif; }
-h1 { font-size: 1.35rem; font-weight: 650; margin: 0 0 .25rem; }
-h2 { font-size: 1.1rem; font-weight: 620; margin: 2.2rem 0 .4rem; }
-h3 { font-size: .95rem; font-weight: 600; margin: 1.1rem 0 .4rem; }
-p { max-width: 60rem; margin: .3rem 0 .6rem; }
-li, p { overflow-wrap: anywhere; }
-.note { color: var(--soft); font-size: .9rem; }
-"""
+LOOK = (Path(__file__).parent / "look.css").read_text(encoding="utf-8")
+"""The style sheet that all pages share, those of the server, too."""
 
 
 def document(title: str, *parts: str, style: str = "") -> str:
@@ -56,11 +44,9 @@ def document(title: str, *parts: str, style: str = "") -> str:
     Args:
         title: Its heading, as plain text.
         parts: What stands below, as HTML.
-        style: Rules of its own, after those of all pages; colours are the variables ``--ground``, ``--ink``,
-            ``--soft``, ``--card``, ``--line``, and from best to worst ``--strong``, ``--good``, ``--fair``,
-            ``--weak``.
+        style: Rules of its own, after those of all pages; colours are the variables of `LOOK`.
     """
-    return _DOCUMENT.format(title=safe(title), style=(_STYLE + style).strip(), body="\n".join(parts))
+    return _DOCUMENT.format(title=safe(title), style=(LOOK + style).strip(), body="\n".join(parts))
 
 
 def picture(image: Image, alt: str, side: int) -> str:

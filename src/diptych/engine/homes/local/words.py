@@ -10,6 +10,8 @@ What is asked is never FTS5's own language: it is cut into words, and each is qu
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import math
 import os
@@ -27,7 +29,7 @@ from diptych.engine.homes.entries import Worded
 from diptych.engine.homes.local.database import Database
 from diptych.media.metadata import KINDS
 
-__all__ = ["SCHEMA", "find", "sources", "words_of_name", "write"]
+__all__ = ["SCHEMA", "find", "sources", "spans", "words_of_name", "write"]
 
 _TOKENIZER = "tokenize = 'porter unicode61 remove_diacritics 2'"
 _OF_ITEMS = f"content = 'item', content_rowid = 'row', {_TOKENIZER}"
@@ -300,6 +302,25 @@ def sources(db: Database, rows: Sequence[int], text: str) -> dict[int, str]:
             )  # fmt: skip
             found.update((row, source) for (row,) in told)
     return {row: found.get(row, "name") for row in rows}
+
+
+def spans(texts: Sequence[str], text: str) -> list[tuple[tuple[int, int], ...]]:
+    """Where words of a query stand in texts: spans (start, end) of characters, as `find` would find them."""
+    asked = " OR ".join(map(_quoted, _telling(_words(text)[:_MOST_WORDS])))
+    if not asked:
+        return [()] * len(texts)
+    found: list[tuple[tuple[int, int], ...]] = [()] * len(texts)
+    with contextlib.closing(sqlite3.connect(":memory:")) as db:
+        db.execute(f"CREATE VIRTUAL TABLE line USING fts5 (text, {_TOKENIZER})")
+        # What marks the ends of words is nothing that a text has.
+        clean = [one.translate(dict.fromkeys((1, 2), " ")) for one in texts]
+        db.executemany("INSERT INTO line (rowid, text) VALUES (?, ?)", enumerate(clean))
+        marked = "SELECT rowid, highlight(line, 0, char(1), char(2)) FROM line WHERE line MATCH ?"
+        for row, shown in db.execute(marked, (asked,)):
+            parts = re.split("[\1\2]", shown)
+            ends = list(itertools.accumulate(map(len, parts)))
+            found[row] = tuple(zip(ends[:-1:2], ends[1::2], strict=True))
+    return found
 
 
 def _telling(words: Sequence[str]) -> list[str]:
