@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TEST_STAMP := $(VENV)/.installed-dev
 
-.PHONY: demo test crash check wheel format clean install dev
+.PHONY: demo test crash check wheel site format clean install dev
 
 install: $(STAMP)
 dev: $(TEST_STAMP)
@@ -40,6 +40,9 @@ crash: $(TEST_STAMP)
 # What a release would hand out, where nothing else is installed; with the lowest and the newest dependencies.
 wheel: $(TEST_STAMP)
 	$(BIN)/python tools/check_wheel.py
+
+site: $(TEST_STAMP)
+	$(BIN)/python tools/site.py
 
 format: $(TEST_STAMP)
 	$(BIN)/ruff check --fix .

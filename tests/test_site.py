@@ -1,0 +1,54 @@
+"""The site builds without a warning, has a page for every system, and fetches nothing from elsewhere."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from diptych import catalogue
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("site") / "site"
+    done = subprocess.run(
+        [sys.executable, ROOT / "tools" / "site.py", "--out", out],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return out
+
+
+def test_every_system_has_a_page_of_its_card(site: Path) -> None:
+    for card in catalogue.cards("system").values():
+        page = (site / "systems" / f"{card.name}.html").read_text(encoding="utf-8")
+        assert card.fields["Structure"] in page
+        assert "What it reached here" in page
+    printed = (site / "systems" / "dscmr.html").read_text(encoding="utf-8")
+    assert "0.71 (" in printed, "what the paper has on Pascal, beside the survey's"
+
+
+def test_nothing_is_fetched_from_elsewhere(site: Path) -> None:
+    for page in site.rglob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        assert not re.search(r"<(?:script|link|img|iframe)[^>]*(?:src|href)=\"(?:https?:)?//", text), page
+    for sheet in site.rglob("*.css"):
+        assert not re.search(r"url\([\"']?(?:https?:)?//", sheet.read_text(encoding="utf-8")), sheet
+
+
+def test_every_page_can_be_reached(site: Path) -> None:
+    linked = set()
+    for page in site.rglob("*.html"):
+        for target in re.findall(r'href="([^"#]+\.html)', page.read_text(encoding="utf-8")):
+            if "//" not in target:
+                linked.add((page.parent / target).resolve())
+    pages = {page.resolve() for page in site.rglob("*.html")} - {(site / "404.html").resolve()}
+    assert not sorted(pages - linked)
