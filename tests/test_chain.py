@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -19,6 +19,7 @@ class Tower:
     similarity = "cosine"
     name, seed, fingerprint = "tower", 5, "tower:1"
     image_size, batch_size, rerank_depth, agree_depth = 32, 8, 10, 3
+    rerank_weights: ClassVar[Any] = {"image": 0.3, "text": 0.6}
 
     def encode_image(self, images: Any) -> Any:
         return np.asarray(images, np.float32)

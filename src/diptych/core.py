@@ -212,6 +212,8 @@ class Capabilities(Protocol):
         image_size: Pixels of the shorter side that are enough; lets the decoder skip detail.
         batch_size: Pictures that are best encoded at a time.
         rerank_depth: First hits that `score_pairs` ranks anew; 0 for none.
+        rerank_weights: Of what `score_pairs` says against the search, both standardised for each query, by
+            the side that is searched; 1 where nothing is said.
         agree_depth: First hits of each list that `agree` looks at; 0 for none.
     """
 
@@ -221,6 +223,7 @@ class Capabilities(Protocol):
     image_size: int
     batch_size: int
     rerank_depth: int
+    rerank_weights: Mapping[Side, float]
     agree_depth: int
 
     def prepare_image(self, picture: Any) -> NDArray[Any]:
@@ -251,8 +254,8 @@ class Capabilities(Protocol):
 
 
 CAPABILITIES = frozenset(
-    {"name", "seed", "fingerprint", "image_size", "batch_size", "rerank_depth", "agree_depth"}
-    | {"prepare_image", "calibrate", "score_pairs", "score", "agree"}
+    {"name", "seed", "fingerprint", "image_size", "batch_size", "rerank_depth", "rerank_weights"}
+    | {"agree_depth", "prepare_image", "calibrate", "score_pairs", "score", "agree"}
 )
 """The names of `Capabilities`, and the method of a `Scorer`, which an encoder may be as well."""
 

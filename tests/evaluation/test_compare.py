@@ -97,7 +97,7 @@ def test_the_better_system_is_told_by_measure_and_direction(tmp_path: Path) -> N
 def test_a_cut_ranking_is_compared_by_what_its_first_ranks_decide(tmp_path: Path) -> None:
     whole = compare(reached(0.5), reached(1.5)).differences["image to text"]
     for name, noise in (("good", 0.5), ("bad", 1.5)):
-        reached(noise, depth=20).save(tmp_path / name)
+        reached(noise, keep=20).save(tmp_path / name)
     cut = compare(rescore(tmp_path / "good"), rescore(tmp_path / "bad")).differences["image to text"]
     assert set(cut) == {"P@1", "P@10", "R@1", "R@5", "R@10", "NDCG@10"}
     assert all(cut[name].value == pytest.approx(whole[name].value) for name in cut)

@@ -154,7 +154,7 @@ def test_results_name_the_variant() -> None:
 
 def test_a_cut_ranking_counts_what_it_lacks(tmp_path: Path) -> None:
     whole = evaluate(Projection(), data())
-    evaluate(Projection(), data(), depth=20).save(tmp_path)
+    evaluate(Projection(), data(), keep=20).save(tmp_path)
     cut = rescore(tmp_path)
     for direction, one in whole.measured.items():
         assert cut.measured[direction]["P@10"] == pytest.approx(one["P@10"])
@@ -192,8 +192,8 @@ def test_planted_data_are_far_above_chance() -> None:
 def test_bad_input_gets_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is no encoder, scorer or retriever"):
         evaluate(object(), data())
-    with pytest.raises(UsageError, match="depth of at least 1"):
-        evaluate(Projection(), data(), depth=0)
+    with pytest.raises(UsageError, match="at least 1 rank is kept"):
+        evaluate(Projection(), data(), keep=0)
     with pytest.raises(MissingData, match="is not there"):
         rescore(tmp_path)
     (tmp_path / "ranking.npz").write_bytes(b"not one")

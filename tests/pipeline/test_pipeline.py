@@ -271,10 +271,12 @@ def test_items_are_encoded_once_however_often_they_are_asked() -> None:
 def test_notes_are_handed_on_and_added_to() -> None:
     run = asked("a", "b").noted([{"cost": 1}, {}])
     searched = (over(Words(), GALLERY, 3) >> Rerank(Longest(), 2) >> Select(lambda q, found: [0], 3))(run)
-    assert list(searched.notes) == [{"cost": 1, "rescored": 2}, {"rescored": 2}]
-    assert list(searched.noted([{"cost": 2}, {}]).notes) == [{"cost": 2, "rescored": 2}, {"rescored": 2}]
+    first, second = searched.notes
+    assert first["looked at"] == {0: (1.0, 1.0), 3: (pytest.approx(0.8944272), 3.0)}
+    assert [(note.get("cost"), note["rescored"]) for note in (first, second)] == [(1, 2), (None, 2)]
+    assert [note.get("cost") for note in searched.noted([{"cost": 2}, {}]).notes] == [2, None]
     fused = Fuse([over(Words(), GALLERY, 3) >> Rerank(Longest(), 2), over(Words(), GALLERY, 3)], 2)(run)
-    assert list(fused.notes) == [{"cost": 1, "rescored": 2}, {"rescored": 2}]
+    assert list(fused.notes) == [first, second]
     with pytest.raises(ValueError, match="2 queries cannot have 1 notes"):
         run.noted([{}])
 

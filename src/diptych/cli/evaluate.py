@@ -100,7 +100,18 @@ def command(
             show_default=False,
         ),
     ] = None,
+    rerank: Annotated[
+        str | None,
+        typer.Option(
+            help="A system that ranks the first hits anew, as scorers of pairs do: SYSTEM@WEIGHTS or a run.",
+            show_default=False,
+        ),
+    ] = None,
     depth: Annotated[
+        int | None,
+        typer.Option(help="First hits that --rerank ranks anew; default 128.", min=1, show_default=False),
+    ] = None,
+    keep: Annotated[
         int | None,
         typer.Option(help="Ranks to save of each query; default: all, or 1,000 of very many.", min=1),
     ] = None,
@@ -133,10 +144,12 @@ def command(
         {
             "--data": data, "--root": root, "--embeddings": embeddings, "--scores": scores, "--pairs": pairs,
             "--captions": captions, "--labels": labels, "--similarity": similarity, "--run": run,
-            "--protocol": protocol, "--cut": cut, "--matches": matches, "--depth": depth,
-            "--strict": strict,
+            "--protocol": protocol, "--cut": cut, "--matches": matches, "--rerank": rerank, "--depth": depth,
+            "--keep": keep, "--strict": strict,
         },
     )  # fmt: skip
+    if depth is not None and rerank is None:
+        raise UsageError("--depth is how many hits --rerank ranks anew; give that too, or leave it out")
     if kind == "two evaluations":
         from diptych.cli._comparing import compare_saved
 
@@ -154,7 +167,7 @@ def command(
         found = _again(run, matches or [], tuple(cut or (50,)))
     elif embeddings or scores:
         files = [*(embeddings or []), *([Path(system)] if system else [])]
-        found, dataset = _given(files, scores, pairs, captions, labels or [], similarity, protocol, depth)
+        found, dataset = _given(files, scores, pairs, captions, labels or [], similarity, protocol, keep)
         folder = out or Path("evaluations") / found.data
     else:
         if not system or not data:
@@ -163,10 +176,9 @@ def command(
                 "vectors, `diptych evaluate --embeddings image.npy text.npy`; or a saved ranking: "
                 "`diptych evaluate --run FOLDER`"
             )
-        dataset, found = _evaluated(system, data, protocol, root, depth, strict)
-        folder = out or Path("evaluations") / f"{Path(system).name}-{Path(data).name}".replace(
-            ":", "-"
-        ).replace("@", "-")
+        dataset, found = _evaluated(system, data, protocol, root, keep, strict, rerank, depth)
+        parts = [Path(one).name for one in (system, rerank, data) if one]
+        folder = out or Path("evaluations") / "-".join(parts).replace(":", "-").replace("@", "-")
     if folder is not None:
         found.save(folder)
     report = _report(found, dataset, folder or _beside(run)) if plots else None
@@ -188,10 +200,18 @@ def command(
 # What goes with each way to ask, besides how to print and where to save.
 _GOES_WITH = {
     "--run": ("--cut", "--matches"),
-    "--embeddings": ("--pairs", "--captions", "--labels", "--similarity", "--protocol", "--depth"),
-    "--scores": ("--pairs", "--captions", "--labels", "--protocol", "--depth"),
+    "--embeddings": ("--pairs", "--captions", "--labels", "--similarity", "--protocol", "--keep"),
+    "--scores": ("--pairs", "--captions", "--labels", "--protocol", "--keep"),
     "two evaluations": (),
-    "a system and --data": ("--data", "--root", "--protocol", "--depth", "--strict"),
+    "a system and --data": (
+        "--data",
+        "--root",
+        "--protocol",
+        "--rerank",
+        "--depth",
+        "--keep",
+        "--strict",
+    ),
 }
 
 
@@ -235,7 +255,7 @@ def _given(
     labels: Sequence[Path],
     similarity: str | None,
     protocol: str | None,
-    depth: int | None,
+    keep: int | None,
 ) -> tuple[Evaluation, Dataset]:
     """Vectors or scores that lie on disk, measured as any system on any data set."""
     from diptych.data.given import read_scores, read_vectors
@@ -258,13 +278,20 @@ def _given(
         system, dataset = read_scores(scores, pairs=pairs, captions=captions, labels=labels)
     notes = [one.note for one in dataset.protocols.values() if one.note.startswith("paired")]
     found = evaluate(
-        system, dataset, protocol, depth=depth, facts={"pairs": notes[0] if notes else "none", "seed": None}
+        system, dataset, protocol, keep=keep, facts={"pairs": notes[0] if notes else "none", "seed": None}
     )
     return found, dataset
 
 
 def _evaluated(
-    system: str, data: str, protocol: str | None, root: Path | None, depth: int | None, strict: bool
+    system: str,
+    data: str,
+    protocol: str | None,
+    root: Path | None,
+    keep: int | None,
+    strict: bool,
+    rerank: str | None,
+    depth: int | None,
 ) -> tuple[Dataset, Evaluation]:
     from diptych import catalogue
     from diptych.cli._read import say_left_out, say_read
@@ -282,7 +309,18 @@ def _evaluated(
         facts = {key: saved.get(key) for key in ("seed", "parameters")}
         if protocol is None:
             dataset = _not_learned(dataset, saved, card)
-    found = evaluate(loaded, dataset, protocol, name=system, depth=depth, strict=strict, facts=facts)
+    more: dict[str, Any] = {} if depth is None else {"depth": depth}
+    found = evaluate(
+        loaded,
+        dataset,
+        protocol,
+        name=system,
+        rerank=rerank,
+        keep=keep,
+        strict=strict,
+        facts=facts,
+        **more,
+    )
     say_left_out(found.facts.get("read", {}), before)
     return dataset, found
 
@@ -358,6 +396,7 @@ def _print(found: Evaluation) -> None:
         )
         + ". Interval: 95 %, bootstrap over queries."
         + (" Ties: worst to best order." if any(ties.values()) else "")
+        + _second(facts.get("rerank"))
     )
     table = Table(box=None, pad_edge=False, title=shown(facts["system"]), title_justify="left")
     table.add_column("")
@@ -376,6 +415,17 @@ def _print(found: Evaluation) -> None:
     console = Console(soft_wrap=True)
     console.print(table)
     console.print(shown(caption, "dim"), highlight=False)
+
+
+def _second(facts: Mapping[str, Any] | None) -> str:
+    """What is to say of a second stage, and what it cost."""
+    if not facts:
+        return ""
+    weights = ", ".join(f"{weight:g} of {side}s" for side, weight in facts["weights"].items())
+    return (
+        f" The first {facts['depth']} were ranked anew by {facts['system']} (weights {weights}: "
+        f"{facts['weights_are']}): {facts['pairs']:,} pairs, {facts['milliseconds_a_pair']:.3g} ms each."
+    )
 
 
 def _span(name: str, ends: tuple[float, float] | None, one: Any) -> str:

@@ -15,7 +15,7 @@ from diptych.errors import UsageError
 
 if TYPE_CHECKING:
     from diptych.engine.collection import Collection
-    from diptych.engine.results import Result, Results
+    from diptych.engine.results import Reranked, Result, Results
 
 __all__ = ["command"]
 
@@ -105,6 +105,17 @@ def command(
     by: Annotated[
         str, typer.Option(help="Compare vectors, look for the words in captions, tags and names, or both.")
     ] = "both",
+    rerank: Annotated[
+        str | None,
+        typer.Option(
+            help="A system that ranks the first hits anew, as scorers of pairs do: SYSTEM@WEIGHTS or a run.",
+            show_default=False,
+        ),
+    ] = None,
+    depth: Annotated[
+        int | None,
+        typer.Option(help="First hits that --rerank ranks anew; default 128.", show_default=False),
+    ] = None,
     update: Annotated[
         bool, typer.Option("--update", help="First bring the collection up to date with its folder.")
     ] = False,
@@ -124,6 +135,7 @@ def command(
     """
     from diptych.engine import collection as engine
     from diptych.engine.parts import typed, typed_words
+    from diptych.pipeline import DEPTH
 
     texts, images = typed_words(words or []), [_typed_path(path) for path in image or []]
     away = [typed(one) for one in negative or []]
@@ -136,6 +148,8 @@ def command(
     }
     if all_copies and fold_near:
         raise UsageError("--all-copies lists what --fold-near puts together, so give either")
+    if depth is not None and rerank is None:
+        raise UsageError("--depth is how many hits --rerank ranks anew; give that too, or leave it out")
     with engine.open(place, create=False, trust=trust) as opened:
         if update:
             opened.add()
@@ -143,7 +157,13 @@ def command(
             opened = opened.using(model)
         if where is not None and not (asked.strip() or images or like or away):
             _refuse(
-                {"--min-score": min_score, "--diverse": diverse, "--hubness": hubness, "--recall": recall}
+                {
+                    "--min-score": min_score,
+                    "--diverse": diverse,
+                    "--hubness": hubness,
+                    "--recall": recall,
+                    "--rerank": rerank,
+                }
             )
             results = opened.newest(
                 where=where,
@@ -172,6 +192,8 @@ def command(
                 itself=itself,
                 diverse=diverse,
                 hubness=hubness,  # type: ignore[arg-type]  # search says what is allowed
+                rerank=rerank,
+                depth=DEPTH if depth is None else depth,
             )
         files = [Path(path if isinstance(path, str) else path[1]) for path in images]
         question = _question(asked, [*files, *map(Path, like or [])], negative or [])
@@ -344,8 +366,21 @@ def _notes(
         say(f"none of the {kind} reaches --min-score {min_score}{_best(results)}", err=True)
     elif results.nothing_matches:
         say(NOTHING, err=True)
+    if results.reranked is not None:
+        say(_second(results.reranked), err=True)
     if results.unknown_words:
         say(f"{opened.model} does not know {', '.join(map(repr, results.unknown_words))}", err=True)
+
+
+def _second(one: Reranked) -> str:
+    """How the first hits were ranked anew, and what that cost."""
+    if one.degraded:
+        return one.degraded
+    weight = f"weight {one.weight:g}" + ("" if one.calibrated else ", not calibrated")
+    return (
+        f"the first {one.pairs} were ranked anew by {one.system} ({weight}): "
+        f"{one.milliseconds_a_pair:.3g} ms a pair"
+    )
 
 
 def _best(results: Results) -> str:

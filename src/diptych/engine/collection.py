@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from diptych.core import Encoder, Item, Side
+from diptych.core import Encoder, Item, Scorer, Side
 from diptych.engine import ignoring
 from diptych.engine.conditions import Condition
 from diptych.engine.contents import Contents
@@ -40,6 +40,7 @@ from diptych.engine.results import (
 )
 from diptych.engine.search import search_many
 from diptych.errors import UsageError
+from diptych.pipeline import DEPTH
 
 if TYPE_CHECKING:
     from diptych.engine.duplicates import Duplicates
@@ -364,6 +365,8 @@ class Collection(Contents):
         itself: bool = False,
         diverse: float | None = None,
         hubness: Hubness | None = None,
+        rerank: str | Scorer | Encoder | None = None,
+        depth: int = DEPTH,
     ) -> Results:
         """The k best matches, best first.
 
@@ -401,6 +404,10 @@ class Collection(Contents):
             hubness: "nnn" corrects the order of the best 200 where some are near to everything, by how near
                 they are to the collection's captions, or to its pictures where a picture asks; see
                 `diptych.engine.hubness`.
+            rerank: A scorer of pairs, or another encoder, or its name, that ranks the first hits anew. What
+                it says counts with the search's own scores, by a weight; see `diptych.pipeline.Hybrid`. It
+                reads the pictures, so that it takes time: `Results.reranked` says how much.
+            depth: First hits that it ranks anew; the others stay behind them.
 
         Raises:
             UsageError: nothing was asked or nothing that can be, k is not positive, a recall is asked of a
@@ -418,8 +425,9 @@ class Collection(Contents):
             negative_weight=negative_weight,
         )
         options = Options(
-            to, k, min_score, exact, recall, model, where, by, offset, fold, itself, diverse, hubness
-        )
+            to, k, min_score, exact, recall, model, where, by, offset, fold, itself, diverse, hubness, rerank,
+            depth,
+        )  # fmt: skip
         return search_many(self, [item], options)[0]
 
     def _asked(
@@ -454,14 +462,17 @@ class Collection(Contents):
         itself: bool = False,
         diverse: float | None = None,
         hubness: Hubness | None = None,
+        rerank: str | Scorer | Encoder | None = None,
+        depth: int = DEPTH,
     ) -> list[Results]:
         """The k best matches of each query, each as the first argument of `search`.
 
         A system that makes the lists of both directions agree sees the queries together.
         """
         options = Options(
-            to, k, min_score, exact, recall, model, where, by, offset, fold, itself, diverse, hubness
-        )
+            to, k, min_score, exact, recall, model, where, by, offset, fold, itself, diverse, hubness, rerank,
+            depth,
+        )  # fmt: skip
         return search_many(self, queries, options)
 
     def why(self, name: str | Path, query: Source | Item | None = None, **parts: Any) -> Why:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
 
+from diptych import catalogue
 from diptych.core import offered
 from diptych.engine.homes.base import Home
 from diptych.engine.homes.entries import VectorColumn
@@ -90,6 +91,7 @@ class Opened:
             self._model.try_pictures()
         self._named = isinstance(model, str)
         self._models: dict[str, Model] = {}  # loaded by the names that the collection has for them
+        self._scorers: dict[str, Any] = {}  # what ranks hits anew, by name
         self._default: Self | None = None
         # Until something is added, a new collection is an empty one that is nowhere.
         self._nowhere = tempfile.TemporaryDirectory(prefix="diptych-") if new else None
@@ -208,6 +210,12 @@ class Opened:
         check_fingerprint(self.home, self.folder, model)
         model.dimensions = None if column is None else column.dimensions
         return model
+
+    def scorer(self, name: str) -> Any:
+        """The system of that name that ranks hits anew, loaded when first asked for."""
+        if name not in self._scorers:
+            self._scorers[name] = catalogue.load(name)
+        return self._scorers[name]
 
     def made_them(self, encoder: Any) -> bool:
         """Whether an encoder is the one that made the vectors."""

@@ -19,6 +19,7 @@ from diptych.engine.parts import check_weight, weighted
 from diptych.engine.place import absolute
 from diptych.engine.results import By
 from diptych.errors import UsageError
+from diptych.pipeline import DEPTH
 from diptych.printable import type_of
 from diptych.towers.calibration import Kind
 
@@ -57,6 +58,8 @@ class Options:
     itself: bool = False
     diverse: float | None = None
     hubness: Hubness | None = None
+    rerank: Any = None
+    depth: int = DEPTH
 
     def check(self, home: Home) -> None:
         """See that a home can be searched so.
@@ -76,6 +79,7 @@ class Options:
             raise UsageError(
                 "what is diverse, a hub or nearly the same, vectors say; search by both, or leave these out"
             )
+        _check_rerank(self.rerank, self.depth, self.by, self.hubness)
 
     @property
     def needed(self) -> int:
@@ -259,6 +263,24 @@ def _check_order(diverse: Any, hubness: Any) -> None:
         )
     if hubness is not None and hubness not in get_args(Hubness):
         raise UsageError(f"hubness is corrected by nnn, or not at all (None), not by {hubness!r}")
+
+
+def _check_rerank(rerank: Any, depth: Any, by: By, hubness: Hubness | None) -> None:
+    """See that hits can be ranked anew.
+
+    Raises:
+        UsageError: the depth is none, or there are no hits of vectors, or these are corrected already.
+    """
+    if not isinstance(depth, int | np.integer) or isinstance(depth, bool) or depth < 1:
+        raise UsageError(f"the depth is how many hits are ranked anew, at least 1, not {depth!r}")
+    if rerank is None:
+        return
+    if by == "words":
+        raise UsageError("what is ranked anew are hits of vectors; search by both or by vectors")
+    if hubness:
+        raise UsageError(
+            "what a hub gains counts no more where hits are ranked anew; give either hubness or a re-ranker"
+        )
 
 
 def asked_rows(item: Item, home: Home, side: Side) -> set[int]:

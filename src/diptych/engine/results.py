@@ -19,6 +19,7 @@ __all__ = [
     "Inscriptions",
     "ModelFacts",
     "Progress",
+    "Reranked",
     "Result",
     "Results",
     "Skipped",
@@ -96,6 +97,33 @@ class Result:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Reranked:
+    """How the first hits of a search were ranked anew.
+
+    Args:
+        system: The scorer.
+        depth: Hits that it looks at, at most.
+        weight: Of what it says against the search.
+        calibrated: Whether that weight was chosen on held-out pairs.
+        pairs: That it scored for one query.
+        milliseconds_a_pair: What each took, reading the picture included.
+        degraded: Why it did not look at this query's hits; empty if it did.
+    """
+
+    system: str
+    depth: int
+    weight: float
+    calibrated: bool
+    pairs: int
+    milliseconds_a_pair: float
+    degraded: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it as JSON has it; milliseconds with four digits."""
+        return {**asdict(self), "milliseconds_a_pair": round(self.milliseconds_a_pair, 4)}
+
+
 class Results(list[Result]):
     """The hits of one query, best first.
 
@@ -106,6 +134,7 @@ class Results(list[Result]):
         best: The best hit, also where it was left out because it scores too low; None if there is none.
         unknown_words: Words of the query that the model does not know, as those of another language.
         missing: How many hits, as good as these, were left out because their files are not there now.
+        reranked: How the first hits were ranked anew; None where that was not asked for.
         seconds: Wall time of the search, without loading the model.
     """
 
@@ -117,6 +146,7 @@ class Results(list[Result]):
         best: Result | None = None,
         unknown_words: Iterable[str] = (),
         missing: int = 0,
+        reranked: Reranked | None = None,
         seconds: float = 0.0,
     ) -> None:
         super().__init__(results)
@@ -124,6 +154,7 @@ class Results(list[Result]):
         self.best = best
         self.unknown_words = tuple(unknown_words)
         self.missing = missing
+        self.reranked = reranked
         self.seconds = seconds
 
     def as_dict(self) -> dict[str, Any]:
@@ -133,6 +164,7 @@ class Results(list[Result]):
             "best": None if self.best is None else self.best.as_dict(),
             "unknown_words": list(self.unknown_words),
             "missing": self.missing,
+            "rerank": None if self.reranked is None else self.reranked.as_dict(),
             "seconds": round(self.seconds, 4),
             "results": [result.as_dict() for result in self],
         }

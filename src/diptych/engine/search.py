@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from typing import Any
 
@@ -23,7 +23,8 @@ from diptych.engine.modelless import by_words_alone
 from diptych.engine.opening import Opened
 from diptych.engine.parts import vectors_of
 from diptych.engine.query import Options, as_item, asked_rows, decoded, sides_of
-from diptych.engine.results import Results
+from diptych.engine.reranking import Second, second_of
+from diptych.engine.results import Reranked, Results
 from diptych.errors import UsageError
 from diptych.pipeline import RESCORED, Remembered, encode, over
 from diptych.similarity import unit
@@ -48,6 +49,9 @@ def search_many(opened: Opened, queries: Sequence[Any], options: Options) -> lis
         return [by_words_alone(opened, *one, options, where) for one in zip(items, worded, strict=True)]
     with _getting_ready(opened, options.to):
         model = opened.loaded()
+        second = None
+        if options.rerank is not None:
+            second = second_of(opened, model, options.rerank, int(options.depth))
         started = time.perf_counter()
         if not encodes(model.encoder, "text") and all(worded):
             return [by_words_alone(opened, *one, options, where) for one in zip(items, worded, strict=True)]
@@ -55,7 +59,8 @@ def search_many(opened: Opened, queries: Sequence[Any], options: Options) -> lis
         what = "the query" if len(items) == 1 else f"{len(items)} queries"
         with model.named(what):
             vectors = vectors_of(model.encoder, asked.items, opened.home)
-        asked.remember(model.encoder, None, vectors)
+        for system in (model.encoder, *([second.hybrid] if second else [])):
+            asked.remember(system, None, vectors)
         model.check_dimensions(vectors, what)
     with opened.home.snapshot():
         gallery, sides = gallery_of(opened, options.to, where), sides_of(items)
@@ -67,7 +72,8 @@ def search_many(opened: Opened, queries: Sequence[Any], options: Options) -> lis
             return gallery.searched_by(opened.home.quick(sides, options.recall, count))
 
         told = calibration.calibration_of(opened.home, model)
-        mixed = _Mixed(opened, model.encoder, asked, worded, told, Arrangement(opened.home, options, sides))
+        arranged = Arrangement(opened.home, options, sides)
+        mixed = _Mixed(opened, model.encoder, asked, worded, told, arranged, second)
         return _answers(mixed, searched, options, without=own, started=started)
 
 
@@ -95,6 +101,7 @@ class _Mixed:
         worded: What of each query can be looked for as words.
         told: Tells how relevant hits are; see `calibration_of`.
         arranged: In which order they are listed.
+        second: What ranks the first hits anew, if anything does.
     """
 
     def __init__(
@@ -105,17 +112,21 @@ class _Mixed:
         worded: Sequence[InWords | None],
         told: Any,
         arranged: Arrangement,
+        second: Second | None,
     ) -> None:
         self.opened, self.encoder, self.queries, self.worded = opened, encoder, queries, worded
-        self.arranged, self._told = arranged, told
+        self.arranged, self._told, self._second = arranged, told, second
+        self._notes: Sequence[Mapping[str, Any]] = ()
         self._words: dict[int, Worded] = {}
 
     def run(self, gallery: Gallery, k: int) -> list[Fused]:
         """The entries of each query, with at least k by vector among them."""
         if any(self.worded):
             k = max(k, DEPTH)
-        run = over(self.encoder, gallery, k, to=gallery.side)(Run(self.queries, gallery))
+        system = self._second.hybrid if self._second else self.encoder
+        run = over(system, gallery, k, to=gallery.side)(Run(self.queries, gallery))
         assert run.hits is not None
+        self._notes = run.notes
         scores = _scores(run, run.hits, cosine=self.encoder.similarity == "cosine")
         found = []
         for at, (places, line) in enumerate(zip(run.hits.rows, scores, strict=True)):
@@ -125,6 +136,12 @@ class _Mixed:
                 places, line = places[order], line[order]
             found.append(self._mixed(gallery, at, places, line))
         return self._relevant(run, gallery, found)
+
+    def reranked(self, query: int, to: Side) -> Reranked | None:
+        """How the first hits of a query were ranked anew."""
+        if self._second is None:
+            return None
+        return self._second.told(to, self._notes[query] if self._notes else {}, len(self.queries))
 
     def _relevant(self, run: Run, gallery: Gallery, found: Sequence[Fused]) -> list[Fused]:
         """The same with how relevant each is; unknown of a second stage's scores."""
@@ -225,6 +242,7 @@ def _answers(
                 best=best[0] if best else None,
                 unknown_words=calibration.unknown_words(mixed.encoder, mixed.queries[at]),
                 missing=part.missing,
+                reranked=mixed.reranked(at, gallery.side),
                 seconds=(time.perf_counter() - started) / len(found),
             )
         )

@@ -15,16 +15,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diptych import metrics
+from diptych import catalogue, metrics
 from diptych.core import DIRECTIONS, SIDES, Floats, Hits, Item, Run, Side, offered
-from diptych.data.base import Absent, Dataset, Pictures, Relevance, Split, as_dataset
+from diptych.data.base import Absent, Dataset, Pictures, Protocol, Relevance, Split, as_dataset
 from diptych.data.readable import left_out
 from diptych.data.reading import report_of
 from diptych.errors import UsageError
 from diptych.evaluation.ranking import Evaluation, Fold
 from diptych.media.ahead import unreadable
 from diptych.media.report import Report
-from diptych.pipeline import Remembered, by_vectors, encode_readable, over, scores_of
+from diptych.pipeline import (
+    DEPTH,
+    EQUAL,
+    Hybrid,
+    Remembered,
+    by_vectors,
+    encode_readable,
+    over,
+    scores_of,
+    weights_of,
+)
 from diptych.provenance import commit, versions
 
 __all__ = ["Both", "compared", "definitions", "evaluate", "measure_of", "score"]
@@ -113,7 +123,9 @@ def evaluate(
     protocol: str | None = None,
     *,
     name: str = "",
-    depth: int | None = None,
+    rerank: Any = None,
+    depth: int = DEPTH,
+    keep: int | None = None,
     rank: bool = True,
     strict: bool = False,
     facts: Mapping[str, Any] | None = None,
@@ -125,7 +137,11 @@ def evaluate(
         dataset: The data.
         protocol: Its default, if None.
         name: What to call the system.
-        depth: Ranks to keep of each query; None keeps all where there are few enough, else 1,000.
+        rerank: A scorer of pairs, or another encoder, or its name, that ranks the first hits of an encoder
+            anew; see `diptych.pipeline.Hybrid`. Its weight is its own, if it knows this encoder; else it is
+            calibrated on the protocol's validation split, where there is one, and 0.5 where there is none.
+        depth: First hits that it ranks anew.
+        keep: Ranks to keep of each query; None keeps all where there are few enough, else 1,000.
         rank: False keeps no ranking and, in pair protocols, measures recall and ranks only.
         strict: Refuse a picture that cannot be read. Otherwise it is left out with the texts that are its
             alone, and counted in the facts, under "read".
@@ -134,10 +150,16 @@ def evaluate(
     Raises:
         ImageError: a picture cannot be read, and `strict`.
         UsageError: the system does not encode a side, scores too many pairs one by one, or the data are none
-            or have no labels for a label protocol.
+            or have no labels for a label protocol; or what is to re-rank, or be re-ranked, cannot.
         BadData: vectors or scores that are not finite, or none of the pictures can be read.
     """
     chosen = as_dataset(dataset).protocol(protocol)
+    alone, reranked = system, None
+    if rerank is not None:
+        scorer = rerank
+        if isinstance(rerank, str):
+            scorer = system if rerank == name else catalogue.load(rerank)
+        system, reranked = _hybrid(system, scorer, depth, dataset, chosen)
     report = Report().join(report_of(dataset))
     label = chosen.relevance == "label"
     folds: dict[str, list[Fold]] = {direction: [] for direction in DIRECTIONS}
@@ -153,7 +175,7 @@ def evaluate(
         prints += [part.sha256() for part in dict.fromkeys((query, gallery))]
         both = compared(system, query, gallery, vectors)
         relevance = _relevance(query, gallery, chosen.relevance)
-        kept = {direction: _Kept(scores.shape, depth) for direction, scores in both.scores.items()}
+        kept = {direction: _Kept(scores.shape, keep) for direction, scores in both.scores.items()}
         measured = both.measured(
             relevance, {name: one.add for name, one in kept.items()} if rank else None, graded=label,
             rank=rank or label,
@@ -165,7 +187,7 @@ def evaluate(
                 found = kept[direction]
                 folds[direction].append(Fold(found.hits(), found.shape[1], relevance[direction], *ids))
     known = {
-        "system": name or offered(system, "name", type(system).__name__),
+        "system": name or offered(alone, "name", type(alone).__name__),
         "data": dataset.name,
         "variant": _variant(dataset),
         "protocol": next(key for key, one in dataset.protocols.items() if one is chosen),
@@ -179,10 +201,42 @@ def evaluate(
         "versions": versions(),
         "commit": commit(),
         **({"read": report.as_dict()} if report.lines() else {}),
+        **({"rerank": _told(system, rerank, reranked)} if rerank is not None else {}),
         **(facts or {}),
     }
     pooled = {direction: metrics.pooled(found) for direction, found in parts.items()}
     return Evaluation(known, pooled, folds if rank else {})
+
+
+def _hybrid(system: Any, scorer: Any, depth: int, dataset: Dataset, protocol: Protocol) -> tuple[Hybrid, str]:
+    """The hybrid of both, and where its weights are from."""
+    if not all(by_vectors(system, side) for side in SIDES):
+        raise UsageError(
+            f"{offered(system, 'name', type(system).__name__)} does not search by vectors, and what "
+            "is re-ranked are the hits of such a search; give an encoder, and this as re-ranker"
+        )
+    hybrid = Hybrid(system, scorer, depth)
+    if hybrid.knows_each_other:
+        return hybrid, "the scorer's own"
+    if not protocol.validation or protocol.validation in (protocol.query, protocol.gallery):
+        return hybrid, "equal, as the protocol has no validation split to calibrate on"
+    held = dataset.split(protocol.validation)
+    images, texts = (held.items(side) for side in SIDES)
+    hybrid.rerank_weights = {**EQUAL, **weights_of(hybrid, images, texts, held.pairs)}
+    return hybrid, f"calibrated on {protocol.validation}"
+
+
+def _told(hybrid: Hybrid, scorer: Any, weights: str | None) -> dict[str, Any]:
+    """What results say of a second stage."""
+    return {
+        "system": scorer if isinstance(scorer, str) else offered(scorer, "name", type(scorer).__name__),
+        "fingerprint": offered(hybrid.scorer, "fingerprint"),
+        "depth": hybrid.rerank_depth,
+        "weights": dict(hybrid.rerank_weights),
+        "weights_are": weights,
+        "pairs": hybrid.cost.pairs,
+        "milliseconds_a_pair": round(hybrid.cost.milliseconds_a_pair, 4),
+    }
 
 
 def _readable(system: Any, split: Split, report: Report | None) -> tuple[Split, Floats | None]:
@@ -213,14 +267,14 @@ class _Kept:
 
     Args:
         shape: Queries and entries.
-        depth: As for `evaluate`.
+        keep: As for `evaluate`.
     """
 
-    def __init__(self, shape: tuple[int, int], depth: int | None) -> None:
-        if depth is not None and depth < 1:
-            raise UsageError(f"a ranking is kept to a depth of at least 1, not {depth}")
+    def __init__(self, shape: tuple[int, int], keep: int | None) -> None:
+        if keep is not None and keep < 1:
+            raise UsageError(f"at least 1 rank is kept of each query, not {keep}")
         self.shape = shape
-        self._depth = depth or (shape[1] if shape[0] * shape[1] <= _WHOLE else _DEPTH)
+        self._depth = keep or (shape[1] if shape[0] * shape[1] <= _WHOLE else _DEPTH)
         self._rows: list[NDArray[Any]] = []
         self._scores: list[NDArray[Any]] = []
 

@@ -6,9 +6,10 @@ side of the gallery that is searched: "image" (text query, image results: TqI) o
 """
 
 from diptych.pipeline.encode import Remembered, contents, encode, encode_readable, holding
+from diptych.pipeline.hybrid import DEPTH, EQUAL, Cost, Hybrid
 from diptych.pipeline.over import Indexed, by_vectors, over
 from diptych.pipeline.rankings import MOST_PAIRS, hits_of, score_matrix, scores_of, stacked
-from diptych.pipeline.rerank import RESCORED, Agree, Rerank
+from diptych.pipeline.rerank import LOOKED_AT, RESCORED, Agree, Rerank, as_they_are, standardised
 from diptych.pipeline.stages import (
     Compares,
     Exhaustive,
@@ -19,14 +20,20 @@ from diptych.pipeline.stages import (
     Search,
     Select,
 )
+from diptych.pipeline.weighing import weights_of
 
 __all__ = [
+    "DEPTH",
+    "EQUAL",
+    "LOOKED_AT",
     "MOST_PAIRS",
     "RESCORED",
     "Agree",
     "Compares",
+    "Cost",
     "Exhaustive",
     "Fuse",
+    "Hybrid",
     "Indexed",
     "PairScores",
     "Remembered",
@@ -35,6 +42,7 @@ __all__ = [
     "Rewrite",
     "Search",
     "Select",
+    "as_they_are",
     "by_vectors",
     "contents",
     "encode",
@@ -45,4 +53,6 @@ __all__ = [
     "score_matrix",
     "scores_of",
     "stacked",
+    "standardised",
+    "weights_of",
 ]

@@ -14,7 +14,7 @@ from diptych.errors import UsageError
 from diptych.media.ahead import BATCH, Trouble, ahead
 from diptych.media.pictures import sized
 
-__all__ = ["Remembered", "contents", "encode", "encode_readable", "holding"]
+__all__ = ["Remembered", "contents", "encode", "encode_readable", "holding", "where_held"]
 
 
 class Remembered(Sequence[Item]):
@@ -70,6 +70,23 @@ def contents(items: Sequence[Item], side: Side, rows: Rows | None = None) -> Seq
             raise UsageError(f"item {item.id!r} has no {side} to score with")
         found.append(value)
     return found
+
+
+def where_held(items: Sequence[Item], side: Side, rows: Rows) -> tuple[Sequence[Any], NDArray[np.bool_]]:
+    """What those items hold on a side that hold something, each looked at once, and (m,) which they are.
+
+    Args:
+        items: Entries.
+        side: Which side.
+        rows: (m,) which of them.
+    """
+    inner = items.items if isinstance(items, Remembered) else items
+    if isinstance(inner, Column):
+        if inner.side != side:
+            return [], np.zeros(len(rows), bool)
+        return inner.take(rows), np.ones(len(rows), bool)
+    found = [getattr(inner[int(row)], side) for row in rows]
+    return [one for one in found if one is not None], np.array([one is not None for one in found], bool)
 
 
 def holding(items: Sequence[Item], side: Side) -> NDArray[np.bool_]:

@@ -9,7 +9,7 @@ from diptych.core import SIDES, Item, Searchable, Side, Stage, checked_k, encode
 from diptych.errors import UsageError
 from diptych.index.flat import Flat
 from diptych.pipeline.encode import encode
-from diptych.pipeline.rerank import Agree, Rerank
+from diptych.pipeline.rerank import Agree, Rerank, standardised
 from diptych.pipeline.stages import Exhaustive, Search
 
 __all__ = ["Indexed", "by_vectors", "over"]
@@ -72,7 +72,8 @@ def _searched(system: Any, gallery: Sequence[Item], k: int, to: Side) -> Stage:
     search = Search(system, index, min(max(k, reranked, agreed), max(len(gallery), 1)))
     stage: Stage = search
     if reranked:
-        stage = stage >> Rerank(system, reranked, k=k, to=to)
+        weight = float(offered(system, "rerank_weights", {}).get(to, 1.0))
+        stage = stage >> Rerank(system, reranked, weight=weight, scale=standardised, k=k, to=to)
     if agreed:
         stage = stage >> Agree(system, search, agreed, k=k)
     return stage
