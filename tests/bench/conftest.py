@@ -11,6 +11,7 @@ from diptych.bench.plan import Entry, Plan, Settings
 from diptych.data import open_data
 
 PLAN = Plan(
+    name="ours",
     title="toy",
     seeds=(0, 1),
     systems={"real": ("random", "cca", "ridge", "dscmr:tiny"), "hashing": ("lsh", "cca_itq", "dsph:tiny")},

@@ -1,4 +1,4 @@
-"""Which cells our own table has, from `ours.toml`."""
+"""Which cells a table of our own kind has, from `ours.toml` or a file of a user's."""
 
 from __future__ import annotations
 
@@ -10,8 +10,12 @@ from typing import Any
 
 from diptych.bench.cells import Cell
 from diptych.bench.fill import Wanted
+from diptych.errors import BadData
 
-__all__ = ["Entry", "Plan", "ours"]
+__all__ = ["Entry", "Plan", "ours", "read_plan"]
+
+_LISTS = ("baselines", "real_valued", "hashing_baselines", "hashing", "deterministic")
+_KEYS = {"title", "seeds", "bits", "data", "settings", *_LISTS}
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,10 @@ class Entry:
     bits: Sequence[int] = ()
     systems: Sequence[str] = ()
 
+    def __post_init__(self) -> None:
+        if self.half not in ("real", "hashing"):
+            raise BadData(f"half of {self.id} is {self.half!r}, which must be real or hashing")
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -60,6 +68,7 @@ class Plan:
     """Our table.
 
     Args:
+        name: What `diptych bench` takes to fill it.
         title: Of the report.
         seeds: Each system is trained once with each.
         systems: Names by half, baselines first.
@@ -70,6 +79,7 @@ class Plan:
         settings: What differs from the systems' own recipes, in order; later ones win.
     """
 
+    name: str
     title: str
     seeds: Sequence[int]
     systems: Mapping[str, Sequence[str]]
@@ -138,18 +148,46 @@ class Plan:
 
 def ours() -> Plan:
     """Our table, as the package has it."""
-    text = resources.files("diptych.bench").joinpath("ours.toml").read_text(encoding="utf-8")
-    content = tomllib.loads(text)
-    return Plan(
-        title=content["title"],
-        seeds=tuple(content["seeds"]),
-        systems={
-            "real": (*content["baselines"], *content["real_valued"]),
-            "hashing": (*content["hashing_baselines"], *content["hashing"]),
-        },
-        baselines=(*content["baselines"], *content["hashing_baselines"]),
-        deterministic=tuple(content["deterministic"]),
-        bits=tuple(content["bits"]),
-        entries=tuple(Entry(**entry) for entry in content["data"]),
-        settings=tuple(Settings(**settings) for settings in content["settings"]),
-    )
+    path = resources.files("diptych.bench").joinpath("ours.toml")
+    return read_plan(path.read_text(encoding="utf-8"), "ours")
+
+
+def read_plan(text: str, name: str) -> Plan:
+    """A table of one's own, written as ``ours.toml`` is: a title, systems, and `[[data]]` entries.
+
+    Args:
+        text: TOML. `title` and one `[[data]]` are required; so is `real_valued` or `hashing`, the systems of
+            each half. `seeds` are 0, 1 and 2 and `bits` 16, 32 and 64 unless said.
+        name: Of the file, as `diptych bench` takes it.
+
+    Raises:
+        BadData: it is no TOML, lacks something, or says something that a table does not have.
+    """
+    try:
+        content = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise BadData(f"{name} is no TOML, in which a table is written: {error}") from error
+    if unknown := sorted(set(content) - _KEYS):
+        raise BadData(f"{name} says {unknown[0]!r}, but a table has only {', '.join(sorted(_KEYS))}")
+    if not content.get("title") or not content.get("data"):
+        raise BadData(f"{name} needs a title and one or more [[data]] with id, data, protocol, half, note")
+    listed = {key: tuple(content.get(key, ())) for key in _LISTS}
+    if not listed["real_valued"] + listed["hashing"]:
+        raise BadData(f"{name} names no system; list some as real_valued or hashing")
+    try:
+        return Plan(
+            name=name,
+            title=content["title"],
+            seeds=tuple(content.get("seeds", (0, 1, 2))),
+            systems={
+                "real": (*listed["baselines"], *listed["real_valued"]),
+                "hashing": (*listed["hashing_baselines"], *listed["hashing"]),
+            },
+            baselines=(*listed["baselines"], *listed["hashing_baselines"]),
+            deterministic=listed["deterministic"],
+            bits=tuple(content.get("bits", (16, 32, 64))),
+            entries=tuple(Entry(**entry) for entry in content["data"]),
+            settings=tuple(Settings(**settings) for settings in content.get("settings", ())),
+        )
+    except TypeError as error:  # the constructor's, which names the key
+        raise BadData(f"{name}: an entry of data or settings {str(error).partition(') ')[2]}") from error

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from diptych.bench import ablations, curves, survey
 from diptych.bench.fill import Filled, Filler, Wanted
-from diptych.bench.plan import ours
+from diptych.bench.plan import Plan, ours, read_plan
 from diptych.bench.report import ours_content, ours_tables
 from diptych.bench.tables import PUBLISHED, published
-from diptych.errors import UnknownName
+from diptych.errors import MissingData, UnknownName
 from diptych.evaluation import definitions
 from diptych.files import write as write_file
 from diptych.provenance import commit, versions
@@ -81,18 +81,30 @@ def produce(
     """Fill a table as far as it can be filled here.
 
     Args:
-        table: One of `TABLES`.
+        table: One of `TABLES`, or the path of a file that `read_plan` reads.
         folder, entries, systems, root, compute, tell: See `Filler`.
 
     Raises:
         UnknownName: no such table, entry or system.
+        MissingData: there is no such file.
+        BadData: the file is no table.
     """
-    if table not in TABLES:
+    own = None
+    if table.endswith(".toml"):
+        path = Path(table)
+        if not path.is_file():
+            raise MissingData(f"{table} does not exist; give a table in TOML, or one of {', '.join(TABLES)}")
+        own = read_plan(path.read_text(encoding="utf-8"), table)
+    elif table not in TABLES:
         raise UnknownName("result table", table, TABLES)
     filler = Filler(folder, root=root, entries=entries, systems=systems, compute=compute, tell=tell)
+    if own is not None:
+        return _ours(filler, own)
     if table in PUBLISHED:
         return _survey(table, filler)
-    return {"ablations": _ablations, "curves": _curves, "ours": _ours}[table](filler)
+    if table == "ours":
+        return _ours(filler, ours())
+    return {"ablations": _ablations, "curves": _curves}[table](filler)
 
 
 def _survey(table: str, filler: Filler) -> Report:
@@ -138,9 +150,8 @@ def _curves(filler: Filler) -> Report:
     return _report("curves", title, facts, filled, told, rows)
 
 
-def _ours(filler: Filler) -> Report:
-    plan = ours()
-    filled, rows = _filled(filler, "our table", plan.wanted())
+def _ours(filler: Filler, plan: Plan) -> Report:
+    filled, rows = _filled(filler, "our table" if plan.name == "ours" else plan.name, plan.wanted())
     facts = [
         f"Mean and standard deviation over seeds {', '.join(map(str, plan.seeds))}; one thread; CPU.",
         f"MAP@ALL: {definitions()['MAP@ALL']}. R@n: {definitions()['R@n']}.",
@@ -153,7 +164,7 @@ def _ours(filler: Filler) -> Report:
         # With the baselines' results, which the others are compared with.
         return ours_tables(plan.only(rows), filled), ours_content(plan, filled.only(rows))
 
-    return _report("ours", plan.title, facts, filled, told, rows)
+    return _report(plan.name, plan.title, facts, filled, told, rows)
 
 
 def _filled(filler: Filler, table: str, wanted: Iterable[Wanted]) -> tuple[Filled, Rows | None]:

@@ -65,7 +65,7 @@ def ours_content(plan: Plan, filled: Filled) -> dict[str, Any]:
             "entry": entry,
             "system": system,
             "bits": bits or None,
-            "command": bench_command("ours", entry, system),
+            "command": bench_command(plan.name, entry, system),
             "seeds": [told(one) for one in found],
         }
         for (entry, system, bits), found in filled.results.items()
@@ -120,7 +120,7 @@ def _real(plan: Plan, entry: Entry, results: Results, reasons: Reasons) -> Table
         [chart] if bars else [],
         notes.lines(),
         best=range(1, 5),
-        command=bench_command("ours", entry.id),
+        command=bench_command(plan.name, entry.id),
     )
 
 
@@ -158,7 +158,7 @@ def _hashing(plan: Plan, entry: Entry, results: Results, reasons: Reasons) -> Ta
         charts,
         notes.lines(),
         best,
-        command=bench_command("ours", entry.id),
+        command=bench_command(plan.name, entry.id),
     )
 
 

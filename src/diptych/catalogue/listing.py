@@ -124,18 +124,21 @@ def _find(kind: Kind) -> Iterator[Card]:
         for path in sorted((_ROOT / "systems").glob("*/[!_]*.py")):
             family = path.parent.name
             yield from _read(path.stem, path, family, f"diptych.systems.{family}.{path.stem}")
-        yield from _third_party()
+        yield from _third_party(kind)
         return
     folder = {"feature": "features", "dataset": "data/sets"}[kind]
     for path in sorted((_ROOT / folder).glob("[!_]*.py")):
         yield from _read(path.stem, path, "", f"diptych.{folder.replace('/', '.')}.{path.stem}")
+    yield from _third_party(kind)
 
 
-def _third_party() -> Iterator[Card]:
-    for point in importlib.metadata.entry_points(group="diptych.systems"):
+def _third_party(kind: Kind) -> Iterator[Card]:
+    """What other packages bring, by the entry-point groups ``diptych.systems``, ``.features``, ``.datasets``."""
+    for point in importlib.metadata.entry_points(group=f"diptych.{kind}s"):
         spec = importlib.util.find_spec(point.module)
         if spec is not None and spec.origin:
-            yield from _read(point.name, Path(spec.origin), "third party", point.module)
+            family = "third party" if kind == "system" else ""
+            yield from _read(point.name, Path(spec.origin), family, point.module)
 
 
 def _read(name: str, path: Path, family: str, module: str) -> Iterator[Card]:

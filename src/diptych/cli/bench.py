@@ -14,7 +14,12 @@ __all__ = ["command"]
 
 
 def command(
-    table: Annotated[str, typer.Argument(help="ours, ablations, curves, table2, table3 or table4.")] = "ours",
+    table: Annotated[
+        str,
+        typer.Argument(
+            help="ours, ablations, curves, table2, table3, table4, or a table of yours, FILE.toml."
+        ),
+    ] = "ours",
     system: Annotated[
         list[str] | None,
         typer.Option("--system", help="Compute only this system; may be repeated.", show_default=False),
@@ -46,14 +51,15 @@ def command(
     report = produce(
         table, out, entries=data or (), systems=system or (), root=root, compute=not collect, tell=told
     )
-    paths = write(report, out, table)
+    name = Path(table).stem
+    paths = write(report, out, name)
     shown = report.chosen or report
     say(*(shown.content if as_json else shown.markdown()).removesuffix("\n").split("\n"))
     for path in paths:
         say(path, err=True)
     if not paths:
         say(
-            f"{out / table}.md is kept as it was, with more than the {report.finished} of {report.asked} "
+            f"{out / name}.md is kept as it was, with more than the {report.finished} of {report.asked} "
             "cells that are finished now; choose another --out, or remove it to have this table in its place",
             err=True,
         )
