@@ -133,7 +133,7 @@ def _find(kind: Kind) -> Iterator[Card]:
 
 
 def _third_party(kind: Kind) -> Iterator[Card]:
-    """What other packages bring, by the entry-point groups ``diptych.systems``, ``.features``, ``.datasets``."""
+    """What other packages bring, by entry points of ``diptych.systems``, ``.features`` and ``.datasets``."""
     for point in importlib.metadata.entry_points(group=f"diptych.{kind}s"):
         spec = importlib.util.find_spec(point.module)
         if spec is not None and spec.origin:

@@ -5,8 +5,8 @@ Files: none
 Licence: Apache-2.0
 Counts: 360 clocks to learn from, 120 to validate, 120 to ask and to find
 
-Each picture is a dial of 48 pixels with two hands, each text says the time ("ten to four"), and the label is the hour
-that is nearest. Colours and line widths are drawn by lot.
+Each picture is a dial of 48 pixels with two hands, each text says the time ("ten to four"), and the label is
+the hour that is nearest. Colours and line widths are drawn by lot.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from diptych.data.base import Dataset, Protocol, Split, multi_hot, paired_in_ord
 
 __all__ = ["Clocks"]
 
-_HOURS = "twelve one two three four five six seven eight nine ten eleven".split()
+_HOURS = ["twelve", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven"]
 _PAST = {0: "o'clock", 5: "five past", 10: "ten past", 15: "quarter past", 20: "twenty past", 30: "half past",
          40: "twenty to", 45: "quarter to", 50: "ten to", 55: "five to"}  # fmt: skip
 

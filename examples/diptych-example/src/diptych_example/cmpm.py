@@ -7,9 +7,9 @@ Learns from: labels
 Structure: apart
 Representation: real-valued
 
-Both sides are mapped to a common space. Of a batch, the scalar projection of an image on each text, whose length is
-one, is turned into probabilities by a softmax; these must fit the shares of the texts that belong to the image, as
-the divergence of Kullback and Leibler measures it; and the same for each text over images.
+Both sides are mapped to a common space. Of a batch, the scalar projections of an image on all texts, whose
+lengths are one, become probabilities by a softmax; these must fit the shares of the texts that belong to the
+image, as the divergence of Kullback and Leibler measures it; and the same for each text over images.
 
 Differs from the paper:
 - The networks on pixels and words are left to the features; one hidden layer on each side remains.
@@ -30,7 +30,10 @@ from diptych.training.trainer import Batch
 
 __all__ = ["CMPM"]
 
-VARIANTS: dict[str, dict[str, Any]] = {"paper": {}, "tiny": {"hidden_dim": 32, "dim": 16, "epochs": 40, "lr": 1e-2}}
+VARIANTS: dict[str, dict[str, Any]] = {
+    "paper": {},
+    "tiny": {"hidden_dim": 32, "dim": 16, "epochs": 40, "lr": 1e-2},
+}
 RECIPES: dict[str, dict[str, Any]] = {}
 
 
@@ -72,7 +75,7 @@ class CMPM(Learner):
 
 
 def matching(x: Tensor, z: Tensor, same: Tensor, epsilon: float = 1e-8) -> Tensor:
-    """Divergence of the projections' probabilities from the shares of what belongs together (equations 1 to 3).
+    """Divergence of the projections' probabilities from the shares of what belongs together (eq. 1 to 3).
 
     Args:
         x, z: (n, d), one side and the other.

@@ -42,5 +42,7 @@ class Grey:
 
     def encode_image(self, images: Sequence[Any]) -> NDArray[np.float32]:
         """Levels (n, size * size) float32."""
-        small = [np.asarray(image.convert("L").resize((self.size, self.size)), np.float32) for image in images]
+        small = [
+            np.asarray(image.convert("L").resize((self.size, self.size)), np.float32) for image in images
+        ]
         return np.stack(small).reshape(len(small), -1) / 255

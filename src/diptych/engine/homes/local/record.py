@@ -230,9 +230,10 @@ class Record(Columns):
         """Rows of the same content as each of some: of the same side, of equal files, of the same words."""
         found: dict[int, list[int]] = {}
         for row, other in self._db.each(
-            "SELECT item.row, copy.row FROM item JOIN file ON file.id = item.file "
-            "JOIN file AS twin ON twin.hash = file.hash "
-            "JOIN item AS copy ON copy.file = twin.id AND copy.side = item.side AND copy.text IS item.text "
+            "SELECT item.row, copy.row FROM item CROSS JOIN file ON file.id = item.file "
+            "CROSS JOIN file AS twin ON twin.hash = file.hash "
+            "CROSS JOIN item AS copy INDEXED BY item_by_file "
+            "ON copy.file = twin.id AND copy.side = item.side AND copy.text IS item.text "
             "WHERE item.row IN (SELECT value FROM json_each(?)) AND copy.row != item.row ORDER BY copy.row",
             json.dumps([int(row) for row in rows]),
         ):
@@ -442,7 +443,8 @@ class Record(Columns):
             return [row for (row,) in self._db.each("SELECT row FROM item WHERE side = ? ORDER BY row", side)]
         first = under.rstrip(b"/") + b"/"
         found = self._db.each(
-            "SELECT row FROM file JOIN item ON item.file = file.id WHERE side = ? AND path >= ? AND path < ? "
+            "SELECT row FROM file CROSS JOIN item INDEXED BY item_by_file ON item.file = file.id "
+            "WHERE side = ? AND path >= ? AND path < ? "
             "ORDER BY row",
             side, first, first[:-1] + b"0",  # which comes after the slash
         )  # fmt: skip

@@ -109,15 +109,16 @@ def write(db: sqlite3.Connection) -> None:
     if db.execute("SELECT 1 FROM reworded LIMIT 1").fetchone() is None:
         return
     facts = (
-        "(SELECT group_concat(coalesce(shown, value), char(10)) FROM fact "
-        "JOIN field ON field.id = fact.field WHERE fact.file = picture.file AND "
+        "(SELECT group_concat(coalesce(shown, value), char(10)) FROM fact INDEXED BY fact_by_file "
+        "CROSS JOIN field ON field.id = fact.field WHERE fact.file = picture.file AND "
     )
     found = db.execute(
         "SELECT picture.row, path, (SELECT group_concat(text, char(10)) FROM item AS one "
         "WHERE one.file = picture.file AND one.side = 'text'), "
         f"{facts} typeof(value) = 'text' AND name NOT IN {_NOT_TOLD}), {facts} name = 'inscription') "
-        "FROM reworded JOIN item AS picture ON picture.file = reworded.file AND picture.side = 'image' "
-        "JOIN file ON file.id = picture.file"
+        "FROM reworded CROSS JOIN item AS picture INDEXED BY item_by_file "
+        "ON picture.file = reworded.file AND picture.side = 'image' "
+        "CROSS JOIN file ON file.id = picture.file"
     )
     db.executemany(
         "INSERT OR REPLACE INTO picture_words (rowid, texts, tags, inscription, names) "
