@@ -81,9 +81,15 @@ def at_hand(version: str) -> str | None:
 
 
 def build(folder: Path) -> Path:
-    """The wheel of this checkout."""
+    """The wheel of this checkout, which is the same, byte for byte, out of the source archive."""
     run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, ROOT)
     [wheel] = folder.glob("diptych-*.whl")
+    archived = folder / "archived"
+    run(sys.executable, "-m", "build", "--outdir", archived, ROOT)
+    [archive], [again] = archived.glob("diptych-*.tar.gz"), archived.glob("diptych-*.whl")
+    if again.read_bytes() != wheel.read_bytes():
+        sys.exit(f"{wheel.name} is not the same when it is built from {archive.name}")
+    print(f"{archive.name}: {archive.stat().st_size / 2**20:.1f} MiB")
     return wheel
 
 
