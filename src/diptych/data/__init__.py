@@ -42,7 +42,8 @@ def open_data(name_or_path: str | Path, root: str | Path | None = None) -> Datas
 
     Args:
         name_or_path: ``NAME`` or ``NAME:VARIANT`` (dashes and underscores are the same), or a file or
-            folder in any form that a reader recognises.
+            folder in any form that a reader recognises; several joined by "+" are one, see
+            `diptych.data.joined`.
         root: Where the files of a named set are; default: where ``diptych data prepare`` recorded them.
 
     Raises:
@@ -67,6 +68,15 @@ def open_data(name_or_path: str | Path, root: str | Path | None = None) -> Datas
         opened: Dataset = kind.open(root, variant if colon else None)
         return opened
     path = Path(name_or_path).expanduser()
+    if (
+        not path.exists()
+        and isinstance(name_or_path, str)
+        and all(parts := name_or_path.split("+"))
+        and parts[1:]
+    ):
+        from diptych.data.joined import Joined
+
+        return Joined([open_data(part, root) for part in parts])
     if not path.exists():
         if isinstance(name_or_path, str) and not any(mark in name_or_path for mark in "/\\."):
             raise UnknownName("data set or path", name_or_path, names())

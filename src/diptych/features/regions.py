@@ -25,11 +25,10 @@ from diptych.core import Floats
 from diptych.errors import BadData, BadParameter, MissingData, UsageError
 from diptych.media.pictures import batches
 from diptych.optional import optional
-from diptych.towers.onnx import IMAGE_SIZE, WEIGHTS, prepare_image
+from diptych.towers.onnx import IMAGE_SIZE, WEIGHTS, GridTower, prepare_image
 
 __all__ = ["Regions", "Store"]
 
-_SEEN = "/_swish_1/Clip_output_0"  # the last map of the image tower, (n, 1280, 7, 7), before it is pooled
 _SIDE = 7
 
 
@@ -101,18 +100,11 @@ class Regions:
         return np.concatenate(found)
 
     @cached_property
-    def _tower(self) -> Any:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        # Two messages of one kind after another are one with the fields of both: the map becomes an output.
-        more = _field(7, _field(12, _field(1, _SEEN.encode())))
-        graph = (WEIGHTS / "image.onnx").read_bytes() + more
-        return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    def _tower(self) -> GridTower:
+        return GridTower()
 
     def _cells(self, pictures: NDArray[Any]) -> Floats:
-        (seen,) = self._tower.run([_SEEN], {"pictures": pictures})
+        seen = self._tower(pictures)
         edges = [(at * _SIDE // self.grid, -(-(at + 1) * _SIDE // self.grid)) for at in range(self.grid)]
         cells = [
             np.concatenate(
@@ -241,11 +233,3 @@ def _name(picture: Any) -> str:
             "regions of a file are found by the picture's file name, and this picture has none; give its path"
         )
     return PurePosixPath(fspath(name).replace("\\", "/")).as_posix()
-
-
-def _field(number: int, content: bytes) -> bytes:
-    """A field of a protocol buffer that holds bytes or another message."""
-    length, size = len(content), b""
-    while length > 127:
-        size, length = size + bytes([length & 127 | 128]), length >> 7
-    return bytes([number << 3 | 2]) + size + bytes([length]) + content

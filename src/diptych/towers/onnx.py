@@ -17,10 +17,23 @@ from diptych.errors import MissingData
 from diptych.media.pictures import Source, open_picture
 from diptych.towers.preprocess import Preprocess
 
-__all__ = ["IMAGE_SIZE", "WEIGHTS", "ImageTower", "TextTower", "prepare_image"]
+__all__ = [
+    "GRID_MOST",
+    "IMAGE_SIZE",
+    "WEIGHTS",
+    "GridTower",
+    "ImageTower",
+    "TextTower",
+    "prepare_image",
+    "session",
+]
 
 WEIGHTS = Path(__file__).parent / "weights"
 IMAGE_SIZE = 224
+GRID_MOST = 6.0
+"""Largest number of a cell; the smallest is 0."""
+
+_GRID = "/_swish_1/Clip_output_0"  # the last map of the image tower, (n, 1280, 7, 7), before it is pooled
 _PREPROCESS = Preprocess(size=IMAGE_SIZE, reducing_gap=2.0, channels="last")
 _MOST_TOKENS = 256  # what MiniLM was trained with
 
@@ -46,12 +59,31 @@ class ImageTower:
     """
 
     def __init__(self, threads: int | None = None) -> None:
-        self._session = _session(WEIGHTS / "image.onnx", threads)
+        self._session = session(WEIGHTS / "image.onnx", threads)
 
     def __call__(self, pictures: NDArray[np.uint8]) -> tuple[Floats, Floats]:
         """Features (n, 1280) and class logits (n, 1000) of prepared pictures (n, 224, 224, 3)."""
         features, logits = self._session.run(["pooled", "logits"], {"pictures": pictures})
         return features, logits
+
+
+class GridTower:
+    """The image tower before it pools: what it sees in each of 7 x 7 cells of a picture.
+
+    Args:
+        threads: As for `ImageTower`.
+    """
+
+    def __init__(self, threads: int | None = None) -> None:
+        # Two messages of one kind after another are one with the fields of both: the map becomes an output.
+        more = _field(7, _field(12, _field(1, _GRID.encode())))
+        self._session = session((WEIGHTS / "image.onnx").read_bytes() + more, threads)
+
+    def __call__(self, pictures: NDArray[np.uint8]) -> Floats:
+        """Features (n, 1280, 7, 7), in [0, `GRID_MOST`], of prepared pictures (n, 224, 224, 3)."""
+        (seen,) = self._session.run([_GRID], {"pictures": pictures})
+        found: Floats = seen
+        return found
 
 
 class TextTower:
@@ -64,7 +96,7 @@ class TextTower:
     def __init__(self, threads: int | None = None) -> None:
         from tokenizers import Tokenizer
 
-        self._session = _session(_packaged_minilm(), threads)
+        self._session = session(_packaged_minilm(), threads)
         self._tokenizer = Tokenizer.from_file(str(WEIGHTS / "tokenizer.json"))
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
@@ -109,14 +141,29 @@ class TextTower:
         return [*ids[: _MOST_TOKENS - 1], ids[-1]]
 
 
-def _session(path: Path, threads: int | None) -> Any:
+def session(graph: Path | bytes, threads: int | None = None) -> Any:
+    """A graph, from its file or its bytes, ready to run on the CPU.
+
+    Args:
+        graph: Where it is, or what it is.
+        threads: Threads of one run; None leaves it to ONNX Runtime (every core).
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     if threads is not None:
         options.intra_op_num_threads = threads
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    content = graph if isinstance(graph, bytes) else str(graph)
+    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+
+def _field(number: int, content: bytes) -> bytes:
+    """A field of a protocol buffer that holds bytes or another message."""
+    length, size = len(content), b""
+    while length > 127:
+        size, length = size + bytes([length & 127 | 128]), length >> 7
+    return bytes([number << 3 | 2]) + size + bytes([length]) + content
 
 
 @functools.cache
