@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from diptych.errors import TooNew as TooNew
     from diptych.errors import TrainingError as TrainingError
     from diptych.errors import UnknownName as UnknownName
+    from diptych.errors import Unreachable as Unreachable
     from diptych.errors import UsageError as UsageError
     from diptych.errors import WrongModel as WrongModel
     from diptych.evaluation import evaluate as evaluate
@@ -86,6 +87,7 @@ _PUBLIC = {
     "Trainer": "diptych.training.trainer:Trainer",
     "TrainingError": "diptych.errors:TrainingError",
     "UnknownName": "diptych.errors:UnknownName",
+    "Unreachable": "diptych.errors:Unreachable",
     "UsageError": "diptych.errors:UsageError",
     "WrongModel": "diptych.errors:WrongModel",
     "evaluate": "diptych.evaluation:evaluate",
@@ -125,6 +127,7 @@ __all__ = [
     "Trainer",
     "TrainingError",
     "UnknownName",
+    "Unreachable",
     "UsageError",
     "WrongModel",
     "__version__",

@@ -8,6 +8,7 @@ DiptychError
 ├── MissingData           files of a data set or model are absent (says where they come from and go)
 ├── BadData               files are there but not what they should be
 ├── ImageError            one picture cannot be read (holds path and reason)
+├── Unreachable           a part of an index, or a cluster, does not answer
 ├── CollectionError       a collection cannot be used
 │   ├── CollectionBusy    another process is writing to it
 │   ├── WrongModel        it was indexed with another model
@@ -37,6 +38,7 @@ __all__ = [
     "TooNew",
     "TrainingError",
     "UnknownName",
+    "Unreachable",
     "UsageError",
     "WrongModel",
 ]
@@ -118,6 +120,10 @@ class ImageError(DiptychError):
     def __init__(self, path: str, reason: str) -> None:
         self.path, self.reason = path, reason
         super().__init__(f"{path}: {reason}")
+
+
+class Unreachable(DiptychError):
+    """What is on another machine does not answer: a part of an index, or a cluster; it may again, later."""
 
 
 class CollectionError(DiptychError):

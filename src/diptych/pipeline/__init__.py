@@ -11,6 +11,7 @@ from diptych.pipeline.over import Indexed, by_vectors, over
 from diptych.pipeline.rankings import MOST_PAIRS, hits_of, score_matrix, scores_of, stacked
 from diptych.pipeline.rerank import LOOKED_AT, RESCORED, Agree, Rerank, as_they_are, standardised
 from diptych.pipeline.stages import (
+    Answers,
     Compares,
     Exhaustive,
     Fuse,
@@ -29,6 +30,7 @@ __all__ = [
     "MOST_PAIRS",
     "RESCORED",
     "Agree",
+    "Answers",
     "Compares",
     "Cost",
     "Exhaustive",

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diptych import similarity
-from diptych.core import Encoder, Floats, Item, Rows, Run, Scorer, Searchable, Side, Stage
+from diptych.core import Encoder, Floats, Hits, Item, Rows, Run, Scorer, Searchable, Side, Stage
 from diptych.errors import UsageError
 from diptych.index.flat import best
 from diptych.pipeline.encode import contents, encode
@@ -18,7 +18,7 @@ from diptych.pipeline.rankings import hits_of, score_matrix, stacked
 if TYPE_CHECKING:  # a search has no need of the metrics
     from diptych.metrics.scores import Matrix, Scores
 
-__all__ = ["Compares", "Exhaustive", "Fuse", "PairScores", "Repeat", "Rewrite", "Search", "Select"]
+__all__ = ["Answers", "Compares", "Exhaustive", "Fuse", "PairScores", "Repeat", "Rewrite", "Search", "Select"]
 
 
 @runtime_checkable
@@ -30,8 +30,19 @@ class Compares(Protocol):
         ...
 
 
+@runtime_checkable
+class Answers(Protocol):
+    """An index that may answer for a part of what it holds, as one over several machines does."""
+
+    def answered(self, vectors: NDArray[Any], k: int, within: Rows | None = None) -> tuple[Hits, str]:
+        """As `Searchable.search`, and what is missing, in a sentence; empty if nothing is."""
+        ...
+
+
 class Search(Stage):
     """Encode the queries and ask an index.
+
+    What an index in parts leaves out is noted with each query as "degraded".
 
     Args:
         encoder: Encodes the queries.
@@ -50,7 +61,12 @@ class Search(Stage):
 
     def __call__(self, run: Run) -> Run:
         """The run with the index's hits."""
-        return run.with_hits(self.index.search(encode(self.encoder, run.queries), self.k, self.within))
+        vectors = encode(self.encoder, run.queries)
+        if not isinstance(self.index, Answers):
+            return run.with_hits(self.index.search(vectors, self.k, self.within))
+        hits, missing = self.index.answered(vectors, self.k, self.within)
+        found = run.with_hits(hits)
+        return found.noted([{"degraded": missing}] * len(run.queries)) if missing else found
 
     def scores(self, run: Run, before: Scores | None = None) -> Scores | None:
         """Similarities, of an index that compares with everything."""
