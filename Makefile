@@ -19,7 +19,7 @@ $(STAMP): pyproject.toml
 $(TEST_STAMP): $(STAMP)
 	$(BIN)/python -m pip install --quiet torch==2.13.0
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --quiet --editable ".[train,hub,towers,heic,svg,raw,ocr,watch,data,plots,tensorboard]" --group dev
+	$(BIN)/python -m pip install --quiet --editable ".[train,hub,towers,heic,svg,raw,ocr,watch,data,plots,tensorboard,objects,ray]" --group dev
 	touch $@
 
 demo: $(STAMP)

@@ -21,6 +21,8 @@ EXTRAS = {
     "data": ("scipy", "h5py", "pyarrow", "webdataset", "datasets"),
     "plots": ("matplotlib",),
     "tensorboard": ("tensorboard",),
+    "objects": ("fsspec", "s3fs"),
+    "ray": ("ray",),
 }
 """The modules that each extra brings; the first extra that has one is named for it."""
 

@@ -14,8 +14,7 @@ from PIL import Image
 
 from conftest import Paint
 from damaged_pictures import bomb, truncations
-from diptych.engine import ingest as ingesting
-from diptych.engine import scan
+from diptych.engine import looking, scan
 from diptych.engine.collection import Collection, open
 from diptych.errors import CollectionError, UsageError
 from diptych.testing import Colours
@@ -159,7 +158,7 @@ def test_files_that_vanish_between_walk_and_reading(
     collection.add()
     for number in range(6):
         paint(f"{number}.png", (0, number * 40, 0), size=(9, 9))
-    ahead = ingesting.ahead
+    ahead = looking.ahead
 
     def lose_then_read(pool: Any, read: Any, waiting: Any, window: int) -> Any:
         waiting = list(waiting)
@@ -167,7 +166,7 @@ def test_files_that_vanish_between_walk_and_reading(
         return ahead(pool, read, waiting, window)
 
     with monkeypatch.context() as patched:
-        patched.setattr(ingesting, "ahead", lose_then_read)
+        patched.setattr(looking, "ahead", lose_then_read)
         summary = collection.add()
     assert [(one.path.name, one.reason) for one in summary.skipped] == [
         ("2.png", "cannot be read: there is no such file")

@@ -10,7 +10,7 @@ import pytest
 from engine_helpers import content
 
 from conftest import Paint
-from diptych.engine import ingest, scan
+from diptych.engine import ingest, looking, scan
 from diptych.engine.collection import open_collection
 from diptych.errors import UsageError
 from diptych.testing import Colours
@@ -168,8 +168,8 @@ def test_a_sparse_picture_is_not_read_whole(
         file.write((photos / "good.jpg").read_bytes())
         file.truncate(4 << 30)
     read: list[str] = []
-    real = ingest.read_file
-    monkeypatch.setattr(ingest, "read_file", lambda path: (read.append(path.name), real(path))[1])
+    real = looking.read_file
+    monkeypatch.setattr(looking, "read_file", lambda path: (read.append(Path(path).name), real(path))[1])
     with open_collection(photos, model=Colours()) as collection:
         reasons = {one.path.name: one.reason for one in collection.add().skipped}
         assert collection.count("image") == 1

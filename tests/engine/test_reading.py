@@ -15,7 +15,7 @@ import pytest
 from conftest import Paint
 from diptych.engine import reading
 from diptych.engine.collection import open_collection
-from diptych.engine.reading import Reading
+from diptych.engine.reading import Reading, Trial
 from diptych.testing import Colours
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals are of another kind there")
@@ -125,11 +125,12 @@ def test_a_picture_that_takes_all_memory_is_told_so(
     monkeypatch.setenv("PYTHONPATH", faulty["PYTHONPATH"])
     small, large = paint("small.png"), paint("large.png")
     mark(large, b"takes-all-memory")
-    trial = Reading(small.parent)
-    assert trial.trial(small, 64) == ""
-    assert "needs more than 4 GiB of memory" in trial.trial(large, 64)
-    assert trial.trial(small, None) == ""  # another process serves the next
-    trial.close(lambda _: True)
+    trial = Trial()
+    assert trial.of(str(small), None, 64) == ""
+    assert trial.of("s3://photos/small.png", small.read_bytes(), 64) == ""
+    assert "needs more than 4 GiB of memory" in trial.of(str(large), None, 64)
+    assert trial.of(str(small), None, None) == ""  # another process serves the next
+    trial.end()
 
 
 def test_what_was_in_flight_stays_written_down_until_it_is_dealt_with(tmp_path: Path) -> None:
@@ -165,5 +166,5 @@ def test_an_interrupted_run_suspects_nobody(
         with pytest.raises(KeyboardInterrupt):
             collection.add(batch_size=2, on_progress=interrupt)
         assert not (photos / ".diptych" / "reading").exists()
-        monkeypatch.delattr(reading.Reading, "trial")  # nobody is tried
+        monkeypatch.delattr(reading.Trial, "of")  # nobody is tried
         assert collection.add().added == 38

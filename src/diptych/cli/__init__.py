@@ -61,9 +61,16 @@ def _one_sentence() -> Iterator[None]:
 
 
 class _Once(typer.core.TyperCommand):
-    """A command that takes no option twice, unless it gathers its values: the last would win unnoticed."""
+    """A command that takes no option twice, unless it gathers its values: the last would win unnoticed.
+
+    An option whose value stands in brackets in the help may go without: the value is then empty.
+    """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        bare = {name for one in self.params for name in one.opts if str(one.metavar or "").startswith("[")}
+        for at in range(len(args) - 1, -1, -1):
+            if args[at] in bare and (at + 1 == len(args) or args[at + 1].startswith("-")):
+                args = [*args[: at + 1], "", *args[at + 1 :]]
         order = self.make_parser(ctx).parse_args(args=list(args))[2]
         for option in dict.fromkeys(order):
             times = order.count(option)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from diptych.cli._progress import progress
 from diptych.cli._terminal import say, say_json
 
 if TYPE_CHECKING:
+    from diptych.cluster import Cluster
     from diptych.engine.collection import Collection, Summary
     from diptych.engine.results import Skipped
     from diptych.media.report import Report
@@ -55,7 +57,8 @@ def command(
     paths: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="PATH...", help="Folders, files, patterns, or - for a list on standard input."
+            metavar="PATH...",
+            help="Folders, files, patterns, s3://BUCKET/FOLDER, or - for a list on standard input.",
         ),
     ] = None,
     collection: Annotated[
@@ -125,6 +128,21 @@ def command(
         bool,
         typer.Option("--ocr", help="Also read the text inside pictures, once they can be searched."),
     ] = False,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[HOST:PORT]",
+            help="Read and encode on a Ray cluster, whose head is there, or on this machine's.",
+            show_default=False,
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Processes on the cluster.", show_default="one a processor or card"),
+    ] = None,
+    cards: Annotated[
+        float, typer.Option(min=0, help="Graphics cards for each, or the part of one.", show_default="none")
+    ] = 0.0,
     check: Annotated[
         bool,
         typer.Option(
@@ -159,6 +177,7 @@ def command(
     from diptych.engine.ignoring import check_patterns
     from diptych.engine.rebuild import rebuilding
     from diptych.engine.scan import expand
+    from diptych.engine.storage import is_address
     from diptych.errors import UsageError
 
     given, lost = _names(paths or [], null, strict)
@@ -168,8 +187,12 @@ def command(
         raise UsageError(f"none of the {len(lost)} names that were listed exists, the first: {lost[0].path}")
     if not given:
         raise UsageError("nothing to index; give a folder of pictures: diptych index FOLDER")
-    expand(given)  # before anything is founded or forgotten: a path that does not exist is named
+    expand(
+        path for path in given if not is_address(path)
+    )  # before anything is founded or forgotten: a path that does not exist is named
     check_patterns(exclude or ())
+    if ray is not None and watch:
+        raise UsageError("a cluster takes in what is there; run --ray without --watch")
     if codes is not None and watch:
         raise UsageError("--codes is made once, after indexing; run it without --watch")
     if add_model is not None and watch:
@@ -185,7 +208,7 @@ def command(
         "ocr": ocr,
         "max_pixels": max_pixels,
     }  # fmt: skip
-    once = {**how, "check": check, "forget_missing": forget_missing}
+    once = {**how, "check": check, "forget_missing": forget_missing, "cluster": _cluster(ray, workers, cards)}
     try:
         if rebuild:
             with rebuilding(home, model=model) as fresh:
@@ -222,6 +245,17 @@ def command(
         raise typer.Exit(130) from None
 
 
+def _cluster(ray: str | None, workers: int | None, cards: float) -> Cluster | None:
+    from diptych.cluster import Cluster
+    from diptych.errors import UsageError
+
+    if ray is not None:
+        return Cluster(ray, workers, cards)
+    if workers is not None or cards:
+        raise UsageError("--workers and --cards are of a cluster; say which with --ray")
+    return None
+
+
 def _exclude(opened: Collection, more: list[str] | None, fewer: list[str] | None) -> None:
     if fewer:
         opened.exclude_no_longer(*fewer)
@@ -245,10 +279,9 @@ def _names(paths: list[str], null: bool, strict: bool) -> tuple[list[str], list[
     """What was given, typed and listed; and of what was listed that which is not there."""
     if "-" not in paths:
         return paths, []
-    import os
-
     from diptych.engine.results import Skipped
     from diptych.engine.scan import expand
+    from diptych.engine.storage import is_address
     from diptych.errors import UsageError
 
     listed = sys.stdin.buffer.read().split(b"\0" if null else b"\n")
@@ -257,7 +290,7 @@ def _names(paths: list[str], null: bool, strict: bool) -> tuple[list[str], list[
     lost: list[Skipped] = []
     for name in names:
         try:
-            expand([name])
+            expand([] if is_address(name) else [name])
         except UsageError:
             if strict:
                 raise
@@ -384,7 +417,8 @@ def _told(how: str, skipped: Sequence[Skipped], folder: Path, verbose: bool) -> 
     reasons: dict[str, list[str]] = {}
     for one in skipped:
         if not one.known:
-            name = one.path.relative_to(folder) if one.path.is_relative_to(folder) else one.path
+            inside = isinstance(one.path, Path) and one.path.is_relative_to(folder)
+            name = os.path.relpath(one.path, folder) if inside else one.path
             reasons.setdefault(one.reason, []).append(str(name))
     return [f"{how} {_some(names)}: {reason}" for reason, names in reasons.items()]
 

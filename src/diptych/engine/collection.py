@@ -43,6 +43,7 @@ from diptych.errors import UsageError
 from diptych.pipeline import DEPTH
 
 if TYPE_CHECKING:
+    from diptych.cluster import Cluster
     from diptych.engine.duplicates import Duplicates
     from diptych.engine.items import NewItem
     from diptych.engine.why import Why
@@ -108,6 +109,7 @@ class Collection(Contents):
         forget_missing: bool = False,
         max_pixels: int | None = None,
         ocr: bool = False,
+        cluster: Cluster | None = None,
         batch_size: int | None = None,
         on_progress: Callable[[Progress], None] | None = None,
     ) -> Summary:
@@ -118,7 +120,9 @@ class Collection(Contents):
         is away. May be interrupted at any moment; the next call goes on.
 
         Args:
-            paths: Folders, pictures, ``.txt`` files or patterns; none for the collection's own folder.
+            paths: Folders, pictures, ``.txt`` files or patterns; none for the collection's own folder. Also
+                addresses in object storage, such as ``s3://bucket/photos``, which are the ids of what is
+                found there.
             recursive: Also the folders below.
             texts: Also ``.txt`` files in the folders that belong to no picture, each line a text. They are
                 notes and letters as often as texts to be found, so that only those are taken that are given
@@ -130,19 +134,22 @@ class Collection(Contents):
                 are tried again. None takes what is safe, see `diptych.media.pictures.open_picture`.
             ocr: Also read the text inside pictures, each content once, when everything else is done and can
                 be searched. It becomes the field "inscription" of a picture, and no caption; words find it.
+            cluster: Read and encode on the machines of a Ray cluster, to which the folders must look alike.
+                None does so here.
             batch_size: Pictures encoded and stored at a time; the encoder's own choice if None.
             on_progress: Called after every batch.
 
         Raises:
             UsageError: a path that does not exist.
-            MissingExtra: text is to be read, and the package that does so is not installed.
+            MissingExtra: text is to be read, or a cluster or storage used, without the package for it.
+            Unreachable: a cluster or storage does not answer; what was stored before is kept.
             CollectionBusy: another process is writing.
         """
         from diptych.engine.update import How, update
 
         if max_pixels is not None and max_pixels < 1:
             raise UsageError(f"a picture has at least 1 pixel, so max_pixels cannot be {max_pixels}")
-        how = How(recursive, texts, follow_links, check, forget_missing, max_pixels, ocr)
+        how = How(recursive, texts, follow_links, check, forget_missing, max_pixels, ocr, cluster)
         return update(self, paths, how, batch_size=batch_size, on_progress=on_progress)
 
     def remove(self, *paths: str | Path) -> int:

@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from diptych.core import SIDES, encodes, offered
+from diptych.engine import storage
 from diptych.engine.calibration import keep_calibration
 from diptych.engine.decoding import AHEAD, THREADS, ahead, digest_of, prepared
 from diptych.engine.homes.base import Home
 from diptych.engine.homes.entries import Lacking, VectorColumn
-from diptych.engine.homes.names import is_own
+from diptych.engine.homes.names import is_own, name_of
 from diptych.engine.model import Model
 from diptych.engine.opening import Opened
 from diptych.engine.reading import Reading
@@ -140,9 +141,9 @@ def take_over(opened: Opened, old: Home) -> None:
     fill_all(opened, batch_size=None, max_pixels=None, on_progress=None)
 
 
-def _path(home: Home, key: bytes) -> Path:
+def _path(home: Home, key: bytes) -> Path | str:
     """The file of an item; of one without, its id."""
-    return Path(key[1:].decode()) if is_own(key) else home.path(key)
+    return name_of(key) if is_own(key) else home.path(key)
 
 
 def _of_content(home: Home, item: Lacking) -> bytes | None:
@@ -209,8 +210,7 @@ def fill(
         done += count
         if on_progress is not None:
             seconds = time.perf_counter() - started
-            path = None if is_own(last.key) else home.path(last.key)
-            on_progress(Progress(done, total, len(filled.skipped), path, seconds))
+            on_progress(Progress(done, total, len(filled.skipped), _path(home, last.key), seconds))
     filled.lacking = sum(map(home.count_lacking, sides))
     if filled.encoded:
         home.keep_codes(model.encode_texts)
@@ -295,19 +295,21 @@ class _Filling:
         """Decode a picture whose content is what was indexed; in a thread."""
         if (vector := _of_content(self.home, item)) is not None:
             return _Read(item, vector)
-        if is_own(item.key):
+        name = name_of(item.key) if is_own(item.key) else str(self.home.path(item.key))
+        stored = is_own(item.key) and storage.is_address(name)
+        if is_own(item.key) and not stored:
             return _Read(item, why="was given by a program, without a file to read")
-        path = self.home.path(item.key)
         encoder = self.model.encoder
         try:
+            content = storage.read(name) if stored else None
             if item.key in self._reading.suspects:
                 size = offered(encoder, "image_size")
-                if why := self._reading.trial(path, size, self.max_pixels):
+                if why := self._reading.trial.of(name, content, size, self.max_pixels):
                     return _Read(item, why=why)
-            content = read_file(path)
+            content = read_file(name) if content is None else content
             if digest_of(content) != item.hash:
                 return _Read(item, why="changed since it was indexed")
-            found, *_ = prepared(encoder, content, name=str(path), max_pixels=self.max_pixels)
+            found, *_ = prepared(encoder, content, name=name, max_pixels=self.max_pixels)
         except ImageError as error:
             return _Read(item, why=error.reason)
         except OSError as error:

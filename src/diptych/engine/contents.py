@@ -15,7 +15,7 @@ from diptych.engine import ignoring
 from diptych.engine.conditions import Condition
 from diptych.engine.filters import checked, known_field
 from diptych.engine.gallery import Gallery, gallery_of, item_of_file, limited
-from diptych.engine.homes.names import own_key
+from diptych.engine.homes.names import is_own, name_of, own_key
 from diptych.engine.opening import Opened
 from diptych.engine.place import absolute
 from diptych.engine.plan import LOOSE
@@ -164,7 +164,9 @@ class Contents(Opened):
             "codes": self.home.codes,
             "excludes": list(self.excludes),
             "skipped": {
-                str(self.home.path(key)): reason for key, reason, *_ in self.home.skipped() if reason != LOOSE
+                name_of(key) if is_own(key) else str(self.home.path(key)): reason
+                for key, reason, *_ in self.home.skipped()
+                if reason != LOOSE
             },
             "check": self.home.check(),
         }

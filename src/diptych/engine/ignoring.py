@@ -14,7 +14,7 @@ import os
 import re
 import unicodedata
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,7 +25,7 @@ from diptych.media.links import LEADS_OUT, leads_out
 if TYPE_CHECKING:
     from diptych.engine.homes.base import Home
 
-__all__ = ["IGNORE_FILE", "Here", "Rules", "Unclear", "check_patterns", "keep", "kept"]
+__all__ = ["IGNORE_FILE", "Here", "Rules", "Unclear", "check_patterns", "keep", "kept", "leaving_out"]
 
 IGNORE_FILE = ".diptychignore"
 """Name of the files with patterns."""
@@ -124,6 +124,24 @@ class Here:
         if own:
             deeper.insert(bool(deeper) and not deeper[0][0].origin, (own, ""))
         return Here(tuple(deeper), why)
+
+
+def leaving_out(patterns: Sequence[str]) -> Callable[[str], str]:
+    """What says of a path, from the place where patterns count, why they leave it out; empty if they do not.
+
+    Raises:
+        ValueError: one of them is none.
+    """
+    start = Here(((_Patterns(patterns, ""), ""),))
+
+    def why(name: str) -> str:
+        here = start
+        *folders, last = name.split("/")
+        for folder in folders:
+            here = here.below(folder, None)
+        return here.of(last) or ""
+
+    return why
 
 
 class Rules:

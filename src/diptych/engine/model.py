@@ -41,6 +41,7 @@ class Model:
     Attributes:
         name: What the collection remembers: of a run folder, the whole path.
         encoder: The encoder.
+        source: What makes the same elsewhere: the name that was given, or the encoder.
         fingerprint: Equal only if vectors compare.
         similarity: What compares them.
         dimensions: Of a collection's vectors, which every further one must have; None while there are none.
@@ -54,9 +55,10 @@ class Model:
         if isinstance(system, str):
             self.name = model_name(system)
             self.encoder: Any = catalogue.load(self.name)
+            self.source: Any = self.name
         else:
             self.name = str(offered(system, "name", type(system).__name__))
-            self.encoder = system
+            self.encoder = self.source = system
         # Computed once: a learner hashes all its weights for it.
         self.fingerprint = str(offered(self.encoder, "fingerprint", self.name))
         self.similarity = str(getattr(self.encoder, "similarity", ""))

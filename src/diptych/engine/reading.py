@@ -13,13 +13,14 @@ import os
 import signal
 import struct
 import sys
+import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import IO
 
 from diptych.media.worker import Ended, Worker, exactly, limit_memory
 
-__all__ = ["TRIAL_MEMORY", "TRIAL_SECONDS", "Reading"]
+__all__ = ["TRIAL_MEMORY", "TRIAL_SECONDS", "Reading", "Trial"]
 
 TRIAL_SECONDS = 60.0
 """Longest time that a picture on trial may take."""
@@ -29,6 +30,54 @@ TRIAL_MEMORY = 4 << 30
 # Size that is enough and most pixels, -1 for None; bytes of the path that follows.
 _ASKED = struct.Struct("!iqI")
 _READ, _TOO_LARGE = b"r", b"m"
+
+
+class Trial:
+    """Reads pictures in a process of its own, under limits of time and memory: whether that ends it."""
+
+    def __init__(self) -> None:
+        self._worker = Worker(
+            "diptych.engine.reading",
+            "serve",
+            environment={"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+        )
+
+    def of(self, name: str, content: bytes | None, size: int | None, max_pixels: int | None = None) -> str:
+        """Why a picture must not be read in this process, in a few words; empty if nothing speaks against it.
+
+        Args:
+            name: Its path.
+            content: Its bytes, if it is in no file here.
+            size, max_pixels: As for `diptych.media.pictures.open_picture`.
+        """
+        if content is None:
+            return self._of(name, size, max_pixels)
+        with tempfile.TemporaryDirectory(prefix="diptych-") as folder:
+            path = Path(folder) / f"picture{os.path.splitext(name)[1]}"
+            path.write_bytes(content)
+            return self._of(str(path), size, max_pixels)
+
+    def _of(self, path: str, size: int | None, max_pixels: int | None) -> str:
+        name = os.fsencode(path)
+        asked = (-1 if given is None else given for given in (size, max_pixels))
+        question = _ASKED.pack(*asked, len(name)) + name
+        try:
+            answer = self._worker.ask(question, lambda stream: exactly(stream, 1), seconds=TRIAL_SECONDS)
+        except Ended as ended:
+            if ended.late:
+                why = f"takes longer than {TRIAL_SECONDS:.0f} s to read"
+            else:
+                why = f"ends the process that reads it{_how(ended.code)}"
+        else:
+            if answer == _READ:
+                return ""
+            self._worker.end()  # whose memory is in pieces now
+            why = f"needs more than {TRIAL_MEMORY >> 30} GiB of memory"
+        return f"{why}, and was being read when an earlier run ended; passed over until it changes"
+
+    def end(self) -> None:
+        """End the process, if there is one; another begins where it is needed again."""
+        self._worker.end()
 
 
 class Reading:
@@ -41,15 +90,12 @@ class Reading:
     Attributes:
         suspects: Names of the files that were in flight when an earlier run ended, and have not been dealt
             with since.
+        trial: For them.
     """
 
     def __init__(self, place: Path, name: str = "reading") -> None:
         self._path = place / name
-        self._worker = Worker(
-            "diptych.engine.reading",
-            "serve",
-            environment={"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
-        )
+        self.trial = Trial()
         self._flying: dict[bytes, None] = {}
         self.suspects = dict.fromkeys(_names(self._path))
         with contextlib.suppress(OSError):  # a disk that takes nothing: the record says so in a moment
@@ -69,37 +115,13 @@ class Reading:
             self.suspects.pop(name, None)
         self._rewrite()
 
-    def trial(self, path: Path, size: int | None, max_pixels: int | None = None) -> str:
-        """Why a picture must not be read in this process, in a few words; empty if nothing speaks against it.
-
-        Args:
-            path: The picture.
-            size, max_pixels: As for `diptych.media.pictures.open_picture`.
-        """
-        name = os.fsencode(path)
-        asked = (-1 if given is None else given for given in (size, max_pixels))
-        question = _ASKED.pack(*asked, len(name)) + name
-        try:
-            answer = self._worker.ask(question, lambda stream: exactly(stream, 1), seconds=TRIAL_SECONDS)
-        except Ended as ended:
-            if ended.late:
-                why = f"takes longer than {TRIAL_SECONDS:.0f} s to read"
-            else:
-                why = f"ends the process that reads it{_how(ended.code)}"
-        else:
-            if answer == _READ:
-                return ""
-            self._worker.end()  # whose memory is in pieces now
-            why = f"needs more than {TRIAL_MEMORY >> 30} GiB of memory"
-        return f"{why}, and was being read when an earlier run ended; passed over until it changes"
-
     def close(self, dealt_with: Callable[[bytes], bool]) -> None:
         """No file is being read any more.
 
         Args:
             dealt_with: Whether a suspect needs no trial any more.
         """
-        self._worker.end()
+        self.trial.end()
         if self._file is None:
             return
         self._flying.clear()

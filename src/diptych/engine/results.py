@@ -175,12 +175,12 @@ class Skipped:
     """A file that could not be taken.
 
     Args:
-        path: As the user named it.
+        path: As the user named it; an address for what lies in a storage.
         reason: Why, in a few words.
         known: Whether an earlier update met the same.
     """
 
-    path: Path
+    path: Path | str
     reason: str
     known: bool = field(default=False, compare=False)
 
@@ -279,14 +279,14 @@ class Progress:
         done: Files dealt with, of those that are new or changed.
         total: Files that are new or changed; None until a walk ahead has counted them.
         skipped: Of those dealt with, how many could not be taken.
-        path: The file dealt with last.
+        path: The file dealt with last; an address for what lies in a storage.
         seconds: Wall time since the update began.
     """
 
     done: int
     total: int | None
     skipped: int
-    path: Path | None
+    path: Path | str | None
     seconds: float
 
 

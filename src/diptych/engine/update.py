@@ -12,15 +12,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from diptych.cluster import Cluster
 from diptych.core import offered
-from diptych.engine import scan
+from diptych.engine import scan, storage
 from diptych.engine.calibration import keep_calibration
 from diptych.engine.columns import fill_all
 from diptych.engine.homes.base import Home
+from diptych.engine.homes.names import is_own
 from diptych.engine.ignoring import Rules, Unclear, kept
 from diptych.engine.ingest import Ingest
 from diptych.engine.inscriptions import read_inscriptions
+from diptych.engine.looking import Eyes
 from diptych.engine.model import Model, adopt
+from diptych.engine.objects import Objects
 from diptych.engine.opening import Opened
 from diptych.engine.place import absolute
 from diptych.engine.plan import LOOSE, Plan, Work
@@ -48,6 +52,7 @@ class How:
         forget_missing: Also forget the files whose folder is away.
         max_pixels: Largest picture that is decoded; None for what is safe.
         ocr: Read the text inside pictures, too, once they can be searched.
+        cluster: Read and encode on the machines of a Ray cluster; None does so here.
     """
 
     recursive: bool = True
@@ -57,6 +62,7 @@ class How:
     forget_missing: bool = False
     max_pixels: int | None = None
     ocr: bool = False
+    cluster: Cluster | None = None
 
 
 def update(
@@ -69,7 +75,9 @@ def update(
 ) -> Summary:
     """Bring an opened collection, with its codes, up to date with paths; see `Collection.add`."""
     opened = opened.default
-    given = scan.expand(paths or (opened.folder,))
+    addresses = [path for path in paths if isinstance(path, str) and storage.is_address(path)]
+    files = [path for path in paths if path not in addresses]
+    given = scan.expand(files if paths else (opened.folder,))
     if how.ocr:
         needs_ocr()
     started = time.perf_counter()
@@ -79,7 +87,18 @@ def update(
         if column is None or not column.fingerprint:
             adopt(opened.home, model)
         batch_size = batch_size or int(offered(model.encoder, "batch_size", 16))
-        summary = _updated(opened.home, model, given, how=how, batch_size=batch_size, on_progress=on_progress)
+        summary, told = Summary(), _Told(on_progress)
+        with _eyes(model, how) as eyes:
+            if given:
+                _updated(
+                    opened.home, model, given, summary, how=how, batch_size=batch_size, eyes=eyes, told=told
+                )
+            if addresses:
+                objects = Objects(opened.home, model, summary, max_pixels=how.max_pixels, eyes=eyes)
+                for count, last in objects.run(
+                    addresses, batch_size=batch_size, check=how.check, forget_missing=how.forget_missing
+                ):
+                    told.of(summary, count, last, None)
         opened.home.keep_codes(model.encode_texts)
         keep_calibration(opened.home, model)
         summary.models = fill_all(
@@ -94,43 +113,69 @@ def update(
     return summary
 
 
+class _Told:
+    """Tells whoever wants to know how far an update is."""
+
+    def __init__(self, on_progress: Callable[[Progress], None] | None) -> None:
+        self.wanted, self._on_progress = on_progress is not None, on_progress
+        self._started, self._done = time.perf_counter(), 0
+
+    def of(self, summary: Summary, count: int, last: Path | str, total: int | None) -> None:
+        """So many more are done, of so many if that is known."""
+        self._done += count
+        if self._on_progress is not None:
+            seconds = time.perf_counter() - self._started
+            self._on_progress(Progress(self._done, total, len(summary.skipped), last, seconds))
+
+
+@contextlib.contextmanager
+def _eyes(model: Model, how: How) -> Iterator[Eyes | None]:
+    """What looks into files: the workers of a cluster, if one is to be used."""
+    if how.cluster is None:
+        yield None
+        return
+    from diptych.engine.workers import Workers
+
+    with Workers(model, how.cluster, max_pixels=how.max_pixels) as workers:
+        yield workers
+
+
 def _updated(
     home: Home,
     model: Model,
     given: Sequence[Path],
+    summary: Summary,
     *,
     how: How,
     batch_size: int,
-    on_progress: Callable[[Progress], None] | None,
-) -> Summary:
+    eyes: Eyes | None,
+    told: _Told,
+) -> None:
     """Take in what is new, and forget what is gone.
 
     Args:
         home: What to fill; the caller may write to it.
         model: Encodes.
         given: Absolute folders and files that exist.
+        summary: Counts what is done.
         how: How to go about it.
         batch_size: Files encoded and stored at a time.
-        on_progress: Called after every batch.
+        eyes: Look into files; threads of this process if None.
+        told: Of every batch.
     """
-    summary, started, done = Summary(), time.perf_counter(), 0
     _take_again(home, given)
     plan = _plan(home, summary, given, how)
-    ingest = Ingest(home, model, summary, max_pixels=how.max_pixels)
-    with _Ahead(home, given, how, wanted=on_progress is not None) as ahead:
+    ingest = Ingest(home, model, summary, max_pixels=how.max_pixels, eyes=eyes)
+    with _Ahead(home, given, how, wanted=told.wanted) as ahead:
         work = ahead.through(_work(home, plan, given, how))
         with contextlib.closing(ingest.run(work, batch_size=batch_size)) as batches:
             for count, last in batches:
-                done += count
-                if on_progress is not None:
-                    seconds = time.perf_counter() - started
-                    on_progress(Progress(done, ahead.total, len(summary.skipped), last, seconds))
+                told.of(summary, count, last, ahead.total)
     folders = [path for path in given if path.is_dir()]
     _keep_problems(home, plan.problems | dict.fromkeys(plan.loose, LOOSE))
     _forget_gone(home, summary, plan, folders, how)
     _tell_captions(home, summary, ingest.told, folders)
     _forget_entered(home, plan.problems, folders, how.recursive)
-    return summary
 
 
 def remove(home: Home, paths: Iterable[str | Path]) -> int:
@@ -261,8 +306,8 @@ def _keep_problems(home: Home, problems: Mapping[bytes, str]) -> None:
 
 def _tell_captions(home: Home, summary: Summary, told: set[bytes], folders: Sequence[Path]) -> None:
     """Name again the caption files that could not be used in an earlier run and have not changed."""
-    told = told | {home.key(one.path) for one in summary.skipped}
-    for key, reason, *state in home.skipped():
+    told = told | {home.key(one.path) for one in summary.skipped if isinstance(one.path, Path)}
+    for key, reason, *state in _skipped_files(home):
         path = home.path(key)
         if key in told or not _below(path, folders, recursive=True) or not scan.may_caption(path):
             continue
@@ -295,7 +340,7 @@ def _forget_gone(
                 gone.append(number)
     failed = [
         key
-        for key, *_ in home.skipped()
+        for key, *_ in _skipped_files(home)
         if not os.path.lexists(path := home.path(key)) or plan.rules.leaves_out(path)
     ]
     if gone or failed:
@@ -311,12 +356,17 @@ def _forget_entered(
     """Forget of folders below the given ones that they could not be entered, if now they were."""
     entered = [
         key
-        for key, *_ in home.skipped()
+        for key, *_ in _skipped_files(home)
         if key not in problems and _below(path := home.path(key), folders, recursive) and path.is_dir()
     ]
     if entered:
         with home.batch(changes=False):
             home.remove_skipped(entered)
+
+
+def _skipped_files(home: Home) -> Iterator[tuple[bytes, str, int, int]]:
+    """As `Home.skipped`, without what lies in a storage."""
+    return (one for one in home.skipped() if not is_own(one[0]))
 
 
 def _below(path: Path, folders: Sequence[Path], recursive: bool) -> bool:
