@@ -197,14 +197,14 @@ def test_importing_the_command_loads_no_torch() -> None:
 
 
 @pytest.mark.slow
-def test_several_devices_are_processes_of_one_command(tmp_path: Path) -> None:
+def test_several_processes_are_of_one_command(tmp_path: Path) -> None:
     environment = {key: value for key, value in os.environ.items() if key not in ("WORLD_SIZE", "RANK")}
     arguments = [
         "train",
         "dscmr",
         "--data",
         "planted",
-        "--devices",
+        "--processes",
         "2",
         "--out",
         str(tmp_path / "run"),

@@ -35,15 +35,15 @@ def test_a_device_that_is_not_here_is_refused_before_anything_is_built(precision
             Processes.of(precision, 1, device)
 
 
-@pytest.mark.parametrize("devices", [0, -1])
-def test_fewer_than_one_device_is_refused(devices: int) -> None:
-    with pytest.raises(BadParameter, match=f"at least 1, not {devices}"):
-        Processes.of("fp32", devices, "cpu")
+@pytest.mark.parametrize("count", [0, -1])
+def test_fewer_than_one_process_is_refused(count: int) -> None:
+    with pytest.raises(BadParameter, match=f"at least 1, not {count}"):
+        Processes.of("fp32", count, "cpu")
 
 
-def test_more_devices_than_processes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_processes_than_were_started_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(BadParameter, match="3 devices were asked for, but 2 processes were started"):
+    with pytest.raises(BadParameter, match="3 processes were asked for, but 2 were started"):
         Processes.of("fp32", 3, "cpu")
 
 

@@ -386,10 +386,10 @@ def test_bad_options_are_refused() -> None:
         trainer(precision="fp8")
     with pytest.raises(BadParameter, match="at least 1"):
         trainer(patience=0)
-    with pytest.raises(BadParameter, match="4 devices were asked for, but 1 processes were started"):
-        trainer(devices=4)
+    with pytest.raises(BadParameter, match="4 processes were asked for, but 1 were started"):
+        trainer(processes=4)
     with pytest.raises(BadParameter, match="at least 1, not 0"):
-        trainer(devices=0)
+        trainer(processes=0)
 
 
 def test_curves_are_drawn_of_terms_and_validation(tmp_path: Path) -> None:
@@ -462,6 +462,7 @@ def test_mixed_precision_computes_in_half_and_keeps_weights_whole() -> None:
 _TWO = """
 import json, sys, pathlib, torch
 import torch.nn as nn
+from diptych.nets.contrastive import info_nce, others_of_the_same
 from diptych.training.trainer import Trainer
 from diptych.data.sets.planted import Planted
 torch.set_num_threads(1)
@@ -469,20 +470,31 @@ split = Planted(train=61).split("train")
 processes, run = int(sys.argv[1]), pathlib.Path(sys.argv[2])
 torch.manual_seed(0)
 net = nn.Linear(32, 24)
-trainer = Trainer(run, devices=processes, device="cpu", quiet=True)
+trainer = Trainer(run, processes=processes, device="cpu", quiet=True)
 if processes > 1 and trainer._processes.rank == 1:
     nn.init.zeros_(net.weight)  # every process starts from the first one's weights all the same
 optimizer = torch.optim.Adam(net.parameters(), lr=0.01)
+torch.manual_seed(1)
+towers = nn.ModuleList([nn.Linear(32, 8), nn.Linear(24, 8), nn.Linear(1, 1, bias=False)])
+contrast = torch.optim.Adam(towers.parameters(), lr=0.01)
 rows = torch.zeros(61)
 trainer.validate = lambda: float(-net.weight.square().sum())
-for _ in trainer.epochs(3, keep=(net, optimizer, rows)):
+for _ in trainer.epochs(3, keep=(net, optimizer, towers, contrast, rows)):
     for batch in trainer.batches(split, 20):
         error = (net(batch.image) - batch.text).square().mean(dim=1)
         trainer.step(optimizer, {"fit": error.mean()})
         rows[batch.index] = error.detach()
+        vectors = (nn.functional.normalize(one(x)) for one, x in zip(towers, (batch.image, batch.text)))
+        image, text, shown = (trainer.gathered(batch, one) for one in (*vectors, batch.image_row))
+        assert len(image) == batch.whole
+        there, back = info_nce(towers[2].weight.exp() * image @ text.T, others_of_the_same(shown))
+        trainer.step(contrast, {"contrast": there + back})
 weights = net.weight.flatten().tolist()
 rank = trainer._processes.rank
-(run / f"result{rank}.json").write_text(json.dumps({"weights": weights, "rows": rows.tolist()}))
+towers = torch.cat([one.flatten() for one in towers.parameters()]).tolist()
+(run / f"result{rank}.json").write_text(
+    json.dumps({"weights": weights, "rows": rows.tolist(), "towers": towers})
+)
 if processes > 1:
     torch.distributed.destroy_process_group()
 """
@@ -521,3 +533,7 @@ def test_two_processes_train_what_one_does(tmp_path: Path) -> None:
     assert first == second
     assert first["weights"] == pytest.approx(alone["weights"], abs=1e-5)
     assert first["rows"] == pytest.approx(alone["rows"], abs=1e-4)
+    assert first["towers"] == pytest.approx(alone["towers"], abs=1e-5)  # each pair is told from all others
+    logs = [(tmp_path / f"run{count}" / "log.jsonl").read_text().splitlines() for count in (1, 2)]
+    terms = [[json.loads(line)["terms"]["contrast"] for line in lines] for lines in logs]
+    assert terms[1] == pytest.approx(terms[0], abs=1e-5)

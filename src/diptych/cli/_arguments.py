@@ -9,11 +9,11 @@ __all__ = ["OPTIONS", "told"]
 OPTIONS = {
     "add_model": "--add-model",
     "device": "--device",
-    "devices": "--devices",
     "features": "--features",
     "image": "--image",
     "model": "--model",
     "pairs": "--pairs or --captions",
+    "processes": "--processes",
     "rebuild": "--rebuild",
     "run": "--out",
     "settings": "--set",

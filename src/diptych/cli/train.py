@@ -77,15 +77,17 @@ def command(
     device: Annotated[
         str | None, typer.Option(help="cpu, cuda, cuda:1 ...; default: the fastest.", show_default=False)
     ] = None,
-    devices: Annotated[int, typer.Option(help="Processes that share each batch.", min=1)] = 1,
+    processes: Annotated[
+        int, typer.Option(help="Share each batch among so many, one a card or processor.", min=1)
+    ] = 1,
     precision: Annotated[str, typer.Option(help="fp32, bf16 or fp16.")] = "fp32",
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard files too.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Train a system and evaluate it in both directions."""
-    if devices > 1 and "WORLD_SIZE" not in os.environ:
-        raise typer.Exit(_launched(devices, sys.argv[1:]))
+    if processes > 1 and "WORLD_SIZE" not in os.environ:
+        raise typer.Exit(_launched(processes, sys.argv[1:]))
     from diptych.cli._read import say_left_out, say_read
     from diptych.data import open_data
     from diptych.training.parameters import parse_settings
@@ -112,7 +114,7 @@ def command(
             strict=strict,
             patience=patience,
             device=device,
-            devices=devices,
+            processes=processes,
             precision=precision,
             tensorboard=tensorboard,
             quiet=quiet or as_json,
@@ -124,10 +126,10 @@ def command(
         _report(results, as_json)
 
 
-def _launched(devices: int, arguments: Sequence[str]) -> int:
+def _launched(processes: int, arguments: Sequence[str]) -> int:
     """Run this very command in several processes; the exit code."""
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
-    done = subprocess.run([*launcher, str(devices), "-m", "diptych", *arguments], check=False)
+    done = subprocess.run([*launcher, str(processes), "-m", "diptych", *arguments], check=False)
     return done.returncode
 
 

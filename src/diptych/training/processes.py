@@ -28,21 +28,21 @@ class Processes:
     rank, count, main = 0, 1, True
 
     @staticmethod
-    def of(precision: Precision, devices: int, device: str | torch.device | None) -> Processes:
+    def of(precision: Precision, processes: int, device: str | torch.device | None) -> Processes:
         """The processes that fit; see `Trainer` for the arguments.
 
         Raises:
             BadParameter: fewer than one, more than were started, or a device that is not here.
             MissingExtra: Accelerate is not installed.
         """
-        if devices < 1:
-            raise BadParameter(f"devices must be at least 1, not {devices}")
+        if processes < 1:
+            raise BadParameter(f"processes must be at least 1, not {processes}")
         started = int(os.environ.get("WORLD_SIZE", "1"))
-        if devices not in (1, started):
+        if processes not in (1, started):
             raise BadParameter(
-                f"{devices} devices were asked for, but {started} processes were started; "
-                f"start {devices} of them, with torchrun, or ask for as many as there are",
-                argument="devices",
+                f"{processes} processes were asked for, but {started} were started; "
+                f"start {processes} of them, with torchrun, or ask for as many as there are",
+                argument="processes",
             )
         if precision == "fp32" and started == 1:
             return Processes(_here(device or _fastest()))
@@ -59,6 +59,10 @@ class Processes:
     def part(self, rows: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], float]:
         """This process's rows of a batch, and what its mean counts in the mean of all."""
         return rows, 1.0
+
+    def gathered(self, rows: Tensor, whole: int, share: float) -> Tensor:
+        """The rows (whole, ...) of all processes; see `diptych.training.trainer.Trainer.gathered`."""
+        return rows
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Where the forward pass runs."""
@@ -122,6 +126,21 @@ class Accelerated(Processes):
         mine = rows[self.rank :: self.count]
         return mine, len(mine) * self.count / len(rows)
 
+    def gathered(self, rows: Tensor, whole: int, share: float) -> Tensor:
+        """The rows (whole, ...) of all processes, gradients flowing to this one's, scaled for their mean."""
+        if len(rows) == whole:  # fewer pairs than processes went to all of them
+            return rows
+        counts = [len(range(rank, whole, self.count)) for rank in range(self.count)]
+        padded = torch.zeros((max(counts), *rows.shape[1:]), dtype=rows.dtype, device=rows.device)
+        padded[: len(rows)] = rows.detach()
+        found = [torch.empty_like(padded) for _ in counts]
+        torch.distributed.all_gather(found, padded)
+        parts = [one[:count] for one, count in zip(found, counts, strict=True)]
+        if rows.requires_grad:
+            # The mean over processes, of which this one counts `share`, must be the sum over all rows.
+            parts[self.rank] = _scaled(rows, self.count / share)
+        return torch.cat(parts)
+
     def autocast(self) -> AbstractContextManager[Any]:
         """Where the forward pass runs, in the precision asked for."""
         context: AbstractContextManager[Any] = self._accelerator.autocast()
@@ -172,6 +191,12 @@ class Accelerated(Processes):
     def wait(self) -> None:
         """Until all are here."""
         self._accelerator.wait_for_everyone()
+
+
+def _scaled(rows: Tensor, factor: float) -> Tensor:
+    """The same rows, whose gradient is multiplied by a factor."""
+    kept = rows.detach()
+    return kept + factor * (rows - kept)
 
 
 class _RowsShared:

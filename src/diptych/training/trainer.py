@@ -41,6 +41,7 @@ class Batch:
         text: (b, d) float32 features, (b, length) int64 tokens, or a list of b strings.
         label: (b, C) float32, 1 where the pair shows the class; (b, 0) without classes.
         share: What the mean over these pairs counts in the mean over all processes.
+        whole: How many pairs the batch has in all processes together.
     """
 
     index: Tensor
@@ -50,6 +51,7 @@ class Batch:
     text: Any
     label: Tensor
     share: float = 1.0
+    whole: int = 0
 
     def __len__(self) -> int:
         """Number of pairs."""
@@ -70,8 +72,8 @@ class Trainer:
         clip: Largest norm of all gradients of one step together; None does not clip.
         device: Where to train ("cpu", "cuda", "cuda:1", "mps"); None takes a graphics card if there is one.
         precision: "fp32", or "bf16" or "fp16" for mixed precision.
-        devices: Processes that share each batch. More than one must have been started by a launcher, as
-            ``torchrun`` does.
+        processes: That share each batch. More than one must have been started by a launcher, as ``torchrun``
+            does, on this machine or on several.
         identity: Says what is trained (system, parameters, data). A folder with checkpoints of another
             identity is refused.
         checkpoint_seconds: Least time from one checkpoint to the next; the last epoch always gets one.
@@ -105,7 +107,7 @@ class Trainer:
         clip: float | None = None,
         device: str | torch.device | None = None,
         precision: Precision = "fp32",
-        devices: int = 1,
+        processes: int = 1,
         identity: str = "",
         checkpoint_seconds: float = 30.0,
         quiet: bool = False,
@@ -118,7 +120,7 @@ class Trainer:
         self.run, self.seed, self.identity = run, seed, identity
         self.validate, self.patience, self.validate_every = validate, patience, validate_every
         self.clip, self.checkpoint_seconds, self.quiet = clip, checkpoint_seconds, quiet
-        self._processes = Processes.of(precision, devices, device)
+        self._processes = Processes.of(precision, processes, device)
         self.device: torch.device = self._processes.device
         self.generator = torch.Generator().manual_seed(seed)
         """For draws outside the epochs (inside them, torch itself is seeded)."""
@@ -240,9 +242,23 @@ class Trainer:
         tensors = [thing for thing in self._kept if isinstance(thing, Tensor)]
         with self._processes.rows_shared(tensors), self._passes.one() as at:
             for start in range(0, count - size + 1 if drop_last else count, size):
-                batch = self._batch(split, *self._processes.part(order[start : start + size]))
+                rows = order[start : start + size]
+                batch = self._batch(split, *self._processes.part(rows), len(rows))
                 at(batch.share)
                 yield batch
+
+    def gathered(self, batch: Batch, rows: Tensor) -> Tensor:
+        """Rows (b, ...) of this process's pairs together with those of all other processes: (whole, ...).
+
+        For losses in which each pair is told from all others. Gradients flow to this process's own rows, so
+        scaled that a loss of all rows, as every process then has it, trains as it would in one process. All
+        processes must call it alike; the order is the same in all, and the same for all that is gathered.
+
+        Args:
+            batch: What the rows are of.
+            rows: Vectors of its pairs, or their numbers.
+        """
+        return self._processes.gathered(rows, batch.whole, batch.share)
 
     def step(
         self, optimizer: torch.optim.Optimizer, terms: Mapping[str, Tensor], *, batch: Batch | None = None
@@ -311,7 +327,7 @@ class Trainer:
         for card, one in zip(self._processes.cards, state["cuda"], strict=True):
             torch.cuda.set_rng_state(one, card)
 
-    def _batch(self, split: Split, rows: np.ndarray[Any, Any], share: float) -> Batch:
+    def _batch(self, split: Split, rows: np.ndarray[Any, Any], share: float, whole: int) -> Batch:
         pairs = split.pairs[rows]
         label = np.zeros((len(rows), 0), np.float32) if split.label is None else split.label[pairs[:, 0]]
         return Batch(
@@ -322,6 +338,7 @@ class Trainer:
             text=_gathered(split.text, pairs[:, 1], self.device),
             label=torch.from_numpy(label.astype(np.float32)).to(self.device),
             share=share,
+            whole=whole,
         )
 
     def _entry(self, epoch: int, seconds: float) -> dict[str, Any]:

@@ -223,7 +223,7 @@ class Tuned(Forwards, ABC):
             for _ in trainer.epochs(self.epochs, keep=(model, optimizer)):
                 _rest(model)
                 for batch in trainer.batches(split, self.pairs):
-                    trainer.step(optimizer, self.objective(batch, ready))
+                    trainer.step(optimizer, self.objective(batch, ready, trainer))
                     self.bound()
         self.__dict__.pop("fingerprint", None)
         return self
@@ -248,8 +248,8 @@ class Tuned(Forwards, ABC):
             weight_decay=0.0,
         )
 
-    def objective(self, batch: Batch, ready: _Ready) -> dict[str, Tensor]:
-        """The loss of a batch of pictures and texts, as `loss` gives it."""
+    def objective(self, batch: Batch, ready: _Ready, trainer: Trainer) -> dict[str, Tensor]:
+        """The loss of a batch of pictures and texts, of all processes together, as `loss` gives it."""
         import torch
 
         from diptych.nets.contrastive import in_parts, others_of_the_same
@@ -267,9 +267,9 @@ class Tuned(Forwards, ABC):
         text = vectors("text", [self.towers.text_inputs(texts[at : at + self.batch_size]) for at in starts])
         # In full precision, because small differences of cosines are multiplied by up to a hundred.
         with torch.autocast(image.device.type, enabled=False):
-            return self.loss(
-                image, text, others_of_the_same(batch.image_row) | others_of_the_same(batch.text_row)
-            )
+            sides = (image.float(), text.float(), batch.image_row, batch.text_row)
+            image, text, shown, said = (trainer.gathered(batch, one) for one in sides)
+            return self.loss(image, text, others_of_the_same(shown) | others_of_the_same(said))
 
     def _seen(self, side: Side, inputs: Mapping[str, Tensor]) -> Tensor:
         pixels = inputs.get("pixel_values")

@@ -137,7 +137,7 @@ def test_the_loss_is_the_papers(start: Path) -> None:
         text=list(split.text[:4]),
         label=torch.zeros(4, 0),
     )
-    found = system.objective(batch, _Ready(system.prepare_image, 8))
+    found = system.objective(batch, _Ready(system.prepare_image, 8), quiet())
     image, text = system.encode_image(batch.image), system.encode_text(batch.text)
     scores = torch.from_numpy(image @ text.T) * system.towers.model.logit_scale.detach().exp()
     expected = sum(info_nce(scores, others_of_the_same(rows))) / 2
