@@ -82,7 +82,7 @@ def test_what_changed_moved_or_went_is_found(memory: Any, collection: Collection
     assert collection.add("memory://photos").away == 3  # as where another bucket has the name
     assert len(ids(collection)) == 4
     assert collection.add("memory://photos", forget_missing=True).removed == 3
-    with pytest.raises(UsageError, match="memory:///?nowhere does not exist, or holds nothing"):
+    with pytest.raises(UsageError, match=r"memory:///?nowhere does not exist, or holds nothing"):
         collection.add("memory://nowhere")
 
 
