@@ -20,6 +20,7 @@ class Tower:
     name, seed, fingerprint = "tower", 5, "tower:1"
     image_size, batch_size, rerank_depth, agree_depth = 32, 8, 10, 3
     rerank_weights: ClassVar[Any] = {"image": 0.3, "text": 0.6}
+    rerank_lines: ClassVar[Any] = {}
 
     def encode_image(self, images: Any) -> Any:
         return np.asarray(images, np.float32)

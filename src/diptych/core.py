@@ -214,6 +214,8 @@ class Capabilities(Protocol):
         rerank_depth: First hits that `score_pairs` ranks anew; 0 for none.
         rerank_weights: Of what `score_pairs` says against the search, both standardised for each query, by
             the side that is searched; 1 where nothing is said.
+        rerank_lines: `diptych.towers.second_look.SecondLine` by the side that is searched, which tell how
+            relevant a hit is that was ranked anew.
         agree_depth: First hits of each list that `agree` looks at; 0 for none.
     """
 
@@ -224,6 +226,7 @@ class Capabilities(Protocol):
     batch_size: int
     rerank_depth: int
     rerank_weights: Mapping[Side, float]
+    rerank_lines: Mapping[Side, Any]
     agree_depth: int
 
     def prepare_image(self, picture: Any) -> NDArray[Any]:
@@ -255,7 +258,7 @@ class Capabilities(Protocol):
 
 CAPABILITIES = frozenset(
     {"name", "seed", "fingerprint", "image_size", "batch_size", "rerank_depth", "rerank_weights"}
-    | {"agree_depth", "prepare_image", "calibrate", "score_pairs", "score", "agree"}
+    | {"rerank_lines", "agree_depth", "prepare_image", "calibrate", "score_pairs", "score", "agree"}
 )
 """The names of `Capabilities`, and the method of a `Scorer`, which an encoder may be as well."""
 

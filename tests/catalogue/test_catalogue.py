@@ -140,7 +140,8 @@ print(json.dumps(told))
 
 
 def test_without_what_an_extra_brings_every_name_says_how_to_install_it() -> None:
-    names = [*catalogue.names("system"), *catalogue.names("feature"), "clip@nobody/nothing"]
+    published = ("clip@nobody/nothing", "align@nobody/nothing", "vilt@nobody/nothing")
+    names = [*catalogue.names("system"), *catalogue.names("feature"), *published]
     ran = subprocess.run(
         [sys.executable, "-c", _WITHOUT, json.dumps(names)], capture_output=True, text=True, check=False
     )
@@ -149,6 +150,8 @@ def test_without_what_an_extra_brings_every_name_says_how_to_install_it() -> Non
     assert told["dscmr"] == told["variant"] == told["system dscmr"]
     assert told["dscmr"] == "dscmr needs an optional package: pip install 'diptych[train]'"
     assert "pip install 'diptych[hub]'" in told["clip@nobody/nothing"]
+    for name in ("align@nobody/nothing", "vilt@nobody/nothing"):  # which only torch runs
+        assert "pip install 'diptych[towers]'" in told[name]
     assert not {"builtin", "system builtin"} & told.keys()  # which needs none
     needing = {name for name, message in told.items() if "pip install 'diptych[" in message}
     assert {"dcmh", "acmr", "clip"} <= needing

@@ -207,6 +207,20 @@ def test_info_list_and_doctor(indexed: Path, run, monkeypatch: pytest.MonkeyPatc
         assert code == bool(wrong)
 
 
+def test_info_of_a_name_is_its_card(indexed: Path, run, monkeypatch: pytest.MonkeyPatch) -> None:
+    code, out, _ = run("info", "vilt")
+    assert (code, out.startswith("vilt: Vision-and-Language Transformer")) == (0, True)
+    assert "  Learns from: pairs" in out
+    assert run("info", "clip:vit-b-32@onnx")[1].startswith("clip: ")
+    cards = json.loads(run("info", "flickr8k", "--json")[1])
+    assert [card["name"] for card in cards] == ["flickr8k"]
+    assert "vlit does not exist" in run("info", "vlit")[2]
+    assert "no folder here" in run("info", "vilt", "--facets", "year")[2]
+    monkeypatch.chdir(indexed.parent)
+    (indexed.parent / "clip").mkdir()
+    assert "has not been indexed" in run("info", "clip")[2]  # a folder comes first
+
+
 def test_a_reader_that_has_enough_is_no_error(indexed: Path) -> None:
     environment = {**os.environ, "DIPTYCH_HOME": str(indexed / "home")}
     command = [sys.executable, "-m", "diptych", "list", "systems", "--full"]

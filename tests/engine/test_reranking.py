@@ -153,3 +153,63 @@ def test_names_are_loaded_once_and_what_cannot_rank_is_refused(filled: Collectio
             filled.search("red", **{"rerank": Dark(), **how})
     filled.scorer("builtin")
     assert filled.scorer("builtin") is filled.scorer("builtin")
+
+
+def test_captions_say_how_much_a_re_ranker_counts_and_what_its_scores_mean(
+    photos: Path, paint: Paint
+) -> None:
+    """The scorer tells apart what the encoder mixes up."""
+    rng = np.random.default_rng(0)
+    for number in range(70):
+        colour = rng.integers(0, 256, 3)
+        paint(f"{number:03}.png", tuple(colour.tolist())).with_suffix(".txt").write_text(
+            " ".join(name * int(1 + part // 32) for name, part in zip("rgb", colour, strict=True))
+        )
+    with open_collection(photos, model=Told()) as collection:
+        collection.add()
+        before = collection.search("rrr g b", k=5, rerank=Exact(), depth=70)
+        assert before.reranked is not None
+        assert (before.reranked.calibrated, before.reranked.weight) == (False, 0.5)
+        assert {one.word for one in before} == {"not calibrated"}
+        chosen = collection.calibrate_rerank(Exact(), depth=70)
+        assert chosen.weights["image"] > 0.5  # as the encoder sees next to nothing
+        assert 50 <= chosen.queries <= 200
+    with open_collection(photos, model=Told()) as collection:
+        found = collection.search("rrr g b", k=30, rerank=Exact(), depth=20)
+        assert found.reranked is not None
+        assert found.reranked.calibrated
+        assert found.reranked.weight == chosen.weights["image"]
+        told = [one.percentile for one in found]
+        assert all(one is not None and 0 <= one <= 100 for one in told)
+        # Another scorer knows nothing of it, and half of its results would be told by words that do not hold.
+        other = collection.search("rrr g b", k=5, rerank=Dark(), depth=20)
+        assert other.reranked is not None
+        assert not other.reranked.calibrated
+
+
+def test_too_few_captions_are_refused(filled: Collection) -> None:
+    with pytest.raises(UsageError, match="at least 50 captioned pictures are needed"):
+        filled.calibrate_rerank(Dark())
+
+
+class Told(Looks):
+    """Looks at little, and says of every hit how relevant it is."""
+
+    fingerprint = "told:1"
+
+    def encode_image(self, images: Any) -> Any:
+        return super().encode_image(images) + 900 * np.array([1, 1, 1], np.float32)
+
+    def calibrate(self, queries: Any, scores: Any, *, to: str, entries: int) -> Any:
+        return np.where(np.isfinite(scores), 0.5 + 0.4 * np.tanh(scores - scores[:, :1]), np.nan)
+
+
+class Exact(Dark):
+    """Knows what the captions count."""
+
+    name, fingerprint = "exact", "exact:1"
+
+    def score_pairs(self, images: Any, texts: Any, pairs: Any) -> Any:
+        seen = np.array([np.asarray(open_picture(image).resize((1, 1)))[0, 0] for image in images], float)
+        said = np.array([[text.count(name) for name in "rgb"] for text in texts], float)
+        return -np.abs(1 + seen[pairs[:, 0]] // 32 - said[pairs[:, 1]]).sum(axis=1)

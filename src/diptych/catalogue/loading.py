@@ -111,8 +111,8 @@ def _system(parts: Name, seed: int, parameters: Mapping[str, Any]) -> Any:
     except MissingExtra as error:
         if parts.weights is None:
             raise
-        # Towers of a hub need all that its extra brings, and torch is only the first that is missed.
-        raise MissingExtra(str(parts), "hub") from error
+        # Published weights need all that the extra brings, and torch is only the first that is missed.
+        raise MissingExtra(str(parts), "towers") from error
     chosen = {**variant(str(parts)), **parameters}
     with _seeded(seed):
         if parts.weights is None:

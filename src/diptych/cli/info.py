@@ -1,7 +1,9 @@
-"""``diptych info``: what a collection holds."""
+"""``diptych info``: what a collection holds, or what a system, extractor or data set is."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,13 +14,16 @@ from diptych.cli._terminal import say, say_json, say_table, shown
 from diptych.errors import UsageError
 
 if TYPE_CHECKING:
+    from diptych.catalogue import Card, Kind
     from diptych.engine.collection import Collection
 
 __all__ = ["command"]
 
 
 def command(
-    place: Annotated[Path, typer.Argument(metavar="[FOLDER]", help="An indexed folder.")] = Path(),
+    place: Annotated[
+        Path, typer.Argument(metavar="[FOLDER]", help="An indexed folder, or a name in a list.")
+    ] = Path(),
     facets: Annotated[
         str | None,
         typer.Option(
@@ -32,11 +37,20 @@ def command(
     as_json: AsJson = False,
     trust: Trust = False,
 ) -> None:
-    """Say what a collection holds, which model made it, and which files could not be read."""
+    """Say what a collection holds, which model made it, and which files could not be read.
+
+    Of a system, feature extractor or data set, what it is and how it is
+    called.
+    """
     from diptych.engine import collection as engine
 
     if where is not None and facets is None:
         raise UsageError("--where says what --facets counts; name fields to count by: --facets camera,year")
+    if not os.path.lexists(place) and (found := _named(str(place))):
+        if facets is not None:
+            raise UsageError(f"--facets counts pictures of a collection, and {place} is no folder here")
+        say_json([one.as_dict() for one in found]) if as_json else _print_cards(found)
+        return
     with engine.open(place, create=False, trust=trust) as opened:
         if facets is not None:
             _print_facets(
@@ -66,6 +80,22 @@ def command(
         say(f"beside    {model['name']} ({model['fingerprint']}): {held}")
     for path, reason in facts["skipped"].items():
         say(f"  {path}: {reason}")
+
+
+def _named(name: str) -> list[Card]:
+    """The cards of all kinds that a name has, without its variant and weights."""
+    from diptych import catalogue
+
+    own = name.partition("@")[0].partition(":")[0].replace("-", "_")
+    kinds: tuple[Kind, ...] = ("system", "feature", "dataset")
+    return [known[own] for kind in kinds if own in (known := catalogue.cards(kind))]
+
+
+def _print_cards(cards: Sequence[Card]) -> None:
+    """Each card as it is."""
+    for card in cards:
+        say(f"{card.name}: {card.title}", *(f"  {field}: {text}" for field, text in card.fields.items()))
+        say("", *(f"  {line}" if line else "" for line in card.idea.splitlines()), "")
 
 
 def _print_facets(opened: Collection, names: list[str], where: str | None, *, as_json: bool) -> None:

@@ -22,6 +22,17 @@ def command(
     drop: Annotated[
         str | None, typer.Option(help="Forget the vectors of this one.", show_default=False)
     ] = None,
+    rerank: Annotated[
+        str | None,
+        typer.Option(
+            help="Learn from the collection's captions how much this one has to say when it re-ranks.",
+            show_default=False,
+        ),
+    ] = None,
+    depth: Annotated[
+        int | None,
+        typer.Option(help="First hits that --rerank looks at; default 128.", min=1, show_default=False),
+    ] = None,
     as_json: AsJson = False,
     trust: Trust = False,
 ) -> None:
@@ -30,8 +41,26 @@ def command(
     Add one with diptych index FOLDER --add-model NAME.
     """
     from diptych.engine.collection import open_collection
+    from diptych.errors import UsageError
+    from diptych.pipeline import DEPTH
 
+    if depth is not None and rerank is None:
+        raise UsageError("--depth is how many hits --rerank looks at; give that too, or leave it out")
     with open_collection(place, create=False, trust=trust) as opened:
+        if rerank is not None:
+            chosen = opened.calibrate_rerank(rerank, depth=depth or DEPTH)
+            if as_json:
+                say_json(chosen.as_dict())
+                return
+            weights = ", ".join(
+                f"{weight:g} where {side}s are searched" for side, weight in chosen.weights.items()
+            )
+            told = "" if chosen.lines else "; its results are told in no words"
+            say(
+                f"{chosen.system} re-ranks with the weight {weights}, chosen on {chosen.queries} captions "
+                f"({chosen.milliseconds_a_pair:.3g} ms a pair){told}",
+                err=True,
+            )
         if default is not None:
             opened.set_default_model(default)
         if drop is not None:

@@ -376,11 +376,12 @@ def _second(one: Reranked) -> str:
     """How the first hits were ranked anew, and what that cost."""
     if one.degraded:
         return one.degraded
-    weight = f"weight {one.weight:g}" + ("" if one.calibrated else ", not calibrated")
-    return (
-        f"the first {one.pairs} were ranked anew by {one.system} ({weight}): "
+    told = (
+        f"the first {one.pairs} were ranked anew by {one.system} (weight {one.weight:g}): "
         f"{one.milliseconds_a_pair:.3g} ms a pair"
     )
+    learned = f"; diptych models --rerank {one.system} learns the weight from captions"
+    return told if one.calibrated else told + learned
 
 
 def _best(results: Results) -> str:

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from diptych.cluster import Cluster
     from diptych.engine.duplicates import Duplicates
     from diptych.engine.items import NewItem
+    from diptych.engine.reranking import Calibrated
     from diptych.engine.why import Why
     from diptych.media.pictures import Source
 
@@ -505,6 +506,24 @@ class Collection(Contents):
                 f"{self.folder} has no {os.fspath(name)!r} indexed; name it by the `id` that results have"
             )
         return why(self, found, self._asked(query, **parts))
+
+    def calibrate_rerank(self, rerank: str | Scorer | Encoder, *, depth: int = DEPTH) -> Calibrated:
+        """Learn from the collection's captions how much a re-ranker has to say, and what its scores mean.
+
+        Two hundred captions ask for their pictures and as many pictures for their captions: the weight is
+        that with which the right ones rank best. Things that no caption names ask, too, so that results which
+        were ranked anew can be told in words. `search` uses both from then on.
+
+        Args:
+            rerank, depth: As for `search`.
+
+        Raises:
+            UsageError: there are too few captioned pictures, or the system can rank nothing anew.
+            CollectionBusy: another process is writing.
+        """
+        from diptych.engine.reranking import calibrate
+
+        return calibrate(self, rerank, depth)
 
     def newest(
         self,

@@ -6,24 +6,36 @@ is widened, and one that cannot be read comes last of those that were looked at.
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
-from diptych.core import DECODING, Floats, Forwards, Rows, Side, offered
+from diptych.core import DECODING, Floats, Forwards, Item, Rows, Side, offered
+from diptych.engine.calibration import calibration_of
 from diptych.engine.decoding import THREADS
+from diptych.engine.gallery import Gallery, gallery_of
+from diptych.engine.homes.names import own_key
 from diptych.engine.model import Model, model_name
 from diptych.engine.opening import Opened
 from diptych.engine.results import Reranked
-from diptych.errors import BadData, ImageError
+from diptych.errors import BadData, ImageError, UsageError
 from diptych.media.raw import open_any
-from diptych.pipeline import Hybrid
+from diptych.pipeline import EQUAL, Hybrid, weights_of
+from diptych.pipeline.weighing import LEAST_QUERIES, line_of
+from diptych.towers.calibrating import named, things
+from diptych.towers.second_look import SecondLine
 
-__all__ = ["Second", "second_of"]
+__all__ = ["Calibrated", "Second", "anew", "calibrate", "second_of"]
+
+_SETTING = "rerank:"  # and the fingerprints of model and scorer
+_ASKING = 200  # captions, and as many things that nothing shows
+_CAPTIONS = 1_000  # among which those are that ask
 
 
 class Second:
@@ -77,7 +89,125 @@ def second_of(opened: Opened, model: Model, scorer: Any, depth: int) -> Second:
         scorer = model.encoder if name == model.name else opened.scorer(name)
     hybrid = Hybrid(model.encoder, scorer, depth)
     hybrid.scorer = _Once(hybrid.scorer)
-    return Second(name, hybrid, calibrated=hybrid.knows_each_other)
+    known = hybrid.knows_each_other
+    if not known and (kept := opened.home.get(_setting(model, hybrid))) is not None:
+        found = Calibrated.of_dict(json.loads(kept))
+        hybrid.rerank_weights = {**EQUAL, **found.weights}
+        hybrid.rerank_lines = found.lines
+        known = True
+    return Second(name, hybrid, calibrated=known)
+
+
+def _setting(model: Model, hybrid: Hybrid) -> str:
+    scorer = hybrid.scorer
+    return f"{_SETTING}{model.fingerprint}:{offered(scorer, 'fingerprint', offered(scorer, 'name', ''))}"
+
+
+@dataclass(frozen=True, slots=True)
+class Calibrated:
+    """How a scorer and a collection's search go together.
+
+    Args:
+        system: The scorer.
+        depth: First hits that it looked at.
+        weights: Of the scorer, by the side that is searched.
+        lines: How relevant hits are, by the side that is searched.
+        queries: Captions that asked.
+        milliseconds_a_pair: What each pair took, reading the picture included.
+    """
+
+    system: str
+    depth: int
+    weights: Mapping[Side, float]
+    lines: Mapping[Side, SecondLine]
+    queries: int
+    milliseconds_a_pair: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it as JSON has it."""
+        lines = {side: line.as_dict() for side, line in self.lines.items()}
+        return {**asdict(self), "weights": dict(self.weights), "lines": lines}
+
+    @classmethod
+    def of_dict(cls, kept: Mapping[str, Any]) -> Self:
+        """What `as_dict` gave."""
+        return cls(
+            **{**kept, "lines": {side: SecondLine.of_dict(one) for side, one in kept["lines"].items()}}
+        )
+
+
+def calibrate(opened: Opened, scorer: Any, depth: int) -> Calibrated:
+    """Choose how much a scorer has to say, and what its scores mean, on captions; see
+    `Collection.calibrate_rerank`.
+    """
+    model = opened.loaded()
+    second = second_of(opened, model, scorer, depth)
+    hybrid, home = second.hybrid, opened.home
+    images, texts = gallery_of(opened, "image"), gallery_of(opened, "text")
+    captioned = _captioned(opened, images, texts)
+    if len({image for image, _ in captioned.tolist()}) < LEAST_QUERIES:
+        raise UsageError(
+            f"what a re-ranker has to say is chosen on captions of pictures, and {opened.folder} has "
+            f"{len(captioned)}; at least {LEAST_QUERIES} captioned pictures are needed"
+        )
+    hybrid.rerank_weights = {**EQUAL, **weights_of(hybrid, images, texts, captioned)}
+    lines: dict[Side, SecondLine] = {}
+    told = calibration_of(home, model)
+    if told is not None:
+        random = np.random.default_rng(0)
+        asking = random.permutation(captioned[:, 1])[:_ASKING]
+        right = [Item(text=texts[int(row)].text) for row in asking]
+        said = named(things(), [[str(texts[int(row)].text)] for row in captioned[:, 1]])
+        absent = [thing for thing, share in zip(things(), said, strict=True) if share < 0.5]
+        wrong = [Item(text=absent[row]) for row in random.permutation(len(absent))[:_ASKING].tolist()]
+        line = line_of(hybrid, told, right, wrong, images)
+        if line is not None:
+            lines["image"] = line
+    found = Calibrated(
+        second.name,
+        hybrid.rerank_depth,
+        hybrid.rerank_weights,
+        lines,
+        min(len(captioned), _ASKING),
+        hybrid.cost.milliseconds_a_pair,
+    )
+    with opened.writing(), home.batch(changes=False):
+        home.set(_setting(model, hybrid), json.dumps(found.as_dict()))
+    return found
+
+
+def _captioned(opened: Opened, images: Gallery, texts: Gallery) -> Rows:
+    """Places (p, 2) of some of the captioned pictures and all their captions in the galleries."""
+    home, found = opened.home, []
+    place, said = ({row: at for at, row in enumerate(one.rows.tolist())} for one in (images, texts))
+    drawn = np.sort(np.random.default_rng(0).permutation(texts.rows)[:_CAPTIONS])
+    keys = [own_key(one.id) if one.path is None else home.key(one.path) for one in home.items(drawn.tolist())]
+    for key in dict.fromkeys(keys):
+        first, *others = home.rows_of(key)
+        if first in place:
+            found += [(place[first], said[row]) for row in others if row in said]
+    return np.array(found, np.int64).reshape(-1, 2)
+
+
+def anew(
+    known: Floats, rows: Rows, looked: Mapping[int, tuple[float, float]] | None, line: SecondLine | None
+) -> Floats:
+    """How relevant entries (n,) are, of which a scorer has looked at some.
+
+    Args:
+        known: (n,) percentiles by the search's calibration; NaN where there is none.
+        rows: (n,) the entries.
+        looked: Of those that the scorer looked at, what search and pair scored.
+        line: Tells what the latter means; None if nothing does, so that all are NaN.
+    """
+    if line is None or looked is None:
+        return np.full_like(known, np.nan)
+    found = known.copy()
+    pairs = np.array([looked.get(row, (0, np.nan))[1] for row in rows.tolist()])
+    there = np.isfinite(pairs) & np.isfinite(known)
+    if there.any():
+        found[there] = 100 * line.percentiles(known[there] / 100, pairs[there])
+    return found
 
 
 class _Once(Forwards):

@@ -23,10 +23,10 @@ from diptych.engine.modelless import by_words_alone
 from diptych.engine.opening import Opened
 from diptych.engine.parts import vectors_of
 from diptych.engine.query import Options, as_item, asked_rows, decoded, sides_of
-from diptych.engine.reranking import Second, second_of
+from diptych.engine.reranking import Second, anew, second_of
 from diptych.engine.results import Reranked, Results
 from diptych.errors import UsageError
-from diptych.pipeline import RESCORED, Remembered, encode, over
+from diptych.pipeline import LOOKED_AT, RESCORED, Remembered, encode, over
 from diptych.similarity import unit
 from diptych.towers.calibration import AVERAGED
 
@@ -144,19 +144,41 @@ class _Mixed:
         return self._second.told(to, self._notes[query] if self._notes else {}, len(self.queries))
 
     def _relevant(self, run: Run, gallery: Gallery, found: Sequence[Fused]) -> list[Fused]:
-        """The same with how relevant each is; unknown of a second stage's scores."""
+        """The same with how relevant each is; of a second stage's scores where that is calibrated, too."""
         width = max((len(one.rows) for one in found), default=0)
         nearest = np.full((len(found), width), -np.inf, np.float32)
+        orders = []
         for at, one in enumerate(found):  # a hit is judged with the next by vector, whatever the order
-            nearest[at, one.nearest] = one.scores
+            scores = self._by_search(run, at, one)
+            orders.append(np.argsort(-scores, kind="stable"))
+            nearest[at, : len(scores)] = scores[orders[-1]]
         vectors = encode(self.encoder, self.queries)
         if self.encoder.similarity == "cosine":
             vectors = unit(vectors)
-        known = calibration.percentiles(
+        told = calibration.percentiles(
             self._told, self.queries, vectors, nearest, to=gallery.side, entries=len(gallery)
         )
-        known[[_is_rescored(run, at) for at in range(len(found))]] = np.nan
-        return [replace(one, relevance=known[at][one.nearest]) for at, one in enumerate(found)]
+        judged = []
+        for at, one in enumerate(found):
+            known = np.full(len(one.rows), np.nan, np.float32)
+            known[orders[at]] = told[at, : len(known)]
+            if _is_rescored(run, at):
+                looked = run.notes[at].get(LOOKED_AT)
+                line = self._second.hybrid.rerank_lines.get(gallery.side) if self._second else None
+                known = anew(known, one.rows[np.argsort(one.nearest)], looked, line)
+            judged.append(replace(one, relevance=known[one.nearest]))
+        return judged
+
+    @staticmethod
+    def _by_search(run: Run, at: int, one: Fused) -> Floats:
+        """The search's own scores (n,) of entries, in the order of `Fused.nearest`."""
+        places = np.argsort(one.nearest)
+        looked = run.notes[at].get(LOOKED_AT, {}) if run.notes else {}
+        scores = one.scores[places].astype(np.float32)
+        for place, row in enumerate(one.rows[places].tolist()):
+            if row in looked:
+                scores[place] = looked[row][0]
+        return scores
 
     def _mixed(self, gallery: Gallery, at: int, places: Rows, scores: Floats) -> Fused:
         words = self.worded[at]

@@ -161,7 +161,7 @@ def clip_towers(clip: str, config: str) -> ClipTowers | None:
     """
     if not (clip or config):
         return None
-    transformers = optional("transformers", "fine-tuning CLIP", "hub")
+    transformers = optional("transformers", "fine-tuning CLIP", "towers")
     if clip:
         # What the library draws on the way must not decide what the heads start from.
         with torch.random.fork_rng(devices=[]):

@@ -15,6 +15,7 @@ from typing import Any
 from diptych.core import SIDES, Floats, Forwards, Rows, Side, encodes, offered, scores_pairs
 from diptych.errors import UsageError
 from diptych.pipeline.stages import PairScores
+from diptych.towers.second_look import SecondLine
 
 __all__ = ["DEPTH", "EQUAL", "Cost", "Hybrid"]
 
@@ -60,6 +61,8 @@ class Hybrid(Forwards):
 
     Attributes:
         cost: What the scorer had to do so far.
+        rerank_lines: How relevant hits are that were ranked anew, by the side that is searched, where the
+            scorer brings that or somebody sets it.
         knows_each_other: Whether the scorer brings weights for that encoder.
 
     Raises:
@@ -83,6 +86,9 @@ class Hybrid(Forwards):
         self.knows_each_other = bool(self._own_weights())
         self.rerank_depth = depth
         self.rerank_weights = weights or {**EQUAL, **self._own_weights()}
+        self.rerank_lines: Mapping[Side, SecondLine] = {}
+        if self.knows_each_other and not weights:
+            self.rerank_lines = offered(self.scorer, "rerank_lines", {})
         self.cost = Cost()
         for side in SIDES:
             if encodes(encoder, side):
@@ -103,7 +109,15 @@ class Hybrid(Forwards):
 
     def offering(self, capability: str) -> Any:
         """All but second stages and what is said of scores, which is the matter of the two together."""
-        second = {"rerank_depth", "rerank_weights", "agree", "agree_depth", "score", "calibrate"}
+        second = {
+            "rerank_depth",
+            "rerank_weights",
+            "rerank_lines",
+            "agree",
+            "agree_depth",
+            "score",
+            "calibrate",
+        }
         return None if capability in second else self.encoder
 
     def score_pairs(self, images: Sequence[Any], texts: Sequence[Any], pairs: Rows) -> Floats:

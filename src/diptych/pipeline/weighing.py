@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from diptych.core import Floats, Item, Rows, Run, Side
-from diptych.pipeline.encode import Remembered
+from diptych.pipeline.encode import Remembered, encode
 from diptych.pipeline.hybrid import Hybrid
 from diptych.pipeline.over import over
 from diptych.pipeline.rerank import LOOKED_AT, standardised
+from diptych.similarity import unit
+from diptych.towers.second_look import SecondLine
 
-__all__ = ["LEAST_QUERIES", "WEIGHTS", "Looked", "looked_at", "weighed", "weights_of"]
+__all__ = ["LEAST_QUERIES", "WEIGHTS", "Looked", "line_of", "looked_at", "weighed", "weights_of"]
 
 WEIGHTS = tuple(number / 20 for number in range(1, 21))
 """Weights that are tried."""
@@ -114,3 +117,30 @@ def weights_of(
         if weight is not None:
             found[side] = weight
     return found
+
+
+def line_of(
+    hybrid: Hybrid, calibrate: Any, right: Sequence[Item], wrong: Sequence[Item], entries: Sequence[Item]
+) -> SecondLine | None:
+    """What tells how relevant pictures are that were ranked anew; None where that cannot be told.
+
+    Args:
+        hybrid: With its weights.
+        calibrate: The encoder's own calibration, see `diptych.core.Capabilities`.
+        right: Texts of which some picture shows what they say.
+        wrong: Texts of which none does.
+        entries: Pictures that are searched.
+    """
+    best = []
+    for asked in (right, wrong):
+        looked = looked_at(hybrid, asked, entries, "image")
+        vectors = unit(encode(hybrid.encoder, asked))
+        scores = np.where(np.isnan(looked.search), -np.inf, looked.search).astype(np.float32)
+        told = np.asarray(calibrate(vectors, scores, to="image", entries=len(entries)))
+        weight = hybrid.rerank_weights["image"]
+        mixed = weight * standardised(looked.pairs) + (1 - weight) * standardised(looked.search)
+        first = np.nanargmax(np.where(np.isnan(mixed), -np.inf, mixed), axis=1)[:, None]
+        found = [np.take_along_axis(one, first, 1)[:, 0] for one in (told, looked.pairs)]
+        there = np.isfinite(found[0]) & np.isfinite(found[1])
+        best.append((found[0][there], found[1][there]))
+    return SecondLine.of(*best)

@@ -28,6 +28,7 @@ __all__ = [
     "calibrated",
     "content_words",
     "directions",
+    "logistic",
     "named",
     "things",
 ]
@@ -253,7 +254,7 @@ def _line(
         np.stack([best[kept], spread[kept]], axis=1)
         for (best, _), spread, kept in zip(found, spreads, enough, strict=True)
     ]
-    slope, weight = _logistic(features[0], features[1])
+    slope, weight = logistic(features[0], features[1])
     weight = weight / slope if slope > 0 else 0.0
     r, n = [], []
     for rows in parts:
@@ -290,7 +291,7 @@ def _best(asked: Asked, entries: Floats, count: int, rows: Rows) -> tuple[Floats
     return averages(part.best(entries[rows], count), count)[:, 0], part.among.sum(axis=1)
 
 
-def _logistic(right: Floats, wrong: Floats) -> tuple[float, float]:
+def logistic(right: Floats, wrong: Floats) -> tuple[float, float]:
     """Slopes of the two features in a logistic regression in which both classes weigh the same."""
     x = np.concatenate([right, wrong]).astype(np.float64)
     scale = np.maximum(x.std(axis=0), 1e-9)

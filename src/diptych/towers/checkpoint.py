@@ -41,7 +41,9 @@ def folder_of(name: str, patterns: Sequence[str]) -> Path:
     if not is_repository(name):
         raise MissingData(f"there is no folder {path}; give one, or OWNER/NAME of a repository of the hub")
     purpose = f"{name} is no folder here, and fetching it from the hub"
-    huggingface_hub = optional("huggingface_hub", purpose, "hub")
+    # Only torch runs such weights, so that the hub's package alone would not do.
+    extra = "towers" if "*.safetensors" in patterns else "hub"
+    huggingface_hub = optional("huggingface_hub", purpose, extra)
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     def snapshot(revision: str | None = None) -> Path:
@@ -89,7 +91,7 @@ def opened(folder: Path, kinds: Sequence[str], *, network: Any) -> Any:
         network.from_pretrained,
         use_safetensors=True,
         output_loading_info=True,
-        dtype=optional("torch", "running a tower", "hub").float32,
+        dtype=optional("torch", "running a tower", "towers").float32,
     )
     if report["missing_keys"]:
         missing = sorted(report["missing_keys"])
@@ -103,7 +105,7 @@ def whole(folder: Path, kind: str, read: Any, **options: Any) -> Any:
     Raises:
         BadData: something is missing or damaged.
     """
-    damaged = optional("safetensors", "reading weights", "hub").SafetensorError
+    damaged = optional("safetensors", "reading weights", "towers").SafetensorError
     try:
         return read(folder, local_files_only=True, **options)
     except (OSError, ValueError, KeyError, RuntimeError, damaged) as error:

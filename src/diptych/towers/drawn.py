@@ -64,7 +64,7 @@ def drawn_clip(shape: ClipShape) -> tuple[Any, Any, Any]:
     Raises:
         MissingExtra: transformers is not installed.
     """
-    library = optional("transformers", _PURPOSE, "hub")
+    library = optional("transformers", _PURPOSE, "towers")
     from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
     config = library.CLIPConfig(
@@ -90,7 +90,7 @@ def drawn_align(shape: AlignShape) -> tuple[Any, Any, Any]:
     Raises:
         MissingExtra: transformers is not installed.
     """
-    library = optional("transformers", _PURPOSE, "hub")
+    library = optional("transformers", _PURPOSE, "towers")
     from transformers.models.efficientnet.image_processing_pil_efficientnet import (
         EfficientNetImageProcessorPil,
     )
@@ -138,7 +138,7 @@ def _transformer(numbers: tuple[int, int, int]) -> Mapping[str, Any]:
 
 def _as_efficientnet(vision: Any) -> None:
     """Draw convolutions as EfficientNet does, by their fan-out; the library's spread lets signals die out."""
-    torch = optional("torch", _PURPOSE, "hub")
+    torch = optional("torch", _PURPOSE, "towers")
     for module in vision.modules():
         if isinstance(module, torch.nn.Conv2d):
             fan_out = module.kernel_size[0] * module.kernel_size[1] * module.out_channels // module.groups

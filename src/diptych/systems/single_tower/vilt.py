@@ -249,7 +249,7 @@ class _Joint(nn.Module):
 
     def __init__(self, system: ViLT) -> None:
         super().__init__()
-        transformers = optional("transformers", "ViLT", "hub")
+        transformers = optional("transformers", "ViLT", "towers")
         self.pieces = system.vocabulary + (system.mask_piece < 0)
         # A narrow network would hardly begin to learn with the deviation of a wide one.
         deviation = 0.02 * (768 / system.width) ** 0.5

@@ -231,7 +231,7 @@ class _Joint(nn.Module):
 
     def __init__(self, system: VisualBERT) -> None:
         super().__init__()
-        transformers = optional("transformers", "VisualBERT", "hub")
+        transformers = optional("transformers", "VisualBERT", "towers")
         # A narrow network would hardly begin to learn with the deviation of a wide one.
         deviation = 0.02 * (768 / system.width) ** 0.5
         config = transformers.VisualBertConfig(
