@@ -4,16 +4,31 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from diptych.core import DECODING, Encoder, Floats, Forwards, Rows, Side, encodes, offered, scores_pairs
+from diptych.core import (
+    DECODING,
+    Column,
+    Encoder,
+    Floats,
+    Forwards,
+    Item,
+    Rows,
+    Run,
+    Side,
+    Stage,
+    encodes,
+    offered,
+    scores_pairs,
+)
 from diptych.errors import UsageError
 
-__all__ = ["Chain", "Scale", "ScorerChain", "Standard", "join"]
+__all__ = ["Chain", "RetrieverChain", "Scale", "ScorerChain", "Standard", "join"]
 
 
 class Scale:
@@ -70,12 +85,15 @@ class Standard(Forwards):
         return self.scale(self.inner.encode_text(texts))
 
 
-def join(head: Any, *, image: Any = None, text: Any = None) -> Chain | ScorerChain:
-    """The chain that fits the head: a `ScorerChain` if it has no vectors of one side, else a `Chain`.
+def join(head: Any, *, image: Any = None, text: Any = None) -> Chain | ScorerChain | RetrieverChain:
+    """The chain that fits the head: a `RetrieverChain` if it ranks a gallery by a stage of its own, a
+    `ScorerChain` if it has no vectors of one side, else a `Chain`.
 
     Args:
         head, image, text: As for `Chain`.
     """
+    if callable(getattr(head, "over", None)):
+        return RetrieverChain(head=head, image=image, text=text)
     vectors = encodes(head, "image") or encodes(head, "text")
     kind = ScorerChain if scores_pairs(head) and not vectors else Chain
     return kind(head=head, image=image, text=text)
@@ -132,6 +150,62 @@ class ScorerChain(_Joined):
     def score_pairs(self, images: Sequence[Any], texts: Sequence[str], pairs: Rows) -> Floats:
         """Scores (p,) of the pairs (p, 2), image row and text row."""
         return self._scored("score_pairs", images, texts, pairs)
+
+
+class RetrieverChain(_Joined):
+    """A `Retriever` of raw items: extract features of gallery and queries, then let the head rank them.
+
+    Args:
+        head: Ranks what the extractors give.
+        image: Extractor of pictures; None if the head takes pictures themselves.
+        text: Extractor of texts; None likewise.
+    """
+
+    def over(self, gallery: Sequence[Item], k: int, to: Side = "image") -> Stage:
+        """A stage that ranks the side `to` of a gallery and keeps the k best."""
+        seen = self.seen(gallery, to)
+        return _Through(self, self.head.over(seen, k, to), seen, "text" if to == "image" else "image")
+
+    def seen(self, items: Sequence[Item], side: Side) -> Column:
+        """Items as the head takes them.
+
+        Raises:
+            UsageError: one holds nothing on that side.
+        """
+        held = items.contents if isinstance(items, Column) and items.side == side else None
+        if held is None:
+            held = [getattr(item, side) for item in items]
+            lost = next((item.id for item, value in zip(items, held, strict=True) if value is None), None)
+            if lost is not None:
+                raise UsageError(f"item {lost!r} has no {side} to rank by")
+        extractor = getattr(self, side)
+        return Column(side, held if extractor is None else getattr(extractor, f"encode_{side}")(held))
+
+
+class _Through(Stage):
+    """Shows a head's stage what it understands, and hands on what it finds.
+
+    Args:
+        chain: Extracts.
+        inner: The head's stage.
+        gallery: As the head takes it.
+        asked: The side that queries ask with.
+    """
+
+    def __init__(self, chain: RetrieverChain, inner: Stage, gallery: Column, asked: Side) -> None:
+        self.chain, self.inner, self.gallery, self.asked = chain, inner, gallery, asked
+
+    def _seen(self, run: Run) -> Run:
+        return replace(run, queries=self.chain.seen(run.queries, self.asked), gallery=self.gallery)
+
+    def __call__(self, run: Run) -> Run:
+        """The run with the head's hits and notes."""
+        done = self.inner(self._seen(run))
+        return replace(run, hits=done.hits, notes=done.notes)
+
+    def scores(self, run: Run, before: Any = None) -> Any:
+        """The head's own, if it has any."""
+        return self.inner.scores(self._seen(run), before)
 
 
 class Chain(_Joined):

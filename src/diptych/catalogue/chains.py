@@ -17,7 +17,7 @@ import numpy as np
 from diptych import files
 from diptych.catalogue.listing import card, named_by
 from diptych.catalogue.saving import file_name, read_card, restored, write
-from diptych.chain import Chain, Scale, ScorerChain, Standard
+from diptych.chain import Chain, RetrieverChain, Scale, ScorerChain, Standard
 from diptych.errors import BadData, MissingData, WrongModel
 
 __all__ = ["extractors_of", "name_in", "name_of", "save", "write_extractors"]
@@ -34,7 +34,7 @@ def save(system: Any, folder: Path, **facts: Any) -> None:
         folder: Made if it is not there.
         facts: What else the card should hold and JSON can.
     """
-    if isinstance(system, Chain | ScorerChain):
+    if isinstance(system, Chain | RetrieverChain | ScorerChain):
         extractors = {side: getattr(system, side) for side in _SIDES if getattr(system, side) is not None}
         write_extractors(folder / "features", extractors)
         facts = {**facts, "features": {side: name_of(one) for side, one in extractors.items()}}

@@ -1,0 +1,1 @@
+"""Systems with multimodal language models, and the captioner that stands in for one."""
