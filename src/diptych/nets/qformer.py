@@ -139,7 +139,7 @@ class _Layer(nn.Module):
         return torch.cat([*parts, self.of_words(words)] if words.shape[1] else parts, dim=1)
 
     def _parted(self, x: Tensor) -> Tensor:
-        return x.unflatten(2, (self.heads, -1)).transpose(1, 2)
+        return x.reshape(x.shape[0], x.shape[1], self.heads, -1).transpose(1, 2)
 
 
 class _Perceptron(nn.Module):
