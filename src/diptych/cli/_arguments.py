@@ -11,6 +11,7 @@ OPTIONS = {
     "device": "--device",
     "features": "--features",
     "image": "--image",
+    "llm": "--llm",
     "model": "--model",
     "pairs": "--pairs or --captions",
     "processes": "--processes",

@@ -1,5 +1,7 @@
 """Language models as parts that can be replaced: one protocol, adapters, and wrappers that are models too."""
 
+from diptych.llm.asking import Answer, Unusable, ask, labelled, numbers, sentence
+from diptych.llm.names import DEFAULT, NAMES, default_name, named, ready
 from diptych.llm.protocol import (
     Abilities,
     LanguageModel,
@@ -13,21 +15,39 @@ from diptych.llm.protocol import (
     system,
     user,
 )
+from diptych.llm.tapes import Cached, Tape
 from diptych.llm.untrusted import RULE, fenced, one_line
+from diptych.llm.wrappers import Budgeted, Retrying, Timed
 
 __all__ = [
+    "DEFAULT",
+    "NAMES",
     "RULE",
     "Abilities",
+    "Answer",
+    "Budgeted",
+    "Cached",
     "LanguageModel",
     "Message",
     "Prompt",
     "Reply",
+    "Retrying",
+    "Tape",
+    "Timed",
     "Token",
+    "Unusable",
     "Usage",
+    "ask",
     "asked",
     "assistant",
+    "default_name",
     "fenced",
+    "labelled",
+    "named",
+    "numbers",
     "one_line",
+    "ready",
+    "sentence",
     "system",
     "user",
 ]

@@ -197,7 +197,7 @@ class Reply:
     text: str
     tokens: tuple[Token, ...] = ()
     finish: Literal["stop", "length", "refusal"] = "stop"
-    usage: Usage = Usage(calls=1)
+    usage: Usage = field(default_factory=lambda: Usage(calls=1))
 
 
 @dataclass(frozen=True, slots=True)

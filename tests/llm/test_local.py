@@ -1,0 +1,155 @@
+"""Models of transformers in a folder: a tiny one with drawn weights replies as the library itself would."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from PIL import Image
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+from diptych.errors import BadData, NoReply
+from diptych.llm import asked, named
+from diptych.llm.local import LocalModel
+
+TEMPLATE = (
+    "{% for m in messages %}<{{ m.role }}> {% if m.content is string %}{{ m.content }}{% else %}"
+    "{% for part in m.content %}{% if part.type == 'image' %}<image>{% else %}{{ part.text }}{% endif %}"
+    "{% endfor %}{% endif %} {% endfor %}{% if add_generation_prompt %}<assistant> {% endif %}"
+)
+
+
+def tokenizer() -> Any:
+    made = Tokenizer(models.WordLevel(unk_token="<unk>"))
+    made.pre_tokenizer = pre_tokenizers.Whitespace()
+    words = [f"w{at}" for at in range(40)]
+    special = ["<unk>", "<pad>", "<end>", "<image>"]
+    made.train_from_iterator([" ".join(words)], trainers.WordLevelTrainer(special_tokens=special))
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_object=made,
+        unk_token="<unk>",
+        pad_token="<pad>",
+        eos_token="<end>",
+        chat_template=TEMPLATE,
+        extra_special_tokens={"image_token": "<image>"},
+    )
+
+
+def text_config(size: int) -> Any:
+    return transformers.LlamaConfig(
+        vocab_size=size,
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        max_position_embeddings=64,
+        bos_token_id=None,
+        eos_token_id=2,
+        pad_token_id=1,
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    path = tmp_path_factory.mktemp("chat")
+    words = tokenizer()
+    words.save_pretrained(path)
+    torch.manual_seed(0)
+    transformers.LlamaForCausalLM(text_config(len(words))).save_pretrained(path)
+    return path
+
+
+def test_it_replies_what_the_library_generates(folder: Path) -> None:
+    model = named(f"llm:{folder}")
+    assert (model.abilities.pictures, model.abilities.local) == (0, True)
+    reply = model.reply(asked("w1 w2", system="w3", max_tokens=5, top=3))
+    words = transformers.AutoTokenizer.from_pretrained(folder)
+    reference = transformers.AutoModelForCausalLM.from_pretrained(folder)
+    ids = words("<system> w3 <user> w1 w2 <assistant> ", return_tensors="pt")["input_ids"]
+    with torch.inference_mode():
+        out = reference.generate(ids, max_new_tokens=5, do_sample=False)[0, ids.shape[1] :]
+        logits = reference(ids).logits[0, -1]
+    assert reply.text == words.decode(out, skip_special_tokens=True)
+    assert (reply.usage.prompt_tokens, reply.usage.reply_tokens) == (ids.shape[1], len(out))
+    best = torch.topk(torch.log_softmax(logits, -1), 3)
+    assert list(reply.tokens[0].top.values()) == pytest.approx(best.values.tolist(), abs=1e-5)
+    assert reply.tokens[0].logprob == pytest.approx(float(best.values[0]), abs=1e-5)
+    assert len(reply.tokens) == reply.usage.reply_tokens
+
+
+def test_it_ends_where_it_is_told_to(folder: Path) -> None:
+    model = LocalModel(folder)
+    whole = model.reply(asked("w1 w2", max_tokens=6)).text.split()
+    assert len(whole) > 1
+    ended = model.reply(asked("w1 w2", max_tokens=6, stop=(whole[1],)))
+    assert ended.text.split() == whole[:1]
+    assert ended.finish == "stop"
+    assert model.reply(asked("w1 w2", max_tokens=1)).finish == "length"
+
+
+def test_what_it_cannot_take_is_one_sentence(folder: Path, tmp_path: Path) -> None:
+    model = LocalModel(folder)
+    with pytest.raises(NoReply, match="does not see pictures") as caught:
+        model.reply(asked("w1", Image.new("RGB", (8, 8))))
+    assert caught.value.reason == "pictures"
+    with pytest.raises(NoReply, match=r"too long for .*it has room for 64") as caught:
+        model.reply(asked("w1 " * 80))
+    assert caught.value.reason == "context_overflow"
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(BadData, match="holds no chat model that can be loaded"):
+        LocalModel(tmp_path).reply(asked("w1"))
+
+
+def test_without_a_template_nobody_can_talk_to_it(folder: Path, tmp_path: Path) -> None:
+    for file in folder.iterdir():
+        if "template" not in file.name:
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+    config = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    config.pop("chat_template", None)
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    with pytest.raises(BadData, match="has no chat template"):
+        LocalModel(tmp_path).reply(asked("w1"))
+
+
+def test_one_that_sees_is_shown_the_pictures(tmp_path: Path) -> None:
+    words = tokenizer()
+    vision = transformers.CLIPVisionConfig(
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        image_size=16,
+        patch_size=8,
+    )
+    config = transformers.LlavaConfig(
+        vision_config=vision,
+        text_config=text_config(len(words)),
+        image_token_index=words.convert_tokens_to_ids("<image>"),
+        vision_feature_layer=-1,
+    )
+    torch.manual_seed(0)
+    transformers.LlavaForConditionalGeneration(config).save_pretrained(tmp_path)
+    images = transformers.CLIPImageProcessorPil(
+        size={"shortest_edge": 16}, crop_size={"height": 16, "width": 16}
+    )
+    transformers.LlavaProcessor(
+        images,
+        words,
+        patch_size=8,
+        vision_feature_select_strategy="default",
+        chat_template=TEMPLATE,
+        num_additional_image_tokens=1,
+    ).save_pretrained(tmp_path)
+    model = named(f"llm:{tmp_path}")
+    assert model.abilities.pictures
+    prompt = asked("w1", Image.new("RGB", (40, 30), "red"), max_tokens=3, top=2)
+    seen = model.reply(prompt)
+    other = model.reply(asked("w1", Image.new("RGB", (40, 30), "blue"), max_tokens=3, top=2))
+    assert seen.usage.prompt_tokens == other.usage.prompt_tokens
+    assert seen.tokens[0].top != other.tokens[0].top
+    assert model.reply(asked("w1", max_tokens=1)).usage.reply_tokens == 1
