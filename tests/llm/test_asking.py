@@ -75,7 +75,7 @@ def test_a_label_is_found_and_a_colon_after_it_kept(said: str, found: str) -> No
 
 
 def test_a_reply_of_marks_and_blanks_is_none() -> None:
-    for said in ("", "  \n ", "...", '""', "Edited description:"):
+    for said in ("", "  \n ", "...", '""', "Edited description:", "\x00\ufffd%%% 99, 99 {]", "7", "a {{[[(("):
         with pytest.raises(Unusable, match="one short line"):
             labelled(said, "edited description", words=1)
 

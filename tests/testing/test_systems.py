@@ -2,18 +2,39 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from diptych import catalogue
+from diptych.core import Item
 from diptych.data.base import Split
 from diptych.data.sets.planted import Syn
-from diptych.testing import system_checks
+from diptych.llm import Prompt
+from diptych.testing import Talks, system_checks
 from diptych.testing.checks import EASY
 from diptych.testing.materials import chance, literal_map
+
+PROMPTS = Path(__file__).parent / "prompts"
+
+
+def composing(prompt: Prompt) -> str:
+    """Describes pictures, and otherwise repeats what it is asked."""
+    if prompt.pictures:
+        return "a red circle"
+    return " ".join(re.findall(r"<<<(.*?)>>>", prompt.messages[-1].text))
+
+
+def changes(split: Split) -> list[Item]:
+    return [
+        Item(image=split.image[at], text=f"but {colour}")
+        for at, colour in enumerate(("blue", "red", "green"))
+    ]
+
 
 # What a check needs to know of one system, beyond its `tiny` variant.
 OPTIONS: Mapping[str, Mapping[str, Any]] = {
@@ -33,6 +54,14 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "dsph": {"parameters": {"lr": 1e-2}},
     # Without labels, words of 24 overlapping classes say little: the specification asks for 0.05 over chance.
     "ucmfh": {"margin": 0.04},
+    # What is asked of the models that they talk to, three queries each.
+    "gemini": {"talks": Talks("yes", calls=12, prompts=PROMPTS / "gemini.txt")},
+    "cirevl": {"talks": Talks(composing, changes, calls=6, prompts=PROMPTS / "cirevl.txt")},
+    "eiirwqr": {"talks": Talks(composing, calls=15, prompts=PROMPTS / "eiirwqr.txt")},
+    "chatir": {
+        "talks": Talks("Is it large?", calls=15, prompts=PROMPTS / "chatir.txt"),
+        "parameters": {"answer": lambda query, question: f"yes, {query.text}"},
+    },
     # The specification measured 0.468 to 0.516 from text, and asks for 0.42.
     "bi_cmr": {"margin": 0.1},
 }

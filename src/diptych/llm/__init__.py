@@ -1,7 +1,7 @@
 """Language models as parts that can be replaced: one protocol, adapters, and wrappers that are models too."""
 
-from diptych.llm.asking import Answer, Unusable, ask, labelled, numbers, sentence
-from diptych.llm.names import DEFAULT, NAMES, default_name, named, ready
+from diptych.llm.asking import Answer, Unusable, ask, each, labelled, numbers, sentence
+from diptych.llm.names import DEFAULT, NAMES, default_name, named, ready, wanted
 from diptych.llm.protocol import (
     Abilities,
     LanguageModel,
@@ -41,6 +41,7 @@ __all__ = [
     "asked",
     "assistant",
     "default_name",
+    "each",
     "fenced",
     "labelled",
     "named",
@@ -50,4 +51,5 @@ __all__ = [
     "sentence",
     "system",
     "user",
+    "wanted",
 ]

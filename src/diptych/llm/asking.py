@@ -16,8 +16,9 @@ from diptych.errors import ImageError, NoReply
 from diptych.llm.protocol import LanguageModel, Prompt, Reply, Usage, assistant, user
 from diptych.llm.untrusted import one_line
 
-__all__ = ["Answer", "Unusable", "ask", "labelled", "numbers", "sentence"]
+__all__ = ["Answer", "Unusable", "ask", "each", "labelled", "numbers", "sentence"]
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 _REFUSALS = re.compile(
@@ -25,7 +26,7 @@ _REFUSALS = re.compile(
     r"i['’]?m (?:unable|not able)|i am (?:unable|not able)|as an ai\b)",
     re.IGNORECASE,
 )
-_WORD = re.compile(r"\w")
+_WORD = re.compile(r"[^\W\d_]{2,}|[^\x00-\u2e7f]")  # of letters, or one sign of a script that needs no more
 
 
 class Unusable(Exception):
@@ -95,7 +96,8 @@ def sentence(text: str, *, words: int = 60) -> str:
     """
     for line in text.splitlines():
         found = one_line(line, 2000).strip(" \t\"'`*#-“”")
-        if _WORD.search(found):
+        letters = sum(one.isalnum() for one in found)
+        if _WORD.search(found) and 2 * letters >= len(found.replace(" ", "")):
             if len(found.split()) > words:
                 raise Unusable(f"It has more than {words} words; one short line is wanted.")
             return found
@@ -145,3 +147,22 @@ def numbers(text: str, count: int) -> list[int]:
             f"It lists {len(valid)} of the numbers from 1 to {count}; a JSON list of all is wanted."
         )
     return valid
+
+
+def each(
+    function: Callable[[S], T], items: Sequence[S], model: LanguageModel, *, together: int = 4
+) -> list[T]:
+    """A function of every item, in their order; several at once where the model is asked over a network.
+
+    Args:
+        function: Asks the model.
+        items: What for.
+        model: That is asked.
+        together: Most calls at once; a model of this machine answers one after the other anyway.
+    """
+    if model.abilities.local or together < 2 or len(items) < 2:
+        return [function(item) for item in items]
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(min(together, len(items))) as pool:
+        return list(pool.map(function, items))

@@ -11,7 +11,7 @@ from diptych.llm.protocol import LanguageModel
 from diptych.llm.tapes import Cached
 from diptych.llm.wrappers import Budgeted, Retrying, Timed
 
-__all__ = ["DEFAULT", "NAMES", "default_name", "named", "ready"]
+__all__ = ["DEFAULT", "NAMES", "default_name", "named", "ready", "wanted"]
 
 DEFAULT = "DIPTYCH_LLM"
 """The environment's name for the language model that is used where none is named."""
@@ -95,6 +95,27 @@ def ready(
     if limits:
         model = Budgeted(model, **limits)  # type: ignore[arg-type]  # counts may be given as floats
     return model if cache is None else Cached(model, cache)
+
+
+def wanted(given: str | LanguageModel | None, who: str) -> LanguageModel:
+    """The language model that a system was given, by name or as it is, or else that of the environment.
+
+    Args:
+        given: A model is taken as it is; a name is made `ready`.
+        who: The system, for the error.
+
+    Raises:
+        UsageError: none is named anywhere.
+        MissingData, MissingExtra: as for `named`.
+    """
+    if given is not None and not isinstance(given, str):
+        return given
+    name = given or default_name()
+    if name is None:
+        raise UsageError(
+            f"{who} asks a language model, and none is named; write {NAMES}, or set {DEFAULT}", argument="llm"
+        )
+    return ready(name)
 
 
 def _price() -> tuple[float, float]:

@@ -21,12 +21,14 @@ if TYPE_CHECKING:
     from diptych.testing.scripted import Scripted as Scripted
     from diptych.testing.system import check_system as check_system
     from diptych.testing.system import system_checks as system_checks
+    from diptych.testing.talking import Talks as Talks
 
 # Public name -> module that holds it; resolved on first use, so that the encoder needs no torch.
 _PUBLIC = {
     "Colours": "diptych.testing.fake",
     "Faulty": "diptych.testing.scripted",
     "Scripted": "diptych.testing.scripted",
+    "Talks": "diptych.testing.talking",
     "check_dataset": "diptych.testing.parts",
     "check_index": "diptych.testing.parts",
     "check_metric": "diptych.testing.parts",
@@ -41,6 +43,7 @@ __all__ = [
     "Colours",
     "Faulty",
     "Scripted",
+    "Talks",
     "check_dataset",
     "check_index",
     "check_metric",

@@ -331,8 +331,8 @@ def ranks_the_same_twice(subject: Subject) -> None:
 
 def _retrieved(subject: Subject) -> Run:
     split = subject.data[1]
-    gallery, queries = split.items("image"), split.items("text")[:3]
-    return subject.build().over(gallery, 5, "image")(Run(queries, gallery))  # type: ignore[no-any-return]
+    gallery = split.items("image")
+    return subject.build().over(gallery, 5, "image")(Run(subject.queries, gallery))  # type: ignore[no-any-return]
 
 
 def saved_and_loaded(subject: Subject) -> None:

@@ -8,9 +8,12 @@ from typing import Any, Literal
 from diptych.errors import NoReply
 from diptych.llm import Abilities, LanguageModel, Prompt, Reply, Usage
 
-__all__ = ["Faulty", "Scripted"]
+__all__ = ["FAULTS", "Faulty", "Scripted"]
 
 Fault = Literal["timeout", "unreachable", "refusal", "garbage", "empty", "long", "overflow", "fine"]
+
+FAULTS: tuple[Fault, ...] = ("timeout", "unreachable", "refusal", "garbage", "empty", "long", "overflow")
+"""Everything that `Faulty` does wrong."""
 
 _ALL = Abilities(pictures=16, logprobs=True, local=True)
 _NONSENSE = "\x00�%%% 99, 99 {]"

@@ -10,8 +10,11 @@ from functools import cached_property
 from typing import Any
 
 from diptych import catalogue
+from diptych.core import Item
 from diptych.data.base import Split
 from diptych.testing.materials import Spy, drawn, planted, read
+from diptych.testing.scripted import Scripted
+from diptych.testing.talking import Talks
 from diptych.training.parameters import dimensions
 from diptych.training.trainer import Trainer
 
@@ -25,6 +28,7 @@ class Subject:
         name: As in `diptych.catalogue.load`, without weights.
         parameters: Over those of the variant.
         data: Makes the split to learn from and the one to retrieve in; see `diptych.testing.system_checks`.
+        talks: How it is tried, if it asks a language model.
     """
 
     def __init__(
@@ -32,10 +36,11 @@ class Subject:
         name: str,
         parameters: Mapping[str, Any],
         data: Callable[[], tuple[Split, Split]] | None = None,
+        talks: Talks | None = None,
     ) -> None:
         parts = catalogue.parse(name)
         self.name, self.parameters = parts.system, dict(parameters)
-        self._asked, self._data = parts.variant, data
+        self._asked, self._data, self.talks = parts.variant, data, talks or Talks()
 
     @property
     def variant(self) -> str:
@@ -102,9 +107,20 @@ class Subject:
         return {key: value for key, value in dimensions(self.data[0]).items() if key in self.signature}
 
     def build(self, seed: int = 0, **parameters: Any) -> Any:
-        """A new one."""
+        """A new one; a scripted model stands in for the language model that it asks."""
         name = f"{self.name}:{self.variant}"
-        return catalogue.load(name, seed=seed, **{**self.shape, **self.parameters, **parameters})
+        model = {"llm": Scripted(self.talks.replies)} if self.asks else {}
+        return catalogue.load(name, seed=seed, **{**self.shape, **model, **self.parameters, **parameters})
+
+    @property
+    def asks(self) -> bool:
+        """Whether it asks a language model."""
+        return "llm" in self.signature
+
+    @cached_property
+    def queries(self) -> Sequence[Item]:
+        """What a retriever is asked."""
+        return self.talks.queries(self.data[1])
 
     @cached_property
     def system(self) -> Any:

@@ -20,6 +20,7 @@ from diptych.data.base import Split
 from diptych.testing import checks
 from diptych.testing.running import Check, run_checks
 from diptych.testing.subject import Subject
+from diptych.testing.talking import TALKING, Talks
 from diptych.training.learner import Learner
 from diptych.training.tuning import Tuned
 
@@ -47,6 +48,7 @@ def system_checks(
     margin: float = 0.15,
     seconds: float = 60.0,
     reaches: Mapping[str, set[str]] | None = None,
+    talks: Talks | None = None,
 ) -> Iterator[Check]:
     """Every check that applies to a system, in the order in which failures are best understood.
 
@@ -59,11 +61,12 @@ def system_checks(
         seconds: Processor time that training may take.
         reaches: For each loss term, the networks that it must train; it may train no other. Terms that are
             not named must train some network of their own optimiser.
+        talks: How a system is tried that asks a language model.
 
     Yields:
         Name of the check, and a function without arguments that raises AssertionError if it fails.
     """
-    subject = Subject(name, dict(parameters or {}), data)
+    subject = Subject(name, dict(parameters or {}), data, talks)
     chosen: list[Callable[..., None]] = [
         checks.card,
         checks.class_and_name,
@@ -92,6 +95,8 @@ def system_checks(
         chosen += [checks.scores, checks.permuting_permutes_scores, checks.pair_equals_matrix_entry]
     if hasattr(kind, "over"):
         chosen += [checks.ranks_the_gallery, checks.ranks_the_same_twice]
+        if subject.asks:
+            chosen += TALKING
     if subject.trains:
         chosen += [
             checks.saved_and_loaded,
