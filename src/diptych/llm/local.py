@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -109,7 +109,7 @@ class LocalModel:
                 output_logits=bool(prompt.top),
                 pad_token_id=tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0,
                 max_time=prompt.seconds,
-                **({"stop_strings": list(prompt.stop), "tokenizer": tokenizer} if prompt.stop else {}),
+                stopping_criteria=[_ended(tokenizer, length, prompt.stop)] if prompt.stop else None,
             )
         ids = out.sequences[0, length:].tolist()
         ends = {tokenizer.eos_token_id, *_ends(model)}
@@ -179,6 +179,17 @@ def _seen(picture: Any) -> Any:
     from diptych.media.raw import open_any
 
     return open_any(picture, size=768)
+
+
+def _ended(tokenizer: Any, length: int, stop: Sequence[str]) -> Any:
+    """Tells generation that the reply, which begins after so many tokens, holds a text that ends it."""
+    import torch
+
+    def ended(ids: Any, scores: Any, **more: Any) -> Any:
+        text = tokenizer.decode(ids[0, length:], skip_special_tokens=True)
+        return torch.tensor([any(one in text for one in stop)], device=ids.device)
+
+    return ended
 
 
 def _ends(model: Any) -> tuple[int, ...]:
