@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from diptych.cli._llm import Llm
 from diptych.cli._options import AsJson
 from diptych.cli._terminal import say, say_json
 
@@ -34,6 +35,7 @@ _BROUGHT = {"HEIC": "heic", "SVG": "svg", _RAW: "raw"}  # by which extras
 
 def command(
     place: Annotated[Path, typer.Argument(metavar="[FOLDER]", help="Also examine its collection.")] = Path(),
+    llm: Llm = None,
     as_json: AsJson = False,
 ) -> None:
     """Say what is installed, which models are there, where things are, and what is wrong."""
@@ -62,6 +64,7 @@ def command(
         if not found
     ]
     facts["built-in model"] = _built_in(wrong)
+    facts["language model"] = _language_model(llm, wrong)
     facts["collection"] = _collection(place, wrong)
     if facts["free bytes"] < 1 << 30:
         wrong.append("less than 1 GB of disk is free: make room before indexing")
@@ -81,6 +84,7 @@ def _print(facts: dict[str, Any]) -> None:
     for extra, whole in facts["extras"].items():
         say(f"  {extra:<12}" + ("yes" if whole else f"no; pip install 'diptych[{extra}]'"))
     say(f"built-in model: {facts['built-in model']}")
+    say(f"language model: {_can(facts['language model'])}")
     say("pictures that are read: " + ", ".join(facts["pictures"]))
     say("model hub: " + ("reachable" if facts["hub"] else "not within reach (not needed)"))
     say(f"collections that cannot lie in their folder: {facts['home']}")
@@ -136,6 +140,42 @@ def _built_in(wrong: list[str]) -> str:
         wrong.append(f"the built-in model cannot be loaded ({error}); install Diptych again")
         return "does not work"
     return f"works ({encoder.fingerprint})"
+
+
+def _language_model(name: str | None, wrong: list[str]) -> dict[str, Any] | None:
+    """What the language model that is named can; None if none is."""
+    from diptych.errors import DiptychError
+    from diptych.llm import default_name, named, probe
+
+    name = name or default_name()
+    if name is None:
+        return None
+    try:
+        model = named(name)
+        abilities, said = probe(model)
+    except DiptychError as error:
+        abilities, said = None, str(error)
+    if abilities is None:
+        wrong.append(f"the language model {name} does not reply: {said}")
+        return {"name": name, "replies": False}
+    return {
+        "name": model.name,
+        "replies": True,
+        "pictures": abilities.pictures,
+        "log-probabilities": bool(abilities.logprobs),
+        "on this machine": abilities.local,
+    }
+
+
+def _can(model: dict[str, Any] | None) -> str:
+    if model is None:
+        return "none (not needed); name one with DIPTYCH_LLM"
+    if not model["replies"]:
+        return f"{model['name']}, does not reply"
+    most = model["pictures"]
+    sees = f"up to {most} pictures a prompt" if most else "no pictures"
+    tells = "log-probabilities" if model["log-probabilities"] else "no log-probabilities"
+    return f"{model['name']}: {sees}, {tells}{', on this machine' * model['on this machine']}"
 
 
 def _collection(place: Path, wrong: list[str]) -> dict[str, Any] | None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from diptych.cli._llm import Budget, Llm, Seconds, SendPictures, assistant, told_cost
 from diptych.cli._options import AsJson, Trust
 from diptych.cli._terminal import say, say_json, say_table, shown
 from diptych.errors import UsageError
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from diptych.engine.results import Reranked, Result, Results
 
 __all__ = ["command"]
+
+# How a language model judges, by what is typed.
+_WAYS = {"llm": "yes_no", "llm-list": "list", "llm-grade": "grade"}
 
 NOTHING = "Nothing here shows what was asked, as far as the model can tell; these are only the least bad."
 
@@ -108,14 +112,38 @@ def command(
     rerank: Annotated[
         str | None,
         typer.Option(
-            help="A system that ranks the first hits anew, as scorers of pairs do: SYSTEM@WEIGHTS or a run.",
+            help="What ranks the first hits anew: a system, as scorers of pairs do (SYSTEM@WEIGHTS or "
+            "a run), or the language model (llm, llm-list, llm-grade).",
             show_default=False,
         ),
     ] = None,
     depth: Annotated[
         int | None,
-        typer.Option(help="First hits that --rerank ranks anew; default 128.", show_default=False),
+        typer.Option(
+            help="First hits that --rerank ranks anew; default 128, and 20 of a language model.",
+            show_default=False,
+        ),
     ] = None,
+    expand: Annotated[
+        bool,
+        typer.Option("--expand", help="Search a caption that the language model makes of the words, too."),
+    ] = False,
+    compose: Annotated[
+        bool,
+        typer.Option(
+            "--compose", help="Find --image after the change that the words say, by the language model."
+        ),
+    ] = False,
+    llm: Llm = None,
+    captioner: Annotated[
+        str | None,
+        typer.Option(
+            help="With --compose: what describes the picture; by default --llm.", show_default=False
+        ),
+    ] = None,
+    budget: Budget = None,
+    llm_seconds: Seconds = 30.0,
+    send_pictures: SendPictures = None,
     update: Annotated[
         bool, typer.Option("--update", help="First bring the collection up to date with its folder.")
     ] = False,
@@ -148,6 +176,17 @@ def command(
     }
     if all_copies and fold_near:
         raise UsageError("--all-copies lists what --fold-near puts together, so give either")
+    judged = _WAYS.get(rerank or "")
+    if expand and compose:
+        raise UsageError("--expand rewrites words alone, --compose words with a picture; give either")
+    if (expand or compose) and rerank and not judged:
+        raise UsageError(
+            f"--rerank {rerank} goes with a plain search; with a language model, --rerank llm does"
+        )
+    if not (expand or compose or judged):
+        _without(
+            {"--llm": llm, "--captioner": captioner, "--budget": budget, "--send-pictures": send_pictures}
+        )
     if depth is not None and rerank is None:
         raise UsageError("--depth is how many hits --rerank ranks anew; give that too, or leave it out")
     with engine.open(place, create=False, trust=trust) as opened:
@@ -173,28 +212,45 @@ def command(
                 fold=None if all_copies else "exact",
             )
         else:
-            results = opened.search(
-                plain,
-                text=() if plain is not None else texts,
-                image=images,
+            options: dict[str, Any] = dict(
                 like=[_typed_name(opened, name) for name in like or []],
                 negative=away,
                 **{name: weight for name, weight in weights.items() if weight is not None},
-                to=to,  # type: ignore[arg-type]  # search says what is allowed
+                to=to,
                 k=k,
                 min_score=_least(min_score),
                 exact=exact,
                 recall=recall,
                 where=where,
-                by=by,  # type: ignore[arg-type]  # search says what is allowed
+                by=by,
                 offset=(page - 1) * k,
                 fold=None if all_copies else "near" if fold_near else "exact",
                 itself=itself,
                 diverse=diverse,
-                hubness=hubness,  # type: ignore[arg-type]  # search says what is allowed
-                rerank=rerank,
-                depth=DEPTH if depth is None else depth,
+                hubness=hubness,
             )
+            if expand or compose or judged:
+                helper = assistant(
+                    opened,
+                    llm,
+                    captioner=captioner,
+                    budget=budget,
+                    seconds=llm_seconds,
+                    send_pictures=send_pictures,
+                )
+                results = helper.search(
+                    plain if plain is not None else texts,
+                    image=images[0] if len(images) == 1 and isinstance(images[0], str) else images,
+                    expand=expand,
+                    compose=compose,
+                    rerank=judged,
+                    depth=20 if depth is None else depth,
+                    **options,
+                )
+            else:
+                text = () if plain is not None else texts
+                options |= {"rerank": rerank, "depth": DEPTH if depth is None else depth}
+                results = opened.search(plain, text=text, image=images, **options)
         files = [Path(path if isinstance(path, str) else path[1]) for path in images]
         question = _question(asked, [*files, *map(Path, like or [])], negative or [])
         if html or open_:
@@ -237,6 +293,15 @@ def _refuse(given: dict[str, Any]) -> None:
     for option, value in given.items():
         if value is not None:
             raise UsageError(f"{option} says nothing of --where alone; add words or a picture")
+
+
+def _without(given: dict[str, Any]) -> None:
+    """Refuse what is about a language model where none is asked."""
+    for option, value in given.items():
+        if value is not None:
+            raise UsageError(
+                f"{option} says nothing of a plain search; add --expand, --compose or --rerank llm"
+            )
 
 
 def _least(given: str | None) -> Any:
@@ -366,6 +431,8 @@ def _notes(
         say(f"none of the {kind} reaches --min-score {min_score}{_best(results)}", err=True)
     elif results.nothing_matches:
         say(NOTHING, err=True)
+    if results.notes:
+        say(*told_cost(results.notes), err=True)
     if results.reranked is not None:
         say(_second(results.reranked), err=True)
     if results.unknown_words:

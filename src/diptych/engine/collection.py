@@ -44,10 +44,12 @@ from diptych.pipeline import DEPTH
 
 if TYPE_CHECKING:
     from diptych.cluster import Cluster
+    from diptych.engine.assisted import Assistant
     from diptych.engine.duplicates import Duplicates
     from diptych.engine.items import NewItem
     from diptych.engine.reranking import Calibrated
     from diptych.engine.why import Why
+    from diptych.llm import LanguageModel
     from diptych.media.pictures import Source
 
 __all__ = [
@@ -547,6 +549,47 @@ class Collection(Contents):
         from diptych.engine.modelless import newest
 
         return newest(self, Options(to, k, where=where, offset=offset, fold=fold))
+
+    def assisted(
+        self,
+        llm: str | LanguageModel | None = None,
+        *,
+        captioner: str | LanguageModel | None = None,
+        seconds: float = 30.0,
+        budget: Mapping[str, float] | None = None,
+    ) -> Assistant:
+        """What searches this collection with the help of a language model.
+
+        Args:
+            llm: The model or its name (`diptych.llm.named`); None for the one that the environment sets.
+            captioner: Describes pictures that are asked with: as `llm`; None leaves it to `llm`.
+            seconds: For a reply.
+            budget: The most of "calls", "tokens", "seconds" and "money" that it may use.
+
+        Raises:
+            UsageError: no model is named anywhere.
+            MissingData, MissingExtra: the model needs what is not there.
+        """
+        from diptych.engine.assisted import Assistant
+
+        return Assistant(self, llm, captioner=captioner, seconds=seconds, budget=budget)
+
+    def allow_pictures(self, host: str, *, allow: bool = True) -> None:
+        """Record whether pictures of this collection may be sent to a host's language model.
+
+        Until it is recorded, no picture leaves this machine.
+
+        Args:
+            host: Such as "api.openai.com".
+            allow: Whether they may, from now on.
+
+        Raises:
+            UsageError: there is no such host.
+            CollectionBusy: another process is writing.
+        """
+        from diptych.engine.assisted import allow_pictures
+
+        allow_pictures(self, host, allow=allow)
 
     def duplicates(
         self,

@@ -136,6 +136,11 @@ class Results(list[Result]):
         missing: How many hits, as good as these, were left out because their files are not there now.
         reranked: How the first hits were ranked anew; None where that was not asked for.
         seconds: Wall time of the search, without loading the model.
+
+    Attributes:
+        notes: What a language model had to do with it: "model", the text that was searched ("rewritten"),
+            "usage", and why it could not help ("degraded" in a sentence, "reason" in a word); none if none
+            was asked.
     """
 
     def __init__(
@@ -156,6 +161,7 @@ class Results(list[Result]):
         self.missing = missing
         self.reranked = reranked
         self.seconds = seconds
+        self.notes: Mapping[str, Any] = {}
 
     def as_dict(self) -> dict[str, Any]:
         """All of it as JSON has it; seconds with four digits."""
@@ -166,6 +172,7 @@ class Results(list[Result]):
             "missing": self.missing,
             "rerank": None if self.reranked is None else self.reranked.as_dict(),
             "seconds": round(self.seconds, 4),
+            "notes": dict(self.notes),
             "results": [result.as_dict() for result in self],
         }
 

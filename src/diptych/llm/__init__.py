@@ -2,6 +2,7 @@
 
 from diptych.llm.asking import Answer, Unusable, ask, each, labelled, numbers, sentence
 from diptych.llm.names import DEFAULT, NAMES, default_name, named, ready, wanted
+from diptych.llm.probing import probe
 from diptych.llm.protocol import (
     Abilities,
     LanguageModel,
@@ -47,6 +48,7 @@ __all__ = [
     "named",
     "numbers",
     "one_line",
+    "probe",
     "ready",
     "sentence",
     "system",

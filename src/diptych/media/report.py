@@ -27,6 +27,8 @@ _SINGULAR = {
     "texts": "text",
     "images": "image",
     "copies": "copy",
+    "calls": "call",
+    "tokens": "token",
 }
 
 
