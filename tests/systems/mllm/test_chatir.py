@@ -46,7 +46,8 @@ TARGETS = [Item(scene, text=f"a {next(t for t in THINGS if t in scene)}") for sc
 
 @pytest.mark.parametrize("form", ["joined", "rewritten"])
 def test_truthful_answers_bring_the_target_up_round_by_round(form: str) -> None:
-    found = rounds(ChatIR(Words(), Scripted(asking), truth, rounds=2, form=form), *TARGETS)
+    # The encoder knows no word of the questions, so that to it they are all alike.
+    found = rounds(ChatIR(Words(), Scripted(asking), truth, rounds=2, form=form, alike=2.0), *TARGETS)
     ranks = np.array([[rank(run, at) for at in range(len(TARGETS))] for run in found])
     first, second, last = ranks.mean(axis=1)
     assert first > second > last == 1
