@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from llm_servers import serving
 
 from diptych.errors import BadData, MissingData, UsageError
 from diptych.llm import Budgeted, Cached, asked, default_name, named, ready
 from diptych.testing import Scripted
+from llm_servers import serving
 
 
 def test_a_server_is_named_by_address_and_model() -> None:

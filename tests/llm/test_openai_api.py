@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from llm_servers import Request, drip, hang, serving
 from PIL import Image
 
 from diptych.errors import NoReply, UsageError
 from diptych.llm import Usage, asked, assistant, user
 from diptych.llm.openai_api import KEY, OpenAICompatible
+from llm_servers import Request, drip, hang, serving
 
 SECRET = "sk-very-secret-0123456789"
 
