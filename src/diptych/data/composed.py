@@ -146,7 +146,7 @@ def _rows(folder: Path, *names: str) -> list[dict[str, Any]]:
     for name in names:
         path = folder / name
         if path.is_file():
-            found = parsed(path, "a list of queries") if path.suffix == ".json" else tables.rows(path)
+            found = parsed(path.read_text(encoding="utf-8")) if path.suffix == ".json" else tables.rows(path)
             if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
                 raise BadData(f"{path} is no list of queries; fetch it again")
             return found
@@ -163,7 +163,7 @@ def _split(folder: Path, name: str, part: str, *files: str) -> list[str]:
         return [str(one) for one in found[part]]
     for file in files:
         if (folder / file).is_file():
-            images = parsed(folder / file, "a list of pictures")
+            images = parsed((folder / file).read_text(encoding="utf-8"))
             if not isinstance(images, dict | list):
                 raise BadData(f"{folder / file} is no list of pictures; fetch it again")
             return [str(one) for one in images]

@@ -1,4 +1,4 @@
-"""Dialogues about pictures: ChatIR's and VisDial's, a description and ten questions with their answers each."""
+"""Dialogues about pictures: ChatIR's and VisDial's, a description and ten answered questions each."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def dialogues(path: Path) -> Sequence[Told]:
     """
     if not path.is_file():
         raise MissingData(f"{path} is not there; fetch it from where the dialogues' authors give it")
-    rows = parsed(path, "a list of dialogues") if path.suffix == ".json" else tables.rows(path)
+    rows = parsed(path.read_text(encoding="utf-8")) if path.suffix == ".json" else tables.rows(path)
     if not isinstance(rows, list):
         raise BadData(f"{path} is no list of dialogues; fetch it again")
     found = []
