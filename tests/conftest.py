@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from servers import Server, postgres_server
 
 # Two threads on two busy cores made the same tiny training forty times slower.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -81,3 +83,10 @@ def tiny_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for part in tiny_parts():
             part.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """A PostgreSQL server with pgvector, for all tests of this process; each takes collections of its own."""
+    with postgres_server() as server:
+        yield server

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from diptych.errors import BadParameter as BadParameter
     from diptych.errors import CollectionBusy as CollectionBusy
     from diptych.errors import CollectionError as CollectionError
+    from diptych.errors import ConnectionLost as ConnectionLost
     from diptych.errors import DiptychError as DiptychError
     from diptych.errors import ImageError as ImageError
     from diptych.errors import MissingData as MissingData
@@ -64,6 +65,7 @@ _PUBLIC = {
     "Collection": "diptych.engine.collection:Collection",
     "CollectionBusy": "diptych.errors:CollectionBusy",
     "CollectionError": "diptych.errors:CollectionError",
+    "ConnectionLost": "diptych.errors:ConnectionLost",
     "DiptychError": "diptych.errors:DiptychError",
     "Encoder": "diptych.core:Encoder",
     "Hits": "diptych.core:Hits",
@@ -105,6 +107,7 @@ __all__ = [
     "Collection",
     "CollectionBusy",
     "CollectionError",
+    "ConnectionLost",
     "DiptychError",
     "Encoder",
     "Hits",

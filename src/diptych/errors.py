@@ -12,7 +12,8 @@ DiptychError
 ├── CollectionError       a collection cannot be used
 │   ├── CollectionBusy    another process is writing to it
 │   ├── WrongModel        it was indexed with another model
-│   └── TooNew            it was written by a later version of Diptych
+│   ├── TooNew            it was written by a later version of Diptych
+│   └── ConnectionLost    the server that it lives on does not answer
 ├── NoReply               a language model gave no reply that can be used (holds the reason)
 └── TrainingError         training cannot go on (a term that is not finite, a run folder that does not fit)
 
@@ -30,6 +31,7 @@ __all__ = [
     "BadParameter",
     "CollectionBusy",
     "CollectionError",
+    "ConnectionLost",
     "DiptychError",
     "ImageError",
     "MissingData",
@@ -140,6 +142,10 @@ class WrongModel(CollectionError):
 
 class TooNew(CollectionError):
     """The collection was written by a later version of Diptych."""
+
+
+class ConnectionLost(CollectionError):
+    """The server that the collection lives on does not answer, or no longer."""
 
 
 class NoReply(DiptychError):

@@ -18,6 +18,7 @@ EXTRAS = {
     "raw": ("rawpy",),
     "ocr": ("rapidocr_onnxruntime",),
     "watch": ("watchfiles",),
+    "postgres": ("psycopg", "pgvector"),
     "data": ("scipy", "h5py", "pyarrow", "webdataset", "datasets"),
     "llm": ("httpx", "xllamacpp"),
     "plots": ("matplotlib",),

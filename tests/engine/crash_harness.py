@@ -40,7 +40,7 @@ from PIL import Image
 
 from diptych.engine.collection import Collection, open_collection
 from diptych.engine.homes.local.migrations import MIGRATIONS, SCHEMA_VERSION
-from diptych.engine.homes.local.words import words_of_name
+from diptych.engine.homes.wording import words_of_name
 
 OPS = (
     "index", "update", "update", "update", "remove", "compact", "codes", "beside", "rebuild", "change",

@@ -20,7 +20,7 @@ from diptych import where
 from diptych.engine.collection import Collection, open_collection
 from diptych.engine.conditions import AllOf, AnyOf, Condition, Negation, Test
 from diptych.engine.filters import checked, parsed
-from diptych.engine.homes.local.facts import folded
+from diptych.engine.homes.folding import folded
 from diptych.engine.homes.local.record import Record
 from diptych.errors import UsageError
 from diptych.testing import Colours

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -21,8 +20,11 @@ __all__ = ["command"]
 
 def command(
     place: Annotated[
-        Path, typer.Argument(metavar="FOLDER", help="Indexed folder, or one inside it.", show_default=False)
-    ] = Path(),
+        str,
+        typer.Argument(
+            metavar="FOLDER", help="Indexed folder, or one inside it, or an address.", show_default=False
+        ),
+    ] = ".",
     threshold: Annotated[
         float | None,
         typer.Option(

@@ -7,14 +7,14 @@ from typing import Annotated
 
 import typer
 
-from diptych.cli._options import AsJson, Trust
+from diptych.cli._options import AsJson, Indexed, Trust
 from diptych.cli._terminal import say, say_json
 
 __all__ = ["command"]
 
 
 def command(
-    place: Annotated[Path, typer.Argument(metavar="[FOLDER]", help="An indexed folder.")] = Path(),
+    place: Indexed = ".",
     to: Annotated[
         Path,
         typer.Option(help="A new .npy or .parquet file, or a folder as clip-retrieval lays it out."),

@@ -62,8 +62,13 @@ def command(
         ),
     ] = None,
     collection: Annotated[
-        Path | None,
-        typer.Option("--in", help="Folder whose collection to fill; default: the folder given, or this one."),
+        str | None,
+        typer.Option(
+            "--in",
+            metavar="FOLDER",
+            help="Folder whose collection to fill, or the address of one on a server, such as "
+            "postgresql://user@host/database; default: the folder given, or this one.",
+        ),
     ] = None,
     model: Annotated[
         str | None,
@@ -178,11 +183,13 @@ def command(
     from diptych.engine.rebuild import rebuilding
     from diptych.engine.scan import expand
     from diptych.engine.storage import is_address
+    from diptych.engine.where import where_of
     from diptych.errors import UsageError
 
     given, lost = _names(paths or [], null, strict)
     folders = [Path(path) for path in given if Path(path).is_dir()]
-    home = collection or (folders[0] if len(folders) == 1 == len(given) else Path())
+    folder = folders[0] if len(folders) == 1 == len(given) else Path()
+    home = collection or folder
     if lost and not given:
         raise UsageError(f"none of the {len(lost)} names that were listed exists, the first: {lost[0].path}")
     if not given:
@@ -223,8 +230,8 @@ def command(
                 with engine.open_collection(home, create=False) as opened:
                     _tell_codes(opened.home.codes)  # which are made again where there were any
         if watch or not rebuild:
-            new = engine.find(home) is None
-            with engine.open_collection(home, model=model, trust=trust) as opened:
+            new = not where_of(home, create=True)[0].is_there()
+            with engine.open_collection(home, model=model, trust=trust, folder=folder) as opened:
                 if new and model is None and not quiet:
                     _remark()
                 if not rebuild:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -22,8 +21,9 @@ __all__ = ["command"]
 
 def command(
     place: Annotated[
-        Path, typer.Argument(metavar="[FOLDER]", help="An indexed folder, or a name in a list.")
-    ] = Path(),
+        str,
+        typer.Argument(metavar="[FOLDER]", help="An indexed folder, an address, or a name in a list."),
+    ] = ".",
     facets: Annotated[
         str | None,
         typer.Option(
@@ -46,7 +46,7 @@ def command(
 
     if where is not None and facets is None:
         raise UsageError("--where says what --facets counts; name fields to count by: --facets camera,year")
-    if not os.path.lexists(place) and (found := _named(str(place))):
+    if not os.path.lexists(place) and (found := _named(place)):
         if facets is not None:
             raise UsageError(f"--facets counts pictures of a collection, and {place} is no folder here")
         say_json([one.as_dict() for one in found]) if as_json else _print_cards(found)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from diptych.cli._options import AsJson, Trust
+from diptych.cli._options import AsJson, Indexed, Trust
 from diptych.cli._terminal import say, say_json, say_table
 
 __all__ = ["command"]
 
 
 def command(
-    place: Annotated[Path, typer.Argument(metavar="[FOLDER]", help="An indexed folder.")] = Path(),
+    place: Indexed = ".",
     default: Annotated[
         str | None,
         typer.Option(help="Make this one the default, which searches use.", show_default=False),

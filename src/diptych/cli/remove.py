@@ -17,8 +17,12 @@ __all__ = ["command"]
 def command(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Files and folders to forget.")],
     place: Annotated[
-        Path | None,
-        typer.Option("--in", help="Folder whose collection it is; default: that of the first path."),
+        str | None,
+        typer.Option(
+            "--in",
+            metavar="FOLDER",
+            help="Folder whose collection it is, or an address; default: that of the first path.",
+        ),
     ] = None,
     trust: Trust = False,
 ) -> None:

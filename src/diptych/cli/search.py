@@ -35,8 +35,14 @@ def command(
         ),
     ] = None,
     place: Annotated[
-        Path, typer.Option("--in", help="Indexed folder, or one inside it.", show_default="this folder")
-    ] = Path(),
+        str,
+        typer.Option(
+            "--in",
+            metavar="FOLDER",
+            help="Indexed folder, or one inside it, or an address.",
+            show_default="this folder",
+        ),
+    ] = ".",
     image: Annotated[
         list[str] | None,
         typer.Option("--image", help="A picture to look like, or 0.5:PICTURE; may be repeated."),

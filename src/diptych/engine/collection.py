@@ -22,7 +22,6 @@ from diptych.engine.gallery import Gallery
 from diptych.engine.hubness import Hubness
 from diptych.engine.listing import Fold
 from diptych.engine.looks import ALIKE
-from diptych.engine.opening import folder_of
 from diptych.engine.parts import Parts, liked, weighted
 from diptych.engine.place import default_home, discard, find
 from diptych.engine.query import Options, check_side, composed
@@ -39,6 +38,7 @@ from diptych.engine.results import (
     Word,
 )
 from diptych.engine.search import search_many
+from diptych.engine.where import where_of
 from diptych.errors import UsageError
 from diptych.pipeline import DEPTH
 
@@ -71,27 +71,37 @@ __all__ = [
 
 
 def open_collection(
-    path: str | Path, *, model: str | Encoder | None = None, create: bool = True, trust: bool = False
+    path: str | Path,
+    *,
+    model: str | Encoder | None = None,
+    create: bool = True,
+    trust: bool = False,
+    folder: str | Path | None = None,
 ) -> Collection:
-    """The collection of a folder, or of the nearest folder above it that has one.
+    """The collection of a folder, or of the nearest folder above it that has one; or one on a server.
 
     Args:
-        path: A folder.
+        path: A folder; or the address of a server, such as ``postgresql://user@host/database``, with
+            ``?collection=name`` for one of several there.
         model: A system's name, or an `Encoder`; needed only for a new collection (default: "builtin") or for
             an encoder that has no name. A name must be the one the collection was indexed with.
         create: Whether a collection may be made where there is none. Nothing is written before something is
             added to it.
         trust: Whether to believe a collection that was not made by this user on this machine, from now on: it
             says which model is loaded and where its files lie.
+        folder: That names of files are relative to, of a new collection on a server; the current one if None.
+            Where the same files lie elsewhere on another machine, ``?folder=...`` in the address says so.
 
     Raises:
+        UsageError: the address is none of a collection.
         MissingData: there is no collection and none may be made, or no such folder.
+        ConnectionLost: the server does not answer.
         WrongModel: the collection was indexed with another model.
         TooNew: it was written by a later version of Diptych.
         CollectionError: its file is damaged, or it is somebody else's and not trusted.
     """
-    folder, below = folder_of(path, create=create)
-    return Collection(folder, model=model, below=below, trust=trust)
+    where, below = where_of(path, create=create, folder=folder)
+    return Collection(where, model=model, below=below, trust=trust)
 
 
 class Collection(Contents):

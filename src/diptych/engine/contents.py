@@ -154,13 +154,13 @@ class Contents(Opened):
         column = self.home.column
         return {
             "folder": str(self.folder),
-            "place": str(self.place),
+            "place": self.home.name,
             "model": self.model,
             "fingerprint": None if column is None else column.fingerprint or None,
             "models": [model.as_dict() for model in self.models()],
             "images": self.count("image"),
             "texts": self.count("text"),
-            "bytes": sum(file.stat().st_size for file in self.place.rglob("*") if file.is_file()),
+            "bytes": self.home.size,
             "codes": self.home.codes,
             "excludes": list(self.excludes),
             "skipped": {

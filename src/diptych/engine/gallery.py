@@ -69,7 +69,7 @@ class Gallery(Sequence[Item]):
             yield from map(item_of, self._home.items(self._rows[start : start + _READ].tolist()))
 
     def __repr__(self) -> str:
-        return f"<Gallery: {len(self)} {self.side}s in {self._home.place}>"
+        return f"<Gallery: {len(self)} {self.side}s in {self._home.name}>"
 
     def words(self, text: str, *, without: Sequence[str] = (), also: Rows | None = None) -> Worded:
         """The entries that share words with a text; see `Home.words`. Rows are places, in and out."""

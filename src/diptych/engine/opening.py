@@ -1,10 +1,9 @@
-"""Opens the collection of a folder: where it lives, whether it is believed, and its model."""
+"""Opens a collection: where it lives, whether it is believed, and its model."""
 
 from __future__ import annotations
 
 import contextlib
 import copy
-import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,46 +23,29 @@ from diptych.engine.model import (
     model_name,
     named_in,
 )
-from diptych.engine.place import DATABASE, absolute, find, place_of, writing
+from diptych.engine.place import DATABASE
 from diptych.engine.trust import believe, check_model, check_origin, is_believed
-from diptych.errors import MissingData, UsageError
+from diptych.engine.where import Where
+from diptych.errors import UsageError
 
-__all__ = ["Opened", "folder_of"]
-
-
-def folder_of(path: str | Path, *, create: bool) -> tuple[Path, Path | None]:
-    """The folder whose collection covers a path, and the folder inside it that is meant, if it is one.
-
-    Args:
-        path: A folder.
-        create: Whether it may be one that has no collection yet.
-
-    Raises:
-        MissingData: there is no collection and none may be made, or no such folder.
-    """
-    folder = find(path)
-    start = absolute(path)
-    if start != folder and not os.path.isdir(start):
-        what = "is not a folder" if os.path.lexists(start) else "does not exist"
-        raise MissingData(f"{path} {what}; give the folder whose pictures are meant")
-    if folder is None and not create:
-        raise MissingData(f"{path} has not been indexed; do so with: diptych index {path}")
-    return folder or start, start if folder is not None and start != folder else None
+__all__ = ["Opened"]
 
 
 class Opened:
-    """A folder's home with the model of its vectors; to be closed.
+    """A home with the model of its vectors; to be closed.
 
     A new one is an empty home that is nowhere until `writing` founds it. One that somebody else may have made
     is read with the built-in model only; see `diptych.engine.trust`.
 
     Args:
-        folder: The folder that is indexed.
+        where: Where it lives, or is to live.
         model: A system's name, an `Encoder` or a `Model`; needed only for a new collection (default:
             "builtin") or for an encoder that has no name.
         below: Limit searches to this folder inside it.
-        place: Where it lives, if not where collections of that folder do.
         trust: Whether to believe, from now on, a collection that this user did not make on this machine.
+
+    Attributes:
+        folder: The folder that names of files are relative to.
 
     Raises:
         UsageError: a new collection is asked for with a model that does not encode pictures.
@@ -74,15 +56,14 @@ class Opened:
 
     def __init__(
         self,
-        folder: Path,
+        where: Where,
         *,
         model: Any = None,
         below: Path | None = None,
-        place: Path | None = None,
         trust: bool = False,
     ) -> None:
-        self.folder, self.below, self._given_place = folder, below, place
-        new = not self._is_there()
+        self._where, self.below = where, below
+        new = not where.is_there()
         # A name is loaded when it is needed; what a new collection gets is tried before anything is founded.
         self._model = model if isinstance(model, Model) else None
         if self._model is None and model is not None and (new or not isinstance(model, str)):
@@ -95,10 +76,9 @@ class Opened:
         self._default: Self | None = None
         # Until something is added, a new collection is an empty one that is nowhere.
         self._nowhere = tempfile.TemporaryDirectory(prefix="diptych-") if new else None
-        home = Local(
-            (Path(self._nowhere.name) if self._nowhere else place or place_of(folder)) / DATABASE, folder
-        )
+        home = Local(Path(self._nowhere.name) / DATABASE, where.folder) if self._nowhere else where.home()
         self._home: Home = home
+        self.folder = folder = home.root
         self._believed = new or trust or is_believed(home)
         try:
             if trust and not new:
@@ -131,7 +111,7 @@ class Opened:
     @property
     def home(self) -> Home:
         """Where it lives; once somebody has founded a new collection, there."""
-        if self._nowhere is not None and self._is_there():
+        if self._nowhere is not None and self._where.is_there():
             self._found()
         return self._home
 
@@ -148,20 +128,15 @@ class Opened:
             CollectionBusy: another process holds it; says which.
         """
         self._found()
-        with writing(self.place, self.folder):
+        with self.home.writing():
             yield
-
-    def _is_there(self) -> bool:
-        if self._given_place is not None:
-            return (self._given_place / DATABASE).is_file()
-        return find(self.folder) == self.folder
 
     def _found(self) -> None:
         """Make a new collection one that is somewhere."""
         if self._nowhere is None:
             return
-        new = not self._is_there()
-        home = Local((self._given_place or place_of(self.folder)) / DATABASE, self.folder)
+        new = not self._where.is_there()
+        home = self._where.home()
         if new:
             believe(home)
         elif not is_believed(home):

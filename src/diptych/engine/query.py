@@ -217,7 +217,7 @@ def _check_recall(home: Home, exact: bool, recall: float | None) -> None:
         raise UsageError(f"a recall lies above 0 and at most at 1, such as 0.98, not {recall}")
     if home.codes is None:
         raise UsageError(
-            f"{home.place} has no codes, so it is searched exactly and finds everything; ask for no recall, "
+            f"{home.name} has no codes, so it is searched exactly and finds everything; ask for no recall, "
             "or index it with codes first"
         )
 

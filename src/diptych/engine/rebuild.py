@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from diptych.engine import ignoring
 from diptych.engine.collection import Collection, open_collection
 from diptych.engine.columns import take_over
+from diptych.engine.homes.address import address_of
 from diptych.engine.homes.base import Home
 from diptych.engine.homes.local.home import Local
 from diptych.engine.homes.local.search_files import take_files
@@ -19,6 +20,7 @@ from diptych.engine.items import copy_items
 from diptych.engine.model import DEFAULT_MODEL, Model
 from diptych.engine.place import DATABASE, absolute, find, place_of, remove_database, writing
 from diptych.engine.trust import check_model, is_believed
+from diptych.engine.where import OnDisk
 from diptych.errors import BadData, CollectionError, MissingData, TooNew, UsageError
 
 __all__ = ["rebuilding"]
@@ -47,11 +49,17 @@ def rebuilding(path: str | Path, *, model: Any = None) -> Iterator[Collection]:
         model: A system's name, or an `Encoder`; that of the collection there, if None.
 
     Raises:
-        UsageError: the model does not encode pictures, or there are items without files for another model.
+        UsageError: the model does not encode pictures, or there are items without files for another model;
+            the collection is on a server.
         CollectionError: the model is to be that of a collection which is somebody else's.
         CollectionBusy: another process is writing.
         TooNew: the collection there was written by a later version of Diptych.
     """
+    if (address := address_of(path)) is not None:
+        raise UsageError(
+            f"{address.shown} is not rebuilt where it is; index into another collection there, "
+            "?collection=another, and drop the schema of the former"
+        )
     folder = absolute(path)
     if find(folder) != folder:
         with open_collection(folder, model=model) as collection:
@@ -73,7 +81,7 @@ def rebuilding(path: str | Path, *, model: Any = None) -> Iterator[Collection]:
         if not _goes_on(beside, folder, chosen, before):
             shutil.rmtree(beside, ignore_errors=True)
         beside.mkdir(exist_ok=True)
-        with Collection(folder, model=chosen, place=beside) as fresh:
+        with Collection(OnDisk(folder, beside), model=chosen) as fresh:
             with fresh.writing():
                 ignoring.keep(fresh.home, before.excludes)
                 with fresh.home.batch(changes=False):

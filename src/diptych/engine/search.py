@@ -35,6 +35,10 @@ __all__ = ["search_many"]
 
 def search_many(opened: Opened, queries: Sequence[Any], options: Options) -> list[Results]:
     """The k best matches of each query; see `Collection.search_many`."""
+    return opened.home.again(lambda: _searched(opened, queries, options))
+
+
+def _searched(opened: Opened, queries: Sequence[Any], options: Options) -> list[Results]:
     if isinstance(queries, str | bytes):
         raise UsageError("search_many takes a list of queries; a single one goes to search")
     if options.model is not None:

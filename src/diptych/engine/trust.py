@@ -15,7 +15,7 @@ import re
 import sys
 from pathlib import Path
 
-from diptych.engine.homes.local.home import Local
+from diptych.engine.homes.base import Home
 from diptych.engine.model import DEFAULT_MODEL
 from diptych.engine.place import DATABASE, default_home
 from diptych.errors import CollectionError
@@ -25,7 +25,7 @@ __all__ = ["believe", "check_model", "check_origin", "is_believed"]
 _IDENTITY = re.compile(r"[0-9a-f]{32}")
 
 
-def believe(home: Local) -> None:
+def believe(home: Home) -> None:
     """Note that a collection is this user's own, or trusted as if it were."""
     if note := _note(home):
         # Where nothing can be noted, the collection is taken for another's, and the user is asked.
@@ -35,19 +35,20 @@ def believe(home: Local) -> None:
     home.believed = True
 
 
-def is_believed(home: Local) -> bool:
+def is_believed(home: Home) -> bool:
     """Whether a collection was founded by this user on this machine, or trusted before."""
     note = _note(home)
     return note is not None and note.is_file()
 
 
-def check_origin(home: Local, folder: Path) -> None:
+def check_origin(home: Home, folder: Path) -> None:
     """See that a collection which is not known to be this user's own can be read as if it were.
 
     Raises:
         CollectionError: it is of another owner, or names files outside of its folder.
     """
-    if (owner := _other_owner(home.place / DATABASE)) is not None:
+    file = home.place / DATABASE  # which a home on a server has not
+    if file.exists() and (owner := _other_owner(file)) is not None:
         raise CollectionError(
             f"the collection of {folder} belongs to another user ({owner}), who may change what it names; "
             "say that you trust it if you do",
@@ -75,7 +76,7 @@ def check_model(name: str, folder: Path) -> None:
         )
 
 
-def _note(home: Local) -> Path | None:
+def _note(home: Home) -> Path | None:
     """The file that stands for a collection in the user's home; None if it has no proper identity."""
     identity = home.get("id") or ""
     return default_home() / "founded" / identity if _IDENTITY.fullmatch(identity) else None

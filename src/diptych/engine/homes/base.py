@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,8 @@ from diptych.engine.homes.entries import Caption, Known, Lacking, State, Stored,
 from diptych.media.metadata import Fields, Value
 
 __all__ = ["Home", "Vectors"]
+
+T = TypeVar("T")
 
 
 class Vectors(Searchable, Protocol):
@@ -44,10 +46,25 @@ class Home(Protocol):
     """Where a collection lives. Methods raise `CollectionError` for whatever is wrong with what is below.
 
     Attributes:
-        place: The folder that holds it, or that holds what else belongs to the collection.
+        place: The folder that holds it, or that holds what else belongs to the collection on this machine.
+        root: The folder that names of files are relative to.
+        believed: Whether the run folders that it names may be loaded, and files shown that are links out of
+            that folder.
     """
 
     place: Path
+    root: Path
+    believed: bool
+
+    @property
+    def name(self) -> str:
+        """What it is called where people read it; holds no password."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Bytes that it takes."""
+        ...
 
     def close(self) -> None:
         """Let go of everything; methods called afterwards say that it is closed."""
@@ -62,6 +79,18 @@ class Home(Protocol):
 
     def knows(self, state: State) -> bool:
         """Whether it was ever in that state, whatever is held on to now."""
+        ...
+
+    def writing(self) -> AbstractContextManager[None]:
+        """Hold the lock of the one who may write.
+
+        Raises:
+            CollectionBusy: somebody else holds it; says who.
+        """
+        ...
+
+    def again(self, action: Callable[[], T]) -> T:
+        """What a function gives that only reads; done again where a connection was lost on the way."""
         ...
 
     def batch(self, *, changes: bool = True) -> AbstractContextManager[None]:
@@ -162,6 +191,10 @@ class Home(Protocol):
         """The path that was stored."""
         ...
 
+    def first_outside(self) -> Path | None:
+        """The first file named that does not lie in the collection's folder; None if all do."""
+        ...
+
     # Files
 
     def file(self, key: bytes) -> Known | None:
@@ -170,6 +203,10 @@ class Home(Protocol):
 
     def files(self, under: Path | None = None) -> Iterator[Known]:
         """The files, or those below a folder, by name; what is stored meanwhile may show."""
+        ...
+
+    def files_after(self, number: int, most: int) -> list[Known]:
+        """Some of the files, and of the items that programs gave, with numbers above one, ascending."""
         ...
 
     def own_files(self) -> list[Known]:

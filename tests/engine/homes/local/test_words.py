@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from diptych.engine.homes import wording
 from diptych.engine.homes.entries import Caption
-from diptych.engine.homes.local import words
 from diptych.engine.homes.local.record import Record
+from diptych.engine.homes.wording import words_of_name
 
 
 @pytest.fixture
@@ -57,11 +58,11 @@ def found(record: Record, text: str, side: str = "image", **how: object) -> list
     ],
 )
 def test_words_of_names(name: str, expected: str) -> None:
-    assert words.words_of_name(name.encode()) == expected
+    assert words_of_name(name.encode()) == expected
 
 
 def test_a_name_that_is_no_text_has_its_other_words() -> None:
-    assert words.words_of_name(b"dogs/\xff\xfe cat.jpg") == "dogs cat"
+    assert words_of_name(b"dogs/\xff\xfe cat.jpg") == "dogs cat"
 
 
 # Finding
@@ -176,8 +177,8 @@ def test_common_words_are_bounded_and_told_exactly_of_what_is_named(
         for n in range(100)
     ]
     whole = record.words("image", "dog runs")
-    monkeypatch.setattr(words, "_MOST", 10)
-    monkeypatch.setattr(words, "_ENOUGH", 4)
+    monkeypatch.setattr(wording, "MOST", 10)
+    monkeypatch.setattr(wording, "_ENOUGH", 4)
     # A rare word leads to what has it, wherever it stands; the common ones are told of these exactly.
     hits = record.words("image", "a dog runs far")
     assert hits.rows.tolist() == [rows[95]]
@@ -204,7 +205,7 @@ def consistent(record: Record) -> None:
             "\n".join(item.captions),
             "\n".join(map(str, item.fields.get("tag", ()))),
             "\n".join(map(str, item.fields.get("inscription", ()))),
-            words.words_of_name(item.id.encode()),
+            words_of_name(item.id.encode()),
             item.row,
         )
         for item in record.items(record.rows("image"))

@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import json
-import textwrap
-import unicodedata
 from collections.abc import Sequence
-from typing import Any
 
+from diptych.engine.homes.folding import OF_NAMES, READ, kept, of_name, of_reading
 from diptych.engine.homes.local.database import Database
 from diptych.media.metadata import Fields, Value
 
-__all__ = ["Facts", "folded"]
-
-_OF_NAMES = ("folder", "name")  # which follow a file where it moves
-_READ = "inscription"  # which follows the content
-_LONGEST = 1_000  # characters of one value
+__all__ = ["Facts"]
 
 
 class Facts:
@@ -35,18 +29,16 @@ class Facts:
 
     def put(self, file: int, fields: Fields) -> bool:
         """Make these the fields of a file, besides those that its name gives; returns whether any changed."""
-        told = {name: values for name, values in fields.items() if name != _READ}
-        return self._put(file, told, f"name NOT IN {(*_OF_NAMES, _READ)}")
+        told = {name: values for name, values in fields.items() if name != READ}
+        return self._put(file, told, f"name NOT IN {(*OF_NAMES, READ)}")
 
     def put_inscription(self, file: int, said: str) -> None:
-        """Say what was read in a file's picture; in one value, which keeps its order, if it is short."""
-        values = textwrap.wrap(said, _LONGEST)
-        self._put(file, {_READ: tuple(values)} if values else {}, f"name = '{_READ}'")
+        """Say what was read in a file's picture."""
+        self._put(file, of_reading(said), f"name = '{READ}'")
 
     def put_name(self, file: int, key: bytes) -> None:
-        """Say where a file is: its folder (empty for the collection's own) and its name, as text."""
-        folder, _, name = key.lstrip(b"\0").decode("utf-8", "replace").rpartition("/")
-        self._put(file, {"folder": (folder,), "name": (name,)}, f"name IN {_OF_NAMES}")
+        """Say where a file is."""
+        self._put(file, of_name(key), f"name IN {OF_NAMES}")
 
     def _put(self, file: int, fields: Fields, which: str) -> bool:
         if not fields.keys() <= self._numbers.keys():
@@ -54,9 +46,9 @@ class Facts:
             self._numbers = dict(self._db.every("SELECT name, id FROM field"))
         numbers = self._numbers
         new = {
-            (numbers[name], kept): shown
+            (numbers[name], plain): shown
             for name, values in fields.items()
-            for kept, shown in map(_kept, values)
+            for plain, shown in map(kept, values)
         }
         before = {
             (number, value): shown
@@ -90,18 +82,3 @@ class Facts:
         ):
             found[file][name] = (*found[file].get(name, ()), value)
         return found
-
-
-def folded(text: str) -> str:
-    """A text as it is compared, whatever the case of its letters."""
-    if text.isascii():
-        return text.lower()
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
-
-
-def _kept(value: Value) -> tuple[Any, str | None]:
-    """A value as it is compared, and as it is shown if that differs."""
-    if not isinstance(value, str):
-        return value, None
-    plain = folded(value)
-    return plain, None if plain == value else value

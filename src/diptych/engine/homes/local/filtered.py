@@ -6,11 +6,9 @@ times faster than Python could take them row by row; what is combined are bits, 
 
 from __future__ import annotations
 
-import datetime
-import re
 import threading
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,19 +16,14 @@ from numpy.typing import NDArray
 
 from diptych.core import Rows, Side
 from diptych.engine.conditions import AllOf, AnyOf, Condition, Negation, Test
+from diptych.engine.homes.comparing import IN_FILES, Comparison, in_files, in_values
 from diptych.engine.homes.entries import State
 from diptych.engine.homes.local.database import Database
-from diptych.engine.homes.local.facts import folded
-from diptych.media.metadata import KINDS, Value, typed
+from diptych.media.metadata import Value
 
 __all__ = ["Filtered"]
 
 _REMEMBERED = 64  # comparisons; of a million files each takes an eighth of a megabyte
-_IN_FILES = {"size": "size", "modified": "mtime_ns"}  # columns of the files themselves
-_AFTER_DATES, _AFTER_PREFIX = ":", "~"  # sorts after all dates, and after all that a date may go on with
-
-_START, _END = -(2**63), 2**63 - 1  # of the times that a file can have
-
 Bits = NDArray[np.bool_]
 
 
@@ -146,103 +139,36 @@ def _numbers(text: str | None) -> Rows:
 
 def _statement(test: Test) -> tuple[str, *tuple[Any, ...]]:
     """What asks for the files that pass a comparison, with its parameters."""
-    if test.field in _IN_FILES:
-        what, values = _in_files(test)
-        return f"SELECT group_concat(id) FROM file WHERE {what}", *values
-    what, values = _in_facts(test)
+    if test.field in IN_FILES:
+        column, compared = in_files(test)
+        return f"SELECT group_concat(id) FROM file{_all('WHERE', _each(column, compared))}", *_values(
+            compared
+        )
+    kind, compared = in_values(test)
+    which = _each("value", compared)
+    # Numbers sort before all texts.
+    if kind == "number" and not any(operator in ("=", "<", "<=") for operator, _ in compared):
+        which.append("value < ''")
+    if kind == "text" and not any(operator in ("=", ">", ">=") for operator, _ in compared):
+        which.append("value >= ''")
     return (
         "SELECT group_concat(file) FROM fact WHERE field = (SELECT id FROM field WHERE name = ?)"
-        f"{what and ' AND '}{what}",
+        + _all("AND", which),
         test.field,
-        *values,
+        *_values(compared),
     )
 
 
-def _in_facts(test: Test) -> tuple[str, list[Any]]:
-    """The condition on a value and its parameters; of three kinds of values each is compared with its own."""
-    if test.operator == "known":
-        return "", []
-    kind = KINDS.get(test.field) or _kind(test)
-    if kind == "date" and test.operator != "like":
-        return _between_dates(test)
-    if kind == "number":  # which SQLite sorts before all texts
-        what, values = _compared("value", test.operator, list(test.values))
-        return f"{what} AND value < ''", values
-    texts = [folded(str(value)) for value in test.values]
-    if test.operator != "like":
-        what, values = _compared("value", test.operator, texts)
-        return f"{what} AND value >= ''", values
-    first = re.split(r"[%_\\]", texts[0], maxsplit=1)[0]
-    # The index finds what begins so; LIKE itself cannot be asked of an index of exact texts.
-    last = [first + "\U0010ffff"] if first else []
-    limits = "value >= ? AND value < ?" if first else "value >= ?"
-    return f"{limits} AND value LIKE ? ESCAPE '\\'", [first, *last, texts[0]]
+def _each(column: str, compared: Sequence[Comparison]) -> list[str]:
+    return [
+        f"{column} LIKE ? ESCAPE '\\'" if operator == "like" else f"{column} {operator} ?"
+        for operator, _ in compared
+    ]
 
 
-def _kind(test: Test) -> str:
-    """What a field that may hold anything is compared as."""
-    if test.operator == "like":
-        return "text"
-    if all(not isinstance(value, str) for value in test.values):
-        return "number"
-    return "date" if all(typed(str(value), "date") == value for value in test.values) else "text"
+def _all(first: str, conditions: Sequence[str]) -> str:
+    return f" {first} {' AND '.join(conditions)}" if conditions else ""
 
 
-def _compared(what: str, operator: str, values: list[Any]) -> tuple[str, list[Any]]:
-    return f"{what} BETWEEN ? AND ?" if operator == "between" else f"{what} {operator} ?", values
-
-
-def _between_dates(test: Test) -> tuple[str, list[Any]]:
-    """Of a date that is given in part, all that it may stand for counts as equal."""
-    first, last = str(test.values[0]), str(test.values[-1]) + _AFTER_PREFIX
-    ranges = {
-        "=": (first, last),
-        "<": ("", first),
-        "<=": ("", last),
-        ">": (last, _AFTER_DATES),
-        ">=": (first, _AFTER_DATES),
-        "between": (first, last),
-    }
-    return "value >= ? AND value < ?", [*ranges[test.operator]]
-
-
-def _in_files(test: Test) -> tuple[str, list[Any]]:
-    column = _IN_FILES[test.field]
-    if test.operator == "known":
-        return "1", []
-    if test.field == "size":
-        return _compared(column, test.operator, list(test.values))
-    (first, _), (_, last) = _moments(str(test.values[0])), _moments(str(test.values[-1]))
-    ranges = {
-        "=": (first, last),
-        "<": (_START, first),
-        "<=": (_START, last),
-        ">": (last, _END),
-        ">=": (first, _END),
-        "between": (first, last),
-    }
-    return f"{column} >= ? AND {column} < ?", [*ranges[test.operator]]
-
-
-def _moments(date: str) -> tuple[int, int]:
-    """When a date in part begins, and when it is over, in nanoseconds since 1970 by the local clock."""
-    numbers = [int(part) for part in date.replace(":", "-").replace(" ", "-").split("-")]
-    first = datetime.datetime(*(numbers + [1, 1, 1][len(numbers) :])[:6])  # type: ignore[arg-type]
-    try:
-        if len(numbers) < 3:
-            months = first.year * 12 + first.month - 1 + (12 if len(numbers) == 1 else 1)
-            last = first.replace(year=months // 12, month=months % 12 + 1)
-        else:
-            step = {3: "days", 5: "minutes", 6: "seconds"}[len(numbers)]
-            last = first + datetime.timedelta(**{step: 1})
-    except (ValueError, OverflowError):  # the end of the calendar
-        last = datetime.datetime.max
-    return _nanoseconds(first), _nanoseconds(last)
-
-
-def _nanoseconds(moment: datetime.datetime) -> int:
-    try:
-        found = int(moment.timestamp()) * 10**9
-    except (OverflowError, OSError, ValueError):  # before or after what the system's clock knows
-        found = _START if moment.year < 1970 else _END
-    return min(max(found, _START), _END)
+def _values(compared: Sequence[Comparison]) -> list[Any]:
+    return [value for _, value in compared]

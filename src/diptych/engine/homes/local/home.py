@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +17,14 @@ from diptych.engine.homes.entries import VectorColumn
 from diptych.engine.homes.local.record import Record
 from diptych.engine.homes.local.search_files import SearchFiles
 from diptych.engine.homes.local.snapshot import Snapshot
+from diptych.engine.place import writing
 
 if TYPE_CHECKING:
     from diptych.engine.homes.local.coded import Coded
 
 __all__ = ["Local"]
+
+T = TypeVar("T")
 
 _BESIDE = re.compile(r"(?:image|text)-(\d+)\..*")  # names of search files of further columns
 _TEXTS = 2000  # captions that codes learn from and are calibrated on, at most
@@ -34,6 +37,26 @@ class Local(Record):
         super().__init__(path, root)
         self._files: dict[tuple[Side, VectorColumn | None], SearchFiles] = {}
         self._coded: dict[str, Coded] = {}
+
+    @property
+    def name(self) -> str:
+        """What it is called where people read it."""
+        return str(self.place)
+
+    @property
+    def size(self) -> int:
+        """Bytes of its files."""
+        return sum(file.stat().st_size for file in self.place.rglob("*") if file.is_file())
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """Hold the lock of the one who may write."""
+        with writing(self.place, self.root):
+            yield
+
+    def again(self, action: Callable[[], T]) -> T:
+        """What a function gives that only reads; a file has no connection that could be lost."""
+        return action()
 
     @property
     def search_folder(self) -> Path:

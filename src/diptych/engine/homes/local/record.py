@@ -1,8 +1,7 @@
 """The SQLite file that holds everything a collection knows; durability and readers' locks are SQLite's.
 
-File names are stored as bytes (`os.fsencode`), relative to the collection's folder where they lie in it, so
-that any name a file system allows survives and the whole folder may be moved. Vectors are kept in half
-precision, binary codes packed. A batch is one transaction, on disk in full when its block ends.
+Vectors are kept in half precision, binary codes packed. A batch is one transaction, on disk in full when its
+block ends.
 """
 
 from __future__ import annotations
@@ -29,14 +28,13 @@ from diptych.engine.homes.local.facts import Facts
 from diptych.engine.homes.local.filtered import Filtered
 from diptych.engine.homes.local.inscribed import Inscribed
 from diptych.engine.homes.local.migrations import SCHEMA_VERSION, migrate, version_of
-from diptych.engine.homes.names import is_own, name_of
+from diptych.engine.homes.names import PAGE, Names, is_own, name_of
 from diptych.errors import CollectionError, TooNew
 from diptych.media.metadata import Fields, Value
 from diptych.printable import printable
 
 __all__ = ["Record"]
 
-_PAGE = 1_000  # files that are read at a time, in a moment, so that no reader keeps a writer waiting
 _FREE_SHARE = 0.25  # of the file, that is worth writing it anew
 _TWINS = 64  # files of one content that are looked at, where thousands of empty pictures may be alike
 
@@ -44,7 +42,7 @@ _FILE = """SELECT path, id, size, mtime_ns, hash, captions,
     EXISTS (SELECT 1 FROM item WHERE item.file = file.id AND side = 'image') AS image FROM file """
 
 
-class Record(Columns):
+class Record(Columns, Names):
     """One collection's SQLite file: a `Home`, but for its searching.
 
     Args:
@@ -52,16 +50,10 @@ class Record(Columns):
             Where that cannot be written, a copy of it is read for as long as it is open.
         root: The folder that names are relative to.
 
-    Attributes:
-        believed: Whether the run folders that it names may be loaded, and files shown that are links out of
-            the collection's folder.
-
     Raises:
         TooNew: it was written by a later version of Diptych.
         CollectionError: it is not a collection, or cannot be opened.
     """
-
-    believed = True
 
     def __init__(self, path: Path, root: Path) -> None:
         self.place, self.root, self._path = path.parent, root, path
@@ -161,21 +153,9 @@ class Record(Columns):
 
     # Names
 
-    def key(self, path: Path) -> bytes:
-        """How a path is stored: relative where it lies in the collection's folder."""
-        with contextlib.suppress(ValueError):
-            path = path.relative_to(self.root)
-        return os.fsencode(path.as_posix())
-
-    def path(self, key: bytes) -> Path:
-        """The path that was stored.
-
-        Raises:
-            CollectionError: it can be none.
-        """
-        if not isinstance(key, bytes) or b"\0" in key:
-            raise damaged(self._path, f"{key!r} is no name of a file")
-        return self.root / os.fsdecode(key)
+    def damaged(self, why: str) -> CollectionError:
+        """What to say of a file that is no whole collection."""
+        return damaged(self._path, why)
 
     def first_outside(self) -> Path | None:
         """The first file named that does not lie in the collection's folder; None if all do."""
@@ -194,25 +174,17 @@ class Record(Columns):
         found = self._db.one(_FILE + "WHERE path = ?", key)
         return None if found is None else _known(found)
 
-    def files(self, under: Path | None = None) -> Iterator[Known]:
-        """The files, or those below a folder, in the order of their names.
+    def page(self, after: bytes, before: bytes) -> list[Known]:
+        """Some of the files with names above one and below another, in their order."""
+        found = self._db.every(
+            _FILE + "WHERE path > ? AND path < ? ORDER BY path LIMIT ?", after, before, PAGE
+        )
+        return [_known(line) for line in found]
 
-        Read page by page: what is stored meanwhile may show.
-        """
-        every = under is None or under == self.root or under in self.root.parents
-        first = b"\1" if under is None or every else self.key(under).rstrip(b"/") + b"/"
-        last = (
-            b"\xff" * 8 if every or under is None else first[:-1] + b"0"
-        )  # "0" comes after "/", and no name begins with the other
-        after = first
-        while page := self._db.every(
-            _FILE + "WHERE path > ? AND path < ? ORDER BY path LIMIT ?", after, last, _PAGE
-        ):
-            for line in page:
-                name = os.fsdecode(line[0])
-                if not every or under is None or not os.path.isabs(name) or under in Path(name).parents:
-                    yield _known(line)
-            after = page[-1][0]
+    def files_after(self, number: int, most: int) -> list[Known]:
+        """Some of the files, and of the items that programs gave, with numbers above one, ascending."""
+        found = self._db.every(_FILE + "WHERE id > ? ORDER BY id LIMIT ?", number, most)
+        return [_known(line) for line in found]
 
     def own_files(self) -> list[Known]:
         """The items that programs gave, which have no file, as if each were one."""
@@ -423,19 +395,6 @@ class Record(Columns):
         if shown:
             self.check_shown(found.values())
         return [found[row] for row in rows]
-
-    def check_shown(self, items: Iterable[Stored]) -> None:
-        """See that items may be shown: a stranger would else choose what is shown of the whole disk."""
-        if self.believed:
-            return
-        root = self.root.resolve()
-        for path in {one.path for one in items if one.path is not None}:
-            if not Path(os.path.realpath(path)).is_relative_to(root):
-                raise CollectionError(
-                    f"the collection of {self.root} was not made here, and {path} is a link out of that "
-                    "folder; remove it from there, or say that you trust the collection",
-                    argument="trust",
-                )
 
     def rows(self, side: Side, *, under: bytes | None = None) -> list[int]:
         """The rows of a side, ascending; only of files below the folder stored as `under`, if given."""

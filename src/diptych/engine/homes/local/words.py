@@ -5,7 +5,7 @@ was read in it, the name of its file and those of the folders; a text's are its 
 (Porter), accents and capitals do not count. Triggers of the tables keep the texts' words, and note which
 pictures' words are to be written anew before a batch ends, so that nothing that changes items can forget it.
 
-What is asked is never FTS5's own language: it is cut into words, and each is quoted.
+How they are looked for is `diptych.engine.homes.wording`'s, said here in FTS5's language.
 """
 
 from __future__ import annotations
@@ -13,23 +13,19 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
-import math
-import os
 import re
 import sqlite3
-import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import PurePosixPath
 
 import numpy as np
 
 from diptych.core import Rows, Side
+from diptych.engine.homes import wording
 from diptych.engine.homes.entries import Worded
 from diptych.engine.homes.local.database import Database
-from diptych.media.metadata import KINDS
+from diptych.engine.homes.wording import FEW, MOST_WORDS, NOT_TOLD, Search, cut, telling, words_of_name
 
-__all__ = ["SCHEMA", "find", "sources", "spans", "words_of_name", "write"]
+__all__ = ["SCHEMA", "find", "sources", "spans", "write"]
 
 _TOKENIZER = "tokenize = 'porter unicode61 remove_diacritics 2'"
 _OF_ITEMS = f"content = 'item', content_rowid = 'row', {_TOKENIZER}"
@@ -66,39 +62,7 @@ SCHEMA = (
 )
 """The tables, what keeps them, and the words of texts that are there; the pictures' are left to `write`."""
 
-# Fields that do not say in words what a picture shows; the names of its file and folders stand by themselves.
-_NOT_TOLD = (*(name for name in KINDS if name not in ("tag", "city", "country")), "inscription")
-
 _TABLES = {"image": "picture_words", "text": "text_words"}
-
-# So frequent that they tell nothing, unless nothing else is asked.
-_STOP = frozenset(
-    {
-        *("a", "an", "and", "are", "as", "at", "be", "by", "for", "from", "he", "her", "his", "in", "is"),
-        *("it", "its", "of", "on", "or", "s", "she", "t", "that", "the", "their", "there", "they", "this"),
-        *("to", "was", "were", "with"),
-    }
-)
-_MOST_WORDS = 32  # of what is asked
-_MOST = 2_500  # entries that are looked at, and up to which a word is counted, beyond which it is estimated
-_ENOUGH = 100  # entries with which words that are all common need no wider search
-_FEW = 20_000  # rows that a statement compares with
-_LAST_FOLDERS = 1  # of a file outside of the collection's folder
-
-
-@dataclass(frozen=True, slots=True)
-class _Word:
-    """A word of a query.
-
-    Args:
-        match: It in FTS5's language.
-        count: How many entries have it.
-        weight: What it tells: the rarer, the more.
-    """
-
-    match: str
-    count: int
-    weight: float
 
 
 # Writing
@@ -115,7 +79,7 @@ def write(db: sqlite3.Connection) -> None:
     found = db.execute(
         "SELECT picture.row, path, (SELECT group_concat(text, char(10)) FROM item AS one "
         "WHERE one.file = picture.file AND one.side = 'text'), "
-        f"{facts} typeof(value) = 'text' AND name NOT IN {_NOT_TOLD}), {facts} name = 'inscription') "
+        f"{facts} typeof(value) = 'text' AND name NOT IN {NOT_TOLD}), {facts} name = 'inscription') "
         "FROM reworded CROSS JOIN item AS picture INDEXED BY item_by_file "
         "ON picture.file = reworded.file AND picture.side = 'image' "
         "CROSS JOIN file ON file.id = picture.file"
@@ -129,26 +93,6 @@ def write(db: sqlite3.Connection) -> None:
         ),
     )
     db.execute("DELETE FROM reworded")
-
-
-def words_of_name(key: bytes) -> str:
-    """The words in the name of a file and of its folders, as they are and cut where they were run together.
-
-    Numbers below 100 and single letters, which count and do not name, are left out; so is the ending. Of a
-    file outside of the collection's folder only its own folder counts.
-    """
-    name = PurePosixPath(os.fsdecode(key).encode("utf-8", "replace").decode().replace("\\", "/"))
-    parts = [*(name.parts[-1 - _LAST_FOLDERS : -1] if name.is_absolute() else name.parts[:-1]), name.stem]
-    found: dict[str, None] = {}
-    for word in _words(" ".join(parts)):
-        cut = re.findall(r"[^\W\d_]+|\d+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", word))
-        found.update(dict.fromkeys([word, *cut]))
-    return " ".join(word for word in found if len(word) > (2 if word.isdigit() else 1))
-
-
-def _words(text: str) -> list[str]:
-    """What stands between blanks and signs."""
-    return re.findall(r"[^\W_]+", unicodedata.normalize("NFC", text))
 
 
 # Finding
@@ -168,8 +112,10 @@ def find(
     return _Search(db, side, text, entries, without, within).run(also)
 
 
-class _Search:
-    """One query's search for words."""
+class _Search(Search):
+    """One query's search for words, in FTS5's language."""
+
+    ALL, ANY = " AND ", " OR "
 
     def __init__(
         self,
@@ -180,97 +126,60 @@ class _Search:
         without: Sequence[str],
         within: Rows | None,
     ) -> None:
-        self._db, self._table, self._entries, self._within = db, _TABLES[side], entries, within
-        every = _words(text)[:_MOST_WORDS]
-        self._phrase = _quoted(" ".join(every)) if len(every) > 1 else ""
-        avoided = [" AND ".join(map(_quoted, _telling(_words(one)))) for one in without]
-        self._unless = "".join(f" NOT ({one})" for one in avoided if one)
-        self._last = db.one("SELECT max(row) FROM item WHERE side = ?", side)[0] or 0
-        self._words = sorted(map(self._word, _telling(every)), key=lambda one: one.count)
+        self._db, self._table = db, _TABLES[side]
+        last = db.one("SELECT max(row) FROM item WHERE side = ?", side)[0] or 0
+        super().__init__(text, entries, last, without, within)
 
-    def run(self, also: Rows | None) -> Worded:
-        """What is found, and how much of what is asked each has."""
-        known = [word for word in self._words if word.count]
-        total = sum(word.weight for word in self._words)
-        if not known:
-            return Worded.nothing()
-        parts = self._rare(known) if known[0].count <= _MOST else self._common(known)
-        if also is not None:
-            parts += self._of(np.setdiff1d(also, np.concatenate([rows for rows, _ in parts])), known)
-        rows = np.unique(np.concatenate([rows for rows, _ in parts]))
-        shares = np.zeros(len(rows))
-        for found, weight in parts:
-            shares[np.searchsorted(rows, found)] += weight
-        shares = np.minimum(
-            np.round(shares / total, 6), 1
-        )  # all words are 1, in whatever order they are added
-        phrases = np.isin(rows, self._rows(self._phrase) if self._phrase else rows[:0])
-        return Worded(rows, shares.astype(np.float32), phrases)
+    def quoted(self, word: str) -> str:
+        """A match of one word."""
+        return _quoted(word)
 
-    def _rare(self, words: Sequence[_Word]) -> list[tuple[Rows, float]]:
-        """Rows and weight of each word, among the entries that have a rare one."""
-        rare, others = [words[0]], list(words[1:])
-        while others and sum(word.count for word in rare) + others[0].count <= _MOST:
-            rare.append(others.pop(0))
-        parts = [(self._rows(word.match), word.weight) for word in rare]
-        any_rare = " OR ".join(word.match for word in rare)
-        parts += [(self._rows(f"({any_rare}) AND {word.match}"), word.weight) for word in others]
-        return parts
+    def phrase(self, words: Sequence[str]) -> str:
+        """A match of words one after the other."""
+        return _quoted(" ".join(words))
 
-    def _common(self, words: Sequence[_Word]) -> list[tuple[Rows, float]]:
-        """The same where all words are common: entries that have all of them, or else the rarest of them."""
-        parts: list[tuple[Rows, float]] = []
-        seen: Rows = np.zeros(0, np.int64)
-        for count in range(len(words), 0, -1):
-            rows = self._rows(" AND ".join(word.match for word in words[:count]))
-            new = np.setdiff1d(rows, seen)
-            parts.append((new, sum(word.weight for word in words[:count])))
-            seen = np.union1d(seen, rows)
-            if len(seen) >= _ENOUGH:
-                break
-        return parts
+    def but_not(self, match: str) -> str:
+        """What leaves out the matches of another."""
+        return f" NOT ({match})"
 
-    def _of(self, rows: Rows, words: Sequence[_Word]) -> list[tuple[Rows, float]]:
-        """Rows and weight of each word, among some entries."""
-        given = json.dumps(rows.tolist())
-        statement = (
-            f"SELECT rowid FROM {self._table} WHERE {self._table} MATCH ? "
-            "AND rowid IN (SELECT value FROM json_each(?))"
-        )
-        return [
-            (_array(self._db.every(statement, word.match + self._unless, given)), word.weight)
-            for word in words
-            if len(rows)
-        ]
-
-    def _rows(self, match: str) -> Rows:
+    def rows(self, match: str) -> Rows:
         """The first entries that match, ascending; only those of `within`."""
-        match = f"({match}){self._unless}"
+        match = f"({match}){self.unless}"
         statement = f"SELECT rowid FROM {self._table} WHERE {self._table} MATCH ? "
-        if self._within is None:
-            return _array(self._db.every(statement + "LIMIT ?", match, _MOST))
-        if len(self._within) > _FEW:  # so many that there are enough among the first that match
-            first = _array(self._db.every(statement + "LIMIT ?", match, 4 * _MOST))
-            return first[np.isin(first, self._within)]
-        given = json.dumps(self._within.tolist())
+        if self.within is None:
+            return _array(self._db.every(statement + "LIMIT ?", match, wording.MOST))
+        if len(self.within) > FEW:  # so many that there are enough among the first that match
+            first = _array(self._db.every(statement + "LIMIT ?", match, 4 * wording.MOST))
+            return first[np.isin(first, self.within)]
+        given = json.dumps(self.within.tolist())
         return _array(
             # The sign keeps SQLite from asking for each row by itself.
             self._db.every(
-                statement + "AND +rowid IN (SELECT value FROM json_each(?)) LIMIT ?", match, given, _MOST
+                statement + "AND +rowid IN (SELECT value FROM json_each(?)) LIMIT ?",
+                match,
+                given,
+                wording.MOST,
             )
         )
 
-    def _word(self, word: str) -> _Word:
-        """A word, counted as far as it is not common; beyond, its first entries tell how dense it is."""
+    def counted(self, match: str) -> tuple[int, int]:
+        """How many entries match, up to `MOST`, and the last of these."""
         count, last = self._db.one(
             f"SELECT count(*), max(rowid) FROM (SELECT rowid FROM {self._table} "
             f"WHERE {self._table} MATCH ? LIMIT ?)",
-            _quoted(word), _MOST,
+            match, wording.MOST,
         )  # fmt: skip
-        if count == _MOST:
-            count = max(count, round(count * self._last / last))
-        weight = math.log1p(max(self._entries - count + 0.5, 0.5) / (count + 0.5))
-        return _Word(_quoted(word), count, weight)
+        return count, last or 0
+
+    def among(self, rows: Rows, match: str) -> Rows:
+        """Those of some entries that match."""
+        return _array(
+            self._db.every(
+                f"SELECT rowid FROM {self._table} WHERE {self._table} MATCH ? "
+                "AND rowid IN (SELECT value FROM json_each(?))",
+                match + self.unless, json.dumps(rows.tolist()),
+            )
+        )  # fmt: skip
 
 
 def sources(db: Database, rows: Sequence[int], text: str) -> dict[int, str]:
@@ -284,7 +193,7 @@ def sources(db: Database, rows: Sequence[int], text: str) -> dict[int, str]:
         "tag" of a picture whose texts have none of the words but whose fields do, "read" where they were read
         in it, "name" of all others.
     """
-    words = list(map(_quoted, _telling(_words(text)[:_MOST_WORDS])))
+    words = list(map(_quoted, telling(cut(text)[:MOST_WORDS])))
     found: dict[int, str] = {}
     for match in dict.fromkeys([" AND ".join(words), " OR ".join(words)] if words else []):
         for row, source in db.every(
@@ -307,7 +216,7 @@ def sources(db: Database, rows: Sequence[int], text: str) -> dict[int, str]:
 
 def spans(texts: Sequence[str], text: str) -> list[tuple[tuple[int, int], ...]]:
     """Where words of a query stand in texts: spans (start, end) of characters, as `find` would find them."""
-    asked = " OR ".join(map(_quoted, _telling(_words(text)[:_MOST_WORDS])))
+    asked = " OR ".join(map(_quoted, telling(cut(text)[:MOST_WORDS])))
     if not asked:
         return [()] * len(texts)
     found: list[tuple[tuple[int, int], ...]] = [()] * len(texts)
@@ -322,12 +231,6 @@ def spans(texts: Sequence[str], text: str) -> list[tuple[tuple[int, int], ...]]:
             ends = list(itertools.accumulate(map(len, parts)))
             found[row] = tuple(zip(ends[:-1:2], ends[1::2], strict=True))
     return found
-
-
-def _telling(words: Sequence[str]) -> list[str]:
-    """The words without repeats, and without those that tell nothing where others do."""
-    each = list(dict.fromkeys(word.lower() for word in words))[:_MOST_WORDS]
-    return [word for word in each if word not in _STOP] or each
 
 
 def _quoted(words: str) -> str:

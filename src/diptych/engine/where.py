@@ -1,0 +1,121 @@
+"""Where a collection lives, or is to live: with a folder of pictures, or at an address on a server."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from diptych.engine.homes.address import Address, address_of
+from diptych.engine.homes.base import Home
+from diptych.engine.homes.local.home import Local
+from diptych.engine.place import DATABASE, absolute, default_home, find, place_of
+from diptych.errors import MissingData
+
+__all__ = ["OnDisk", "OnServer", "Where", "where_of"]
+
+
+class Where(Protocol):
+    """A place for one collection."""
+
+    @property
+    def folder(self) -> Path:
+        """The folder that names of a new collection are relative to."""
+        ...
+
+    def is_there(self) -> bool:
+        """Whether it holds a collection."""
+        ...
+
+    def home(self) -> Home:
+        """The collection's home; made, if it is not there."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class OnDisk:
+    """With a folder.
+
+    Args:
+        folder: Whose pictures it is of.
+        place: The folder that holds it, if not where collections of that folder lie.
+    """
+
+    folder: Path
+    place: Path | None = None
+
+    def is_there(self) -> bool:
+        """Whether there is a database."""
+        if self.place is not None:
+            return (self.place / DATABASE).is_file()
+        return find(self.folder) == self.folder
+
+    def home(self) -> Home:
+        """The home in its SQLite file."""
+        return Local((self.place or place_of(self.folder)) / DATABASE, self.folder)
+
+
+@dataclass(frozen=True, slots=True)
+class OnServer:
+    """On a server.
+
+    Args:
+        address: Of it.
+        given: The folder that names of a new collection are relative to, if the address says none.
+    """
+
+    address: Address
+    given: Path | None = None
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the address; else that given; else the one that we are in."""
+        return self.address.folder or self.given or Path.cwd()
+
+    def is_there(self) -> bool:
+        """Whether the server has it."""
+        from diptych.engine.homes.postgres.home import is_there
+
+        return is_there(self.address)
+
+    def home(self) -> Home:
+        """The home in its tables."""
+        from diptych.engine.homes.postgres.home import Postgres
+
+        found: Home = Postgres(self.address, default_home() / "servers", self.folder)
+        return found
+
+
+def where_of(
+    path: str | Path, *, create: bool, folder: str | Path | None = None
+) -> tuple[Where, Path | None]:
+    """Where the collection is that covers a path, and the folder inside it that is meant, if it is one.
+
+    Args:
+        path: A folder, or an address.
+        create: Whether it may be one that has no collection yet.
+        folder: That names of a new collection on a server are relative to.
+
+    Raises:
+        UsageError: it is an address, but none of a collection.
+        MissingData: there is no collection and none may be made, or no such folder.
+        ConnectionLost: the server does not answer.
+    """
+    address = address_of(path)
+    if address is not None:
+        there = OnServer(address, None if folder is None else absolute(folder))
+        if not create and not there.is_there():
+            raise MissingData(
+                f"{address.shown} holds no collection yet; make one with: diptych index FOLDER --in "
+                f"{address.shown}"
+            )
+        return there, None
+    found = find(path)
+    start = absolute(path)
+    if start != found and not os.path.isdir(start):
+        what = "is not a folder" if os.path.lexists(start) else "does not exist"
+        raise MissingData(f"{path} {what}; give the folder whose pictures are meant")
+    if found is None and not create:
+        raise MissingData(f"{path} has not been indexed; do so with: diptych index {path}")
+    return OnDisk(found or start), start if found is not None and start != found else None
