@@ -11,6 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 RUNS = {
+    "cluster.py --pictures 20 --vectors 2000 --queries 3": "the same ten best: True",
     "cold.py --items 300 --rounds 1 --queries 2": "cold search",
     "engine.py --items 3000 --singles 3": "failed",
     "duplicates.py many --count 3000": "of 150 near copies",
