@@ -38,6 +38,32 @@ def draw(folder: Path, count: int, *, first: int = 0) -> None:
         Image.fromarray(pixels).resize((60, 60)).save(folder / f"{number:03}.png")
 
 
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--workers", "2"], "--workers and --cards are of a cluster; say which with --ray"),
+        (["--ray", "nowhere"], "'nowhere' is no address of a cluster; give HOST:PORT of its head"),
+        (["--ray", "--watch"], "a cluster takes in what is there; run --ray without --watch"),  # any cluster
+        (["--watch", "--ray"], "a cluster takes in what is there; run --ray without --watch"),
+    ],
+)
+def test_a_cluster_is_named_or_any_and_its_options_need_one(
+    options: list[str],
+    sentence: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from diptych.__main__ import main
+
+    monkeypatch.setattr("sys.argv", ["diptych", "index", str(tmp_path), *options])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 2
+    assert sentence in capsys.readouterr().err
+    assert not (tmp_path / ".diptych").exists()
+
+
 def stored(folder: Path) -> int:
     """Pictures that a collection holds, as another process sees it; 0 before there is one."""
     file = folder / ".diptych" / "collection.sqlite"

@@ -18,7 +18,7 @@ from typing import Any
 from diptych.core import SIDES, encodes, offered
 from diptych.engine import storage
 from diptych.engine.calibration import keep_calibration
-from diptych.engine.decoding import AHEAD, THREADS, ahead, digest_of, prepared
+from diptych.engine.decoding import AHEAD, THREADS, ahead, digest_of, prepared, vector_of
 from diptych.engine.homes.base import Home
 from diptych.engine.homes.entries import Lacking, VectorColumn
 from diptych.engine.homes.names import is_own, name_of
@@ -134,7 +134,7 @@ def take_over(opened: Opened, old: Home) -> None:
                     known = theirs.text_vectors({str(one.text) for one in page})
                     found = {one.row: known[str(one.text)] for one in page if str(one.text) in known}
                 else:
-                    found = {one.row: vector for one in page if (vector := _of_content(theirs, one))}
+                    found = {one.row: vector for one in page if (vector := vector_of(theirs, one.hash))}
                 with mine.batch():
                     mine.put_vectors(found, among=False)
         mine.take_codes(theirs)
@@ -144,12 +144,6 @@ def take_over(opened: Opened, old: Home) -> None:
 def _path(home: Home, key: bytes) -> Path | str:
     """The file of an item; of one without, its id."""
     return name_of(key) if is_own(key) else home.path(key)
-
-
-def _of_content(home: Home, item: Lacking) -> bytes | None:
-    """The vector of any picture of the same content."""
-    vectors = (home.image_vector(twin.id) for twin in home.twins(item.hash, image=True))
-    return next((vector for vector in vectors if vector is not None), None)
 
 
 def fill_all(
@@ -293,7 +287,7 @@ class _Filling:
 
     def _read(self, item: Lacking) -> _Read:
         """Decode a picture whose content is what was indexed; in a thread."""
-        if (vector := _of_content(self.home, item)) is not None:
+        if (vector := vector_of(self.home, item.hash)) is not None:
             return _Read(item, vector)
         name = name_of(item.key) if is_own(item.key) else str(self.home.path(item.key))
         stored = is_own(item.key) and storage.is_address(name)

@@ -7,14 +7,17 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from diptych.core import offered
 from diptych.media.opening import Described
 from diptych.media.pictures import read_described
 from diptych.media.raw import is_raw, read_raw
 
-__all__ = ["AHEAD", "THREADS", "ahead", "digest_of", "prepared"]
+if TYPE_CHECKING:
+    from diptych.engine.homes.base import Home
+
+__all__ = ["AHEAD", "THREADS", "ahead", "digest_of", "prepared", "vector_of"]
 
 AHEAD = 3
 """Batches that may be decoded before they are needed; bounds the memory."""
@@ -28,6 +31,12 @@ _Read = TypeVar("_Read")
 def digest_of(content: bytes) -> bytes:
     """Hash (16 bytes) by which a home knows the content of a file."""
     return hashlib.blake2b(content, digest_size=16).digest()
+
+
+def vector_of(home: Home, digest: bytes) -> bytes | None:
+    """The stored vector of any picture of a content; None if there is none."""
+    vectors = (home.image_vector(twin.id) for twin in home.twins(digest, image=True))
+    return next((vector for vector in vectors if vector is not None), None)
 
 
 def prepared(

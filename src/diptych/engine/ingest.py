@@ -11,6 +11,7 @@ from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from diptych.core import encodes
+from diptych.engine.decoding import vector_of
 from diptych.engine.homes.base import Home
 from diptych.engine.homes.entries import Caption, Known
 from diptych.engine.looking import Asked, Copy, Eyes, Failed, Here, Picture, Seen, Texts, nothing_known
@@ -202,11 +203,7 @@ class Ingest:
 
     def _content(self, digest: bytes) -> bytes | None:
         """The stored vector of a picture's content."""
-        for twin in self.home.twins(digest, image=True):
-            vector = self.home.image_vector(twin.id)
-            if vector is not None:
-                return vector
-        return self._overwritten.get(digest)
+        return vector_of(self.home, digest) or self._overwritten.get(digest)
 
     def _described(self, work: Work, read: _Good) -> Described:
         """What is said of a picture beside it and of its own; what somebody wrote beside it comes first."""
@@ -294,15 +291,7 @@ class Ingest:
             }
             if found := len(sources[work.key]):
                 self.summary.captions.use(pictures=1, captions=found)
-        texts = list(dict.fromkeys(text for found in sources.values() for text in found))
-        vectors = self.home.text_vectors(texts)
-        new = [text for text in texts if text not in vectors] if self._encodes_text else []
-        vectors |= dict(zip(new, self.model.stored("text", new), strict=True))
-        self.summary.encoded += len(new)
-        return {
-            key: [Caption(text, vectors.get(text), source) for text, source in found.items()]
-            for key, found in sources.items()
-        }
+        return self.model.captions(self.home, sources, self.summary)
 
     def _note(self, read: Iterable[Sidecars | None]) -> None:
         """Remember which caption files of these folders could not be used, and which could."""

@@ -21,7 +21,19 @@ from diptych.media.opening import Described
 from diptych.media.pictures import Unread, read_file
 from diptych.media.raw import description_of, is_raw
 
-__all__ = ["Asked", "Copy", "Eyes", "Failed", "Here", "Picture", "Seen", "Texts", "look", "nothing_known"]
+__all__ = [
+    "Asked",
+    "Copy",
+    "Eyes",
+    "Failed",
+    "Here",
+    "Knows",
+    "Picture",
+    "Seen",
+    "Texts",
+    "look",
+    "nothing_known",
+]
 
 _Task = TypeVar("_Task")
 
@@ -97,7 +109,7 @@ class Failed:
 
 
 Seen: TypeAlias = Picture | Copy | Texts | Failed
-Known: TypeAlias = Callable[[bytes], bool]
+Knows: TypeAlias = Callable[[bytes], bool]
 """Whether the picture of a content is stored, so that it needs no decoding."""
 
 
@@ -105,14 +117,14 @@ class Eyes(Protocol):
     """What looks into files, ahead of whoever stores what is found."""
 
     def seen(
-        self, tasks: Iterable[tuple[_Task, Asked]], size: int, known: Known
+        self, tasks: Iterable[tuple[_Task, Asked]], size: int, knows: Knows
     ) -> Generator[list[tuple[_Task, Seen]]]:
         """What is found in each file, in their order and in batches; tasks are asked for a few ahead.
 
         Args:
             tasks: Whatever the caller tells files by, and the file.
             size: Files in a batch.
-            known: Whether a content needs no decoding; may be called in any thread, or not at all.
+            knows: Whether a content needs no decoding; may be called in any thread, or not at all.
         """
         ...
 
@@ -134,18 +146,18 @@ class Here:
     def __init__(self, encoder: Any, trial: Trial, *, max_pixels: int | None) -> None:
         self.encoder, self.trial, self.max_pixels = encoder, trial, max_pixels
 
-    def look(self, asked: Asked, known: Known) -> Seen:
+    def look(self, asked: Asked, knows: Knows) -> Seen:
         """What one file holds."""
-        return look(asked, self.encoder, known=known, trial=self.trial, max_pixels=self.max_pixels)
+        return look(asked, self.encoder, knows=knows, trial=self.trial, max_pixels=self.max_pixels)
 
     def seen(
-        self, tasks: Iterable[tuple[_Task, Asked]], size: int, known: Known
+        self, tasks: Iterable[tuple[_Task, Asked]], size: int, knows: Knows
     ) -> Generator[list[tuple[_Task, Seen]]]:
         """What is found in each file, in their order and in batches; see `Eyes`."""
         with ThreadPoolExecutor(THREADS, thread_name_prefix="decode") as pool:
 
             def one(task: tuple[_Task, Asked]) -> tuple[_Task, Seen]:
-                return task[0], self.look(task[1], known)
+                return task[0], self.look(task[1], knows)
 
             found = ahead(pool, one, tasks, size * AHEAD)
             try:
@@ -156,13 +168,13 @@ class Here:
                 raise
 
 
-def look(asked: Asked, encoder: Any, *, known: Known, trial: Trial, max_pixels: int | None) -> Seen:
+def look(asked: Asked, encoder: Any, *, knows: Knows, trial: Trial, max_pixels: int | None) -> Seen:
     """Hash a file and, unless its content is known, decode the very bytes that were hashed.
 
     Args:
         asked: The file.
         encoder: Says how large it wants pictures, and may prepare them.
-        known: Whether a content needs no decoding.
+        knows: Whether a content needs no decoding.
         trial: Of suspects.
         max_pixels: As for `diptych.media.pictures.open_picture`.
     """
@@ -176,7 +188,7 @@ def look(asked: Asked, encoder: Any, *, known: Known, trial: Trial, max_pixels: 
             return Texts(digest_of(content), list(dict.fromkeys(lines(content))))
         content = _content(asked, encoder, trial, max_pixels)
         digest = digest_of(content)
-        if known(digest):
+        if knows(digest):
             return Copy(digest, description_of(asked.name, content), beside)
         found, own, partly = prepared(encoder, content, name=asked.name, max_pixels=max_pixels)
         return Picture(digest, own, partly or wrong, found, beside=beside)

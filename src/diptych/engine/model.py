@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ import numpy as np
 from diptych import catalogue, similarity
 from diptych.core import Floats, Side, encodes, offered
 from diptych.engine.homes.base import Home
+from diptych.engine.homes.entries import Caption
+from diptych.engine.results import Summary
 from diptych.errors import (
     BadData,
     CollectionError,
@@ -121,6 +123,26 @@ class Model:
         if self.similarity == "cosine":
             vectors = similarity.unit(vectors)
         return [row.tobytes() for row in vectors.astype(np.float16)]
+
+    def captions(
+        self, home: Home, sources: Mapping[bytes, Mapping[str, str]], summary: Summary
+    ) -> dict[bytes, list[Caption]]:
+        """Texts as they are stored, by the name of their file; those that are stored anywhere have a vector.
+
+        Args:
+            home: What is stored.
+            sources: Of each file its texts, with their sources.
+            summary: Counts those that had to be encoded.
+        """
+        texts = list(dict.fromkeys(text for found in sources.values() for text in found))
+        vectors = home.text_vectors(texts)
+        new = [text for text in texts if text not in vectors] if encodes(self.encoder, "text") else []
+        vectors |= dict(zip(new, self.stored("text", new), strict=True))
+        summary.encoded += len(new)
+        return {
+            key: [Caption(text, vectors.get(text), source) for text, source in found.items()]
+            for key, found in sources.items()
+        }
 
     def encode_texts(self, texts: Sequence[str]) -> Floats:
         """Vectors (n, d) of texts, as the encoder gives them."""

@@ -11,8 +11,8 @@ import os
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from diptych.core import encodes
 from diptych.engine import storage
+from diptych.engine.decoding import vector_of
 from diptych.engine.homes.base import Home
 from diptych.engine.homes.entries import Caption, Known
 from diptych.engine.homes.names import is_own, name_of, own_key
@@ -85,7 +85,6 @@ class Objects:
         self.home, self.model, self.summary, self.max_pixels = home, model, summary, max_pixels
         self._eyes = eyes
         self._left_out = leaving_out(kept(home))
-        self._encodes_text = encodes(model.encoder, "text")
 
     def run(
         self, addresses: Iterable[str], *, batch_size: int, check: bool, forget_missing: bool
@@ -166,19 +165,14 @@ class Objects:
         return _Object(one, key, before, beside, stamp)
 
     def _knows(self, digest: bytes) -> bool:
-        return self._vector(digest) is not None
-
-    def _vector(self, digest: bytes) -> bytes | None:
-        """The stored vector of a picture's content."""
-        vectors = (self.home.image_vector(twin.id) for twin in self.home.twins(digest, image=True))
-        return next((vector for vector in vectors if vector is not None), None)
+        return vector_of(self.home, digest) is not None
 
     def _store(self, batch: Sequence[tuple[_Object, Seen]]) -> None:
         """Encode what is new in a batch and store it in one transaction."""
         # A content that was known when the picture was looked at may have been overwritten since.
         batch = [
             (one, self._here.look(one.asked(False), nothing_known))
-            if isinstance(seen, Copy) and self._vector(seen.digest) is None
+            if isinstance(seen, Copy) and vector_of(self.home, seen.digest) is None
             else (one, seen)
             for one, seen in batch
         ]
@@ -202,7 +196,9 @@ class Objects:
                 if seen.partly:
                     self.summary.in_part.append(Skipped(one.stored.address, seen.partly))
             if one.key not in found:
-                vector = self._vector(seen.digest) or (seen.vector if isinstance(seen, Picture) else None)
+                vector = vector_of(self.home, seen.digest) or (
+                    seen.vector if isinstance(seen, Picture) else None
+                )
                 assert vector is not None, "what was lost was looked at again"
                 found[one.key] = vector
         return found
@@ -215,17 +211,9 @@ class Objects:
             }
             for one, seen in good
         }
-        texts = list(dict.fromkeys(text for found in sources.values() for text in found))
-        vectors = self.home.text_vectors(texts)
-        new = [text for text in texts if text not in vectors] if self._encodes_text else []
-        vectors |= dict(zip(new, self.model.stored("text", new), strict=True))
-        self.summary.encoded += len(new)
         for found in filter(None, sources.values()):
             self.summary.captions.use(pictures=1, captions=len(found))
-        return {
-            key: [Caption(text, vectors.get(text), source) for text, source in found.items()]
-            for key, found in sources.items()
-        }
+        return self.model.captions(self.home, sources, self.summary)
 
     def _put(self, one: _Object, seen: Picture | Copy, vector: bytes, captions: list[Caption]) -> None:
         home, before, state = self.home, one.before, (one.stored.size, one.stored.mtime_ns)

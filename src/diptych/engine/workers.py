@@ -18,7 +18,7 @@ from typing import Any, Self, TypeVar
 
 from diptych.cluster import Cluster, connected
 from diptych.engine.decoding import THREADS
-from diptych.engine.looking import Asked, Known, Picture, Seen, look, nothing_known
+from diptych.engine.looking import Asked, Knows, Picture, Seen, look, nothing_known
 from diptych.engine.model import Model
 from diptych.engine.reading import Trial
 from diptych.errors import CollectionError, DiptychError, Unreachable, WrongModel
@@ -88,7 +88,7 @@ class Workers:
         return _Handle(actor, actor.fingerprint.remote())
 
     def seen(
-        self, tasks: Iterable[tuple[_Task, Asked]], size: int, known: Known
+        self, tasks: Iterable[tuple[_Task, Asked]], size: int, knows: Knows
     ) -> Generator[list[tuple[_Task, Seen]]]:
         """What is found in each file, in their order and in batches, pictures encoded; see `Eyes`."""
         waiting, jobs, todo = iter(tasks), deque[_Job](), deque[_Job]()
@@ -246,9 +246,9 @@ class _Worker:
     def _look(self, asked: Asked) -> Seen:
         encoder = self.model.encoder
         if not asked.suspect:
-            return look(asked, encoder, known=nothing_known, trial=self._trial, max_pixels=self.max_pixels)
+            return look(asked, encoder, knows=nothing_known, trial=self._trial, max_pixels=self.max_pixels)
         with self._trying:  # one at a time, in one process
-            return look(asked, encoder, known=nothing_known, trial=self._trial, max_pixels=self.max_pixels)
+            return look(asked, encoder, knows=nothing_known, trial=self._trial, max_pixels=self.max_pixels)
 
 
 def _said(error: Exception) -> str:
