@@ -90,7 +90,9 @@ class Why:
         return {
             "id": self.id,
             "score": None if self.score is None else round(self.score, 4),
-            "relevance": None if self.relevance is None else np.round(self.relevance, 4).tolist(),
+            "relevance": None
+            if self.relevance is None
+            else np.round(self.relevance.astype(float), 4).tolist(),
             "texts": [line.as_dict() for line in self.texts],
             "reason": self.reason,
         }
