@@ -60,7 +60,8 @@ def test_a_contact_sheet_shows_pictures_links_and_reasons() -> None:
     made = sheet()
     assert '<a href="a.png"><img alt="' in made
     assert '<div class="none">is damaged</div>' in made
-    assert made.count("<li>") == 3
+    assert made.count('<li style="--shape:') == 3
+    assert made.count('<li style="--shape:1.500">') == 1  # a picture in its own shape, and no box around it
 
 
 def test_pictures_are_made_small_and_the_original_stays() -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Cell", "Sheet", "contact_sheet", "percent"]
 
+_SHAPES = (4 / 3, 0.45, 3.2)  # width by height: the usual, and the narrowest and widest that are shown whole
 _SIDE = 320  # pixels of a small picture's longer side: sharp on a phone, about 20 kB each
 
 _STYLE = """\
@@ -24,14 +25,13 @@ body { max-width: 78rem; }
 h2 { display: flex; align-items: center; gap: .75rem; margin: 2rem 0 .6rem; }
 h2 img { width: 4.5rem; height: 4.5rem; object-fit: cover; border-radius: .5rem; }
 .note { margin: 0 0 .9rem; }
-ol { list-style: none; margin: 0; padding: 0; display: grid; gap: .9rem;
-  grid-template-columns: repeat(auto-fill, minmax(min(13rem, 44vw), 1fr)); }
-li { background: var(--card); border: 1px solid var(--line); border-radius: .6rem; overflow: hidden;
-  display: flex; flex-direction: column; }
-li > a, li > .none { display: block; background: var(--line); }
-li img { width: 100%; height: auto; aspect-ratio: 4 / 3; object-fit: contain; display: block; }
+ol { list-style: none; margin: 0; padding: 0; display: flex; flex-wrap: wrap; gap: 1rem .9rem; }
+ol::after { content: ""; flex: 1e6 1 0; } /* the last row is no wider than its pictures */
+li { flex: var(--shape) 1 calc(var(--shape) * min(11.5rem, 34vw)); min-width: 0; }
+li > a, li > .none { display: block; background: var(--sunk); border-radius: .45rem; overflow: hidden; }
+li img { width: 100%; height: auto; aspect-ratio: var(--shape); object-fit: cover; display: block; }
 .none { padding: 1rem; color: var(--soft); font-size: .85rem; }
-.about { padding: .55rem .7rem .7rem; font-size: .85rem; min-width: 0; }
+.about { padding: .35rem .1rem 0; font-size: .85rem; min-width: 0; }
 .about p { margin: 0; }
 .rank { display: flex; justify-content: space-between; color: var(--soft); }
 .text, .name { display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 2; overflow: hidden; }
@@ -130,7 +130,7 @@ def contact_sheet(
 
 
 def _sheet(sheet: Sheet, read: Callable[[Path], Image], base: Path | None) -> str:
-    pictures = "".join(_image(path, "picture of the query", read) for path in sheet.images)
+    pictures = "".join(_image(path, "picture of the query", read)[0] for path in sheet.images)
     note = f'<p class="note">{safe(sheet.note)}</p>' if sheet.note else ""
     cells = "\n".join(_cell(cell, read, base) for cell in sheet.cells)
     return (
@@ -139,9 +139,9 @@ def _sheet(sheet: Sheet, read: Callable[[Path], Image], base: Path | None) -> st
 
 
 def _cell(cell: Cell, read: Callable[[Path], Image], base: Path | None) -> str:
-    shown = ""
+    shown, shape = "", _SHAPES[0]
     if cell.path is not None and cell.picture:
-        image = _image(cell.path, (cell.text or "").partition("\n")[0] or cell.path.name, read)
+        image, shape = _image(cell.path, (cell.text or "").partition("\n")[0] or cell.path.name, read)
         found = image.startswith("<img")
         shown = f'<a href="{_link(cell.path, base)}">{image}</a>' if found else image
     lines = (cell.text or "").strip().splitlines()
@@ -151,18 +151,22 @@ def _cell(cell: Cell, read: Callable[[Path], Image], base: Path | None) -> str:
     mark = f'<p class="mark">{safe(cell.mark)}</p>' if cell.mark else ""
     how = f'<p class="name">{safe(cell.how)}</p>' if cell.how else ""
     return (
-        f'<li>{shown}<div class="about"><p class="rank"><span>{cell.rank}</span>'
+        f'<li style="--shape:{shape:.3f}">{shown}<div class="about"><p class="rank"><span>{cell.rank}</span>'
         f'<span><span class="{safe(cell.word)}">{safe(cell.word)} {percent(cell.percentile)}</span> '
         f"{cell.score:.3f}</span></p>"
         f"{mark}{text}{name}{how}</div></li>"
     )
 
 
-def _image(path: Path, alt: str, read: Callable[[Path], Image]) -> str:
+def _image(path: Path, alt: str, read: Callable[[Path], Image]) -> tuple[str, float]:
+    """A picture and its width by its height, or why there is none."""
     try:
-        return picture(read(path), alt, _SIDE)
+        image = read(path)
     except ImageError as error:
-        return f'<div class="none">{safe(error.reason)}</div>'
+        return f'<div class="none">{safe(error.reason)}</div>', _SHAPES[0]
+    usual, narrowest, widest = _SHAPES
+    shape = image.width / image.height if image.height else usual
+    return picture(image, alt, _SIDE), min(max(shape, narrowest), widest)
 
 
 def _link(path: Path, base: Path | None) -> str:
