@@ -6,6 +6,7 @@ STAMP := $(VENV)/.installed
 TEST_STAMP := $(VENV)/.installed-dev
 
 .PHONY: demo test crash check wheel site format clean install dev
+.PHONY: browser demo test crash check wheel format clean install dev
 
 install: $(STAMP)
 dev: $(TEST_STAMP)
@@ -34,7 +35,15 @@ check: $(TEST_STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: $(TEST_STAMP) check
+# The page of the server is tried in Chromium, which no Python package brings: installed where that is allowed, and
+# else those tests are skipped and say so.
+browser:
+	@command -v chromium chromium-browser google-chrome >/dev/null || { \
+	  [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && \
+	  apt-get install -y -qq --no-install-recommends chromium >/dev/null; } || \
+	  echo "Chromium is not installed, so the page is not tried in it" >&2
+
+test: $(TEST_STAMP) browser check
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term
 
 crash: $(TEST_STAMP)

@@ -125,7 +125,11 @@ def test_pictures_are_drawn_in_rows_with_their_ranks(photos: Path) -> None:
     with diptych.open(photos, model=Colours()) as collection:
         results = collection.search("red", k=3)
     (photos / "blue.png").write_bytes(b"gone")  # what cannot be read is left out
-    for draw, begins in ((HalfcellImage, "\x1b[38;2;254;0;0"), (SixelImage, "\x1bP"), (TGPImage, "\U0010eeee")):
+    for draw, begins in (
+        (HalfcellImage, "\x1b[38;2;254;0;0"),
+        (SixelImage, "\x1bP"),
+        (TGPImage, "\U0010eeee"),
+    ):
         console = Console(file=io.StringIO(), width=60, force_terminal=True, color_system="truecolor")
         _inline.show(results, draw=draw, console=console)
         drawn = console.file.getvalue()  # type: ignore[attr-defined]

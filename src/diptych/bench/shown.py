@@ -32,9 +32,7 @@ def cells(path: Path | str) -> list[dict[str, Any]]:
     """
     path = Path(path)
     if not path.is_file():
-        raise MissingData(
-            f"there are no results at {path}; give a results.jsonl, as diptych bench writes it"
-        )
+        raise MissingData(f"there are no results at {path}; give a results.jsonl, as diptych bench writes it")
     family = {name: card.family for name, card in catalogue.cards("system").items()}
     rows = {_said(asdict(wanted.cell)): wanted for wanted in ours().wanted()}
     found = []

@@ -5,7 +5,7 @@ import { BenchPage } from "./bench.mjs";
 import { CollectionPage, Progress } from "./collection.mjs";
 import { Found, Panels } from "./found.mjs";
 import { html, render, useCallback, useEffect, useRef, useState, useEvent, useSettled, useWide } from "./lib.mjs";
-import { PAGE, fromAddress, isEmpty, requestOf, term, toAddress } from "./query.mjs";
+import { PAGE, fromAddress, isEmpty, requestOf, shapeOf, term, toAddress } from "./query.mjs";
 import { choose, current, languages, loadTexts, t } from "./words.mjs";
 
 const TYPING = 180; // milliseconds without a key before what is typed is searched for
@@ -70,8 +70,10 @@ function App() {
     ${route.page !== "search" && foot}`;
 }
 
-function routeNow() {
-  const [page, query = ""] = location.hash.replace(/^#\/?/, "").split("?");
+const routeNow = () => routeOf(location.hash);
+
+function routeOf(hash) {
+  const [page, query = ""] = hash.replace(/^#\/?/, "").split("?");
   return { page: ["collection", "bench"].includes(page) ? page : "search", query };
 }
 
@@ -143,21 +145,25 @@ function SearchPage({ active, address, state, foot, children }) {
   const [asked, setAsked] = useState(() => fromAddress(address));
   const written = useRef(address);
   const [problem, setProblem] = useState("");
-  const change = (next, kept = false) => {
+  const sealed = useRef(true); // whether what is typed next begins a new entry of the history
+  const change = (next, finished = false) => {
     setAsked(next);
     setProblem("");
-    const text = toAddress(next);
-    if (text === written.current && !kept) return;
-    // What is typed replaces the address; what is chosen can be gone back from.
-    const typing = next.words !== asked.words || next.terms.length === asked.terms.length;
-    written.current = text;
-    history[typing && !kept ? "replaceState" : "pushState"](null, "", text ? `#/?${text}` : "#/");
+    const text = toAddress(next), typing = !finished && shapeOf(next) === shapeOf(asked);
+    if (text !== written.current) {
+      history[typing && !sealed.current ? "replaceState" : "pushState"](null, "", text ? `#/?${text}` : "#/");
+      written.current = text;
+      sealed.current = !typing;
+    } else if (finished) sealed.current = true;
   };
-  useEffect(() => {
-    if (!active || address === written.current) return;
-    written.current = address;
-    setAsked(fromAddress(address));
-  }, [address, active]);
+  useEvent("hashchange", ({ oldURL }) => { // somebody went back, or followed a link
+    const { page, query } = routeNow(), before = routeOf(new URL(oldURL).hash).page;
+    if (page !== "search" || query === written.current) return;
+    if (before !== "search" && !query) { history.replaceState(null, "", `#/?${written.current}`); return; }
+    written.current = query;
+    sealed.current = true;
+    setAsked(fromAddress(query));
+  });
   const wide = useWide();
   const pick = usePictures(asked, setAsked, setProblem, state.health);
   const [found, again, more] = useSearch(asked, state, active);
@@ -193,14 +199,14 @@ function usePictures(asked, setAsked, setProblem, health) {
 }
 
 async function send(one, setAsked, setProblem) {
-  const put = (facts) => setAsked((now) => ({ ...now, terms: now.terms.map((other) => (other.key === one.key ? { ...other, ...facts } : other)) }));
+  const put = (change) => setAsked((now) => ({ ...now, terms: now.terms.flatMap((other) => (other.key === one.key ? change(other) : [other])) }));
   const body = new FormData();
   body.append("file", one.file);
   try {
     const { upload } = await ask("uploads", { method: "POST", body });
-    put({ upload, sending: false });
+    put((sent) => [{ ...sent, upload, sending: false }]);
   } catch (error) {
-    put({ sending: false, failed: true });
+    put(() => []); // what is no picture is no part of what is asked
     setProblem(error.message ? `${one.name}: ${error.message}` : t("state.offline"));
   }
 }

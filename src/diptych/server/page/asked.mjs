@@ -42,7 +42,7 @@ export function Asked({ asked, change, state, problem, pick, rerank }) {
       <${Filters} asked=${asked} set=${set} state=${state} />
       <${Options} asked=${asked} set=${set} state=${state} rerank=${rerank} />
       ${!(isEmpty(asked) && whereOf(asked) === null) && html`
-        <button type="button" class="plain clear" onClick=${() => { change(nothing()); box.current?.focus(); }}>${t("asked.clear")}</button>`}
+        <button type="button" class="plain clear" onClick=${() => { change(nothing(), true); box.current?.focus(); }}>${t("asked.clear")}</button>`}
     </form>`;
 }
 
@@ -53,7 +53,7 @@ function Term({ one, weighs, put, drop }) {
   useEffect(() => { if (one.fresh) input.current?.focus(); }, []);
   const label = one.kind === "words" ? one.words || t(one.minus ? "asked.minus" : "asked.plus") : one.name;
   return html`
-    <li class=${`term ${one.minus ? "minus" : ""} ${one.failed ? "failed" : ""}`}>
+    <li class=${`term ${one.minus ? "minus" : ""}`}>
       <span class="sign" aria-hidden="true">${one.minus ? "−" : "+"}</span>
       ${one.kind === "words" && html`
         <input ref=${input} value=${one.words} maxlength="2000" aria-label=${t(one.minus ? "asked.minus" : "asked.plus")}

@@ -7,6 +7,7 @@ import { bytes, named, number, percent, t } from "./words.mjs";
 
 const OWN = ["name", "folder", "width", "height", "orientation", "size"]; // fields that are told otherwise
 const BESIDE = 13; // pictures of the same folder that are shown
+const TELLS = 0.35; // part of the similarity that a word takes along from which it is underlined
 
 export function Lightbox({ results, at, to, asked, change, state, like, also, more }) {
   const dialog = useRef(null), result = results[at];
@@ -130,7 +131,7 @@ function Marked({ line }) {
     const end = cuts[at + 1], part = text.slice(start, end);
     const weight = meaning.find(([from, until]) => from <= start && end <= until)?.[2] || 0;
     if (found.some(([from, until]) => from <= start && end <= until)) parts.push(html`<mark>${part}</mark>`);
-    else if (weight >= 0.35) parts.push(html`<u>${part}</u>`);
+    else if (weight >= TELLS) parts.push(html`<u>${part}</u>`);
     else parts.push(part);
   });
   return html`<${"span"}>${parts}<//>`;
@@ -141,7 +142,7 @@ function Reasons({ reasons }) {
   if (reasons.error) return html`<p class="problem" role="alert">${reasons.error.message || t("state.offline")}</p>`;
   if (!reasons.found) return html`<p class="note reasons" role="status">${slow ? t("why.looking") : ""}</p>`;
   const { relevance, texts, reason } = reasons.found;
-  const marked = texts.some((one) => one.found.length), meant = texts.some((one) => one.meaning.some(([, , part]) => part >= 0.35));
+  const marked = texts.some((one) => one.found.length), meant = texts.some((one) => one.meaning.some(([start, , part]) => part >= TELLS && !one.found.some(([from, until]) => from <= start && start < until)));
   return html`
     <div class="reasons note">
       <p>${relevance ? t("why.map") : reason}</p>

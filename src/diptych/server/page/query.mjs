@@ -76,6 +76,10 @@ export function toAddress(asked) {
   return to.toString();
 }
 
+/** The query without what is typed and weighed: as long as that stays, somebody is still asking the same. */
+export const shapeOf = (asked) =>
+  toAddress({ ...asked, words: "", weight: 1, terms: asked.terms.map((one) => ({ ...one, words: one.words && "…", weight: 1 })) });
+
 export function fromAddress(text) {
   const from = new URLSearchParams(text), asked = nothing();
   asked.words = from.get("q") || "";
