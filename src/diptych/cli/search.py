@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from diptych.cli._llm import Budget, Llm, Seconds, SendPictures, assistant, told_cost
 from diptych.cli._inline import show as draw_pictures
+from diptych.cli._llm import Budget, Llm, Seconds, SendPictures, assistant, told_cost
 from diptych.cli._options import AsJson, Trust
 from diptych.cli._session import Asked, Session
 from diptych.cli._terminal import say, say_json, say_table, shown
@@ -216,11 +216,17 @@ def command(
                 raise UsageError(
                     "--interactive prints results for people; leave out --json, --paths, --html and --open"
                 )
+            if expand or compose or judged:
+                raise UsageError(
+                    "--interactive asks no language model; leave out --expand, --compose and --rerank llm, "
+                    "or converse with one by diptych chat"
+                )
             given: dict[str, Any] = {
                 "min_score": _least(min_score), "exact": exact, "recall": recall, "by": by,
                 "diverse": diverse, "hubness": hubness,
                 "fold": None if all_copies else "near" if fold_near else "exact",
                 **{name: weight for name, weight in weights.items() if weight is not None},
+                **({"rerank": rerank, "depth": depth or DEPTH} if rerank else {}),
             }  # fmt: skip
             _ask_on(
                 opened, k, given, to, where, Asked(texts, list(images), list(like or []), away, to, where)
