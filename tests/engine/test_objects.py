@@ -123,6 +123,24 @@ def test_a_further_model_reads_them_again(memory: Any, collection: Collection) -
     assert collection.add_model(Other()).encoded == 1
 
 
+def test_a_rebuild_reads_them_anew_and_keeps_the_others(memory: Any, tmp_path: Path) -> None:
+    from diptych.engine.rebuild import rebuilding
+
+    put(memory, "/photos/red.png", picture("red"))
+    put(memory, "/others/blue.png", picture("blue"))
+    with open_collection(tmp_path, model=Colours()) as collection:
+        collection.add("memory://photos", "memory://others")
+    put(memory, "/photos/red.png", picture("green"))
+    with rebuilding(tmp_path, model=Colours()) as fresh:
+        fresh.add("memory://photos")
+    with open_collection(tmp_path, model=Colours()) as collection:
+        assert sorted(ids(collection)) == ["memory:///others/blue.png", "memory:///photos/red.png"]
+        best = collection.search("green", k=1)[0]
+        assert (best.id, round(best.score, 2)) == ("memory:///photos/red.png", 1.0)
+        with pytest.raises(UsageError, match="lies in a storage, which tells of no changes"):
+            next(collection.watch("memory://photos"))
+
+
 def test_what_is_no_storage_is_refused(collection: Collection, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match="is a page of the web, which cannot be listed"):
         collection.add("https://example.org/photos")

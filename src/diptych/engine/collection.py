@@ -226,7 +226,11 @@ class Collection(Contents):
             MissingExtra: the package that watches is not installed.
         """
         from diptych.engine.scan import expand
+        from diptych.engine.storage import is_address
         from diptych.engine.watch import changes
+
+        if lost := [path for path in paths if is_address(path)]:
+            raise UsageError(f"{lost[0]} lies in a storage, which tells of no changes; add it again instead")
 
         def added() -> Summary:
             return self.add(

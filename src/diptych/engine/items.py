@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from diptych.core import encodes, offered
+from diptych.engine import storage
 from diptych.engine.decoding import digest_of
 from diptych.engine.homes.base import Home
 from diptych.engine.homes.entries import Caption
-from diptych.engine.homes.names import own_key
+from diptych.engine.homes.names import name_of, own_key
 from diptych.engine.model import Model, adopt
 from diptych.engine.opening import Opened
 from diptych.engine.query import picture_of
@@ -90,8 +91,15 @@ def remove_items(opened: Opened, ids: Iterable[str]) -> int:
 
 
 def copy_items(home: Home, old: Home) -> None:
-    """Take the items of programs, with their vectors, from another home of the same model; in batches."""
-    waiting = iter(old.own_files())
+    """Take the items of programs, with their vectors, from another home of the same model; in batches.
+
+    What lies in a storage and is there already was read anew.
+    """
+    waiting = (
+        one
+        for one in old.own_files()
+        if not storage.is_address(name_of(one.key)) or home.file(one.key) is None
+    )
     while batch := list(itertools.islice(waiting, _COPIED)):
         fields = old.fields([one.id for one in batch])
         with home.batch():
