@@ -60,9 +60,12 @@ def nodes() -> Iterator[Any]:
         os.environ |= before
 
 
-def indexed(folder: Path, encoder: Any, cluster: Cluster | None, **how: Any) -> tuple[Summary, list[Any]]:
-    with open_collection(folder, model=encoder) as collection:
-        summary = collection.add(batch_size=4, cluster=cluster, **how)
+def indexed(
+    folder: Path, encoder: Any, cluster: Cluster | None, *, where: str = "", **how: Any
+) -> tuple[Summary, list[Any]]:
+    """What indexing a folder did, into its own collection or that of a server, and what that then holds."""
+    with open_collection(where or folder, model=encoder, folder=folder) as collection:
+        summary = collection.add(folder, batch_size=4, cluster=cluster, **how)
         return summary, content(collection)
 
 
@@ -107,13 +110,13 @@ class Deadly(Colours):
 
 
 def test_what_a_killed_worker_had_is_neither_lost_nor_stored_twice(
-    nodes: Any, paint: Paint, photos: Path, tmp_path: Path
+    nodes: Any, paint: Paint, photos: Path, tmp_path: Path, postgres: Any
 ) -> None:
     painted(paint, photos)
-    summary, found = indexed(photos, Deadly(tmp_path / "killed"), Cluster(nodes.address))
+    deadly, where = Deadly(tmp_path / "killed"), postgres.address("workers")
+    summary, found = indexed(photos, deadly, Cluster(nodes.address), where=where)
     assert (tmp_path / "killed").exists()
     assert (summary.added, len(summary.skipped)) == (44, 1)
-    (photos / ".diptych").rename(tmp_path / "apart")
     assert found == indexed(photos, Colours(), None)[1]
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import diptych
 from diptych.engine.collection import Collection, open_collection
@@ -348,3 +349,21 @@ def test_the_command_line_takes_any_place(
 def test_an_address_of_no_server_is_refused() -> None:
     with pytest.raises(UsageError, match="begins with postgresql://"):
         diptych.open("mysql://somewhere/photos")
+
+
+def test_pictures_of_a_storage_are_kept_under_their_addresses(opening: Opening, tmp_path: Path) -> None:
+    bucket = tmp_path / "bucket"
+    bucket.mkdir()
+    for colour in ("red", "green"):
+        Image.new("RGB", (20, 16), colour).save(bucket / f"{colour}.png")
+    (bucket / "bad.png").write_text("no picture")
+    address = bucket.as_uri()
+    with opening() as collection:
+        summary = collection.add(address)
+        assert (summary.added, [one.path for one in summary.skipped]) == (2, [f"{address}/bad.png"])
+        best = collection.search("green", k=1)[0]
+        assert (best.id, best.path) == (f"{address}/green.png", None)
+        assert collection.add(address).unchanged == 2
+        (bucket / "red.png").unlink()
+        assert collection.add(address).removed == 1
+        assert list(collection.info()["skipped"]) == [f"{address}/bad.png"]
