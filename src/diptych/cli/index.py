@@ -85,7 +85,7 @@ def command(
         str | None,
         typer.Option(
             help="Make binary codes, of so many bits or by the hashing system of a run folder, and calibrate "
-            "them; searches then take two stages.",
+            "them; searches then take two stages. In PostgreSQL also hnsw, a graph of the vectors.",
             show_default=False,
         ),
     ] = None,
@@ -179,6 +179,7 @@ def command(
     reason, once; diptych info lists them all.
     """
     from diptych.engine import collection as engine
+    from diptych.engine.homes.address import address_of
     from diptych.engine.ignoring import check_patterns
     from diptych.engine.rebuild import rebuilding
     from diptych.engine.scan import expand
@@ -205,7 +206,7 @@ def command(
     if add_model is not None and watch:
         raise UsageError("--add-model is done once, after indexing; run it without --watch")
     by = int(codes) if codes is not None and codes.isdecimal() else codes
-    if by is not None:
+    if by is not None and not (by == "hnsw" and address_of(home)):
         from diptych.engine.homes.local import coded
 
         coded.check(by)
@@ -275,8 +276,9 @@ def _tell_codes(facts: Mapping[str, Any] | None) -> None:
         return
     needed = {(one["side"], one["recall"]): one["candidates"] for one in facts["calibrations"]}
     count = needed.get(("text", 0.98), 0)
+    what = f"codes of {facts['bits']} bits" if facts["bits"] else "a graph"
     say(
-        f"codes of {facts['bits']} bits ({facts['made_with']}): {count} of {facts['pictures']} pictures "
+        f"{what} ({facts['made_with']}): {count} of {facts['pictures']} pictures "
         "are compared exactly for a recall of 0.98",
         err=True,
     )

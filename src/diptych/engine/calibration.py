@@ -28,6 +28,7 @@ from diptych.towers.calibration import Relevance
 
 __all__ = [
     "LEAST",
+    "SETTING",
     "UNKNOWN",
     "WORDS",
     "calibration_of",
@@ -46,7 +47,9 @@ LEAST: Mapping[str, float] = {name: least for least, name in WORDS}
 UNKNOWN: Word = "not calibrated"
 """The word for a hit that has no percentile."""
 
-_SETTING = "relevance:"  # and the fingerprint of the model
+SETTING = "relevance:"
+"""Begins the name of the setting that keeps a calibration; the fingerprint of its model follows."""
+
 _SAMPLE = 2_000  # captions, with whose pictures a calibration is made
 _GROWN = 2  # times as many texts as it was made with: it is made anew
 
@@ -56,7 +59,7 @@ def calibration_of(home: Home, model: Model) -> Any:
     own = offered(model.encoder, "calibrate")
     if own is not None:
         return own
-    kept = home.get(_SETTING + model.fingerprint)
+    kept = home.get(SETTING + model.fingerprint)
     packed = None if kept is None else json.loads(kept)["arrays"]
     if packed is None:
         return None
@@ -71,7 +74,7 @@ def keep_calibration(home: Home, model: Model) -> None:
     """
     if offered(model.encoder, "calibrate") is not None or model.similarity != "cosine":
         return
-    count, kept = home.count("text"), home.get(_SETTING + model.fingerprint)
+    count, kept = home.count("text"), home.get(SETTING + model.fingerprint)
     if count < LEAST_PICTURES:
         return
     if kept is not None and count < _GROWN * json.loads(kept)["texts"]:
@@ -80,7 +83,7 @@ def keep_calibration(home: Home, model: Model) -> None:
     found = None if given is None else calibrated(given, model.encode_texts)
     facts = {"texts": count, "arrays": None if found is None else _packed(found.arrays())}
     with home.batch(changes=False):
-        home.set(_SETTING + model.fingerprint, json.dumps(facts))
+        home.set(SETTING + model.fingerprint, json.dumps(facts))
 
 
 def _packed(arrays: Mapping[str, NDArray[Any]]) -> str:

@@ -639,7 +639,8 @@ class Collection(Contents):
         Args:
             by: Code length, a multiple of 8; as many as the vectors have dimensions is a good choice. Or the
                 run folder of a hashing system that learned from vectors of this collection's model, which
-                then makes the codes instead of a learned rotation.
+                then makes the codes instead of a learned rotation. In PostgreSQL also "hnsw", a graph of the
+                vectors themselves.
 
         Returns:
             What the collection records of them.

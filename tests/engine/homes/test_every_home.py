@@ -367,3 +367,37 @@ def test_pictures_of_a_storage_are_kept_under_their_addresses(opening: Opening, 
         (bucket / "red.png").unlink()
         assert collection.add(address).removed == 1
         assert list(collection.info()["skipped"]) == [f"{address}/bad.png"]
+
+
+@pytest.mark.parametrize("by", [64, "hnsw"])
+def test_codes_keep_what_they_promise(by: Any, opening: Opening, kind: str) -> None:
+    rng = np.random.default_rng(1)
+    centres = rng.standard_normal((20, DIMENSIONS))
+
+    def items(first: int, last: int) -> Any:
+        for number in range(first, last):
+            vector = centres[number % 20] + 0.4 * rng.standard_normal(DIMENSIONS)
+            yield NewItem(str(number), vector=vector, meta={"rating": number % 3})
+
+    with opening(model=Given()) as collection:
+        collection.add_items(items(0, 1500), batch_size=500)
+        if kind == "folder" and by == "hnsw":
+            with pytest.raises(UsageError, match="in PostgreSQL"):
+                collection.make_codes(by)
+            return
+        facts = collection.make_codes(by)
+        assert {(one["side"], one["recall"]) for one in facts["calibrations"]} >= {("image", 0.98)}
+        collection.add_items(items(1500, 1600), batch_size=100)
+        collection.remove_items(map(str, range(100)))
+        for where in (None, "rating = 1", "name = '1550'"):
+            found = 0
+            for number in range(30):
+                asked: Any = {"k": 10, "by": "vectors", "where": where, "fold": None}
+                said = f"query {number}"
+                quick, exact = collection.search(said, **asked), collection.search(said, **asked, exact=True)
+                assert len(quick) == len(exact)
+                found += len({*ids(quick)} & {*ids(exact)}) / max(len(exact), 1)
+            assert found / 30 > 0.93, where
+        assert collection.info()["codes"]["bits"] == (64 if by == 64 else 0)
+        packed = collection.home.packed()
+        assert (packed is None) == (by == "hnsw")

@@ -195,6 +195,10 @@ class Home(Protocol):
         """The first file named that does not lie in the collection's folder; None if all do."""
         ...
 
+    def of_column(self, name: str) -> str:
+        """The name of a setting that each column has for itself."""
+        ...
+
     # Files
 
     def file(self, key: bytes) -> Known | None:
@@ -303,8 +307,8 @@ class Home(Protocol):
 
     # Items
 
-    def put_image(self, file: int, vector: bytes) -> None:
-        """Store the picture of a file."""
+    def put_image(self, file: int, vector: bytes | None) -> None:
+        """Store the picture of a file; without a vector if it has none in the column that is used."""
         ...
 
     def image_vector(self, file: int) -> bytes | None:
@@ -456,7 +460,7 @@ class Home(Protocol):
         """Bring codes, where there are any, up to date with the pictures; the caller may write."""
         ...
 
-    def take_codes(self, other: Self) -> None:
+    def take_codes(self, other: Home) -> None:
         """Have codes as another home has them, whose vectors are of the same model; the caller may write."""
         ...
 

@@ -15,7 +15,7 @@ import hashlib
 import json
 import math
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diptych import catalogue, similarity
-from diptych.core import Hits, Rows, Side
+from diptych.core import Floats, Hits, Rows, Side
+from diptych.engine.homes.base import Home
 from diptych.engine.homes.entries import State
 from diptych.engine.homes.local.record import Record
 from diptych.engine.homes.local.search_files import SearchFiles
@@ -33,13 +34,23 @@ from diptych.index import half
 from diptych.index.codes import Codes, Packed
 from diptych.index.two_stage import TwoStage, calibrations
 
-__all__ = ["DEFAULT_RECALL", "FEWEST", "Asked", "Coded", "check", "everyday_queries", "make_codes"]
+__all__ = [
+    "DEFAULT_RECALL",
+    "FEWEST",
+    "Asked",
+    "Coded",
+    "check",
+    "everyday_queries",
+    "like_asked",
+    "make_codes",
+]
 
 DEFAULT_RECALL = 0.98
 RECALLS = (0.9, 0.95, 0.98, 0.99, 0.995)
 FEWEST = 100  # queries of a kind without which no recall is promised for it
 _HELD_OUT = 500  # queries of each kind that the candidates are calibrated on
 _TEACH = 20_000  # pictures that a rotation is learned from
+_TEXTS = 2000  # captions that codes learn from and are calibrated on, at most
 _BLOCK = 8192  # vectors that are encoded at a time
 _FORMAT = 2  # of the file of codes
 _LINE = 64  # its first line is a multiple of so many bytes, so that what follows is aligned
@@ -54,6 +65,10 @@ def check(by: int | str) -> None:
     if isinstance(by, int):
         if by < 8 or by % 8:
             raise UsageError(f"codes have a multiple of 8 bits, not {by}; take 64, 128, 256 or 512")
+    elif by == "hnsw":
+        raise UsageError(
+            "graphs (hnsw) are made in PostgreSQL; in a folder codes of 512 bits do what they are for"
+        )
     elif not (Path(by).expanduser() / "card.json").is_file():
         raise UsageError(
             f"{by} is neither a number of bits, such as 512, nor the run folder of a hashing system; train "
@@ -173,6 +188,15 @@ class Hashed:
         rows = self._scales[side](rows) if side in self._scales else rows
         found = self._head.encode_image(rows) if side == "image" else self._head.encode_text(rows)
         return similarity.pack(found)
+
+
+def like_asked(home: Home, encode_texts: Callable[[Sequence[str]], Floats]) -> Floats:
+    """Vectors of texts like those that are asked for: the captions of a home, or everyday ones."""
+    _, captions = home.vectors_now("text").stored()
+    if len(captions) >= 2 * FEWEST:  # half of them teach, half calibrate
+        return np.asarray(captions[:: max(1, len(captions) // _TEXTS)], np.float32)
+    named = np.asarray(encode_texts(everyday_queries()), np.float32)
+    return named if not len(captions) else np.concatenate([named, np.asarray(captions, np.float32)])
 
 
 def everyday_queries() -> list[str]:

@@ -7,12 +7,13 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from diptych.core import Floats, Rows, Searchable, Side
+from diptych.engine.homes.base import Home
 from diptych.engine.homes.entries import VectorColumn
 from diptych.engine.homes.local.record import Record
 from diptych.engine.homes.local.search_files import SearchFiles
@@ -27,7 +28,6 @@ __all__ = ["Local"]
 T = TypeVar("T")
 
 _BESIDE = re.compile(r"(?:image|text)-(\d+)\..*")  # names of search files of further columns
-_TEXTS = 2000  # captions that codes learn from and are calibrated on, at most
 
 
 class Local(Record):
@@ -134,9 +134,9 @@ class Local(Record):
 
     def make_codes(self, by: int | str, encode_texts: Callable[[Sequence[str]], Floats]) -> Mapping[str, Any]:
         """Give the pictures binary codes; see `Collection.make_codes`."""
-        from diptych.engine.homes.local.coded import make_codes
+        from diptych.engine.homes.local.coded import like_asked, make_codes
 
-        texts = self._like_asked(encode_texts)
+        texts = like_asked(self, encode_texts)
         files = self.search_files("image")
         return make_codes(files.record, files, self.search_folder, by=by, texts=texts)
 
@@ -151,22 +151,12 @@ class Local(Record):
         elif coded.usable:
             coded.get_ready()
 
-    def take_codes(self, other: Self) -> None:
+    def take_codes(self, other: Home) -> None:
         """Have codes as another home has them, whose vectors are of the same model; the caller may write."""
         facts = other.codes
-        if facts is None or self.codes is not None:
-            return
+        if facts is None or not facts["bits"] or self.codes is not None:
+            return  # nothing, or a graph, which is the other home's own
         rotation = other.get(other.of_column("codes_rotation")) or ""
         with self.batch(changes=False):
             self.set(self.of_column("codes"), json.dumps({**facts, "last_row": self.last_row("image")}))
             self.set(self.of_column("codes_rotation"), rotation)
-
-    def _like_asked(self, encode_texts: Callable[[Sequence[str]], Floats]) -> Floats:
-        """Vectors of texts like those that are asked for: the captions, or everyday ones."""
-        from diptych.engine.homes.local.coded import FEWEST, everyday_queries
-
-        _, captions = self.vectors_now("text").stored()
-        if len(captions) >= 2 * FEWEST:  # half of them teach, half calibrate
-            return np.asarray(captions[:: max(1, len(captions) // _TEXTS)], np.float32)
-        named = np.asarray(encode_texts(everyday_queries()), np.float32)
-        return named if not len(captions) else np.concatenate([named, np.asarray(captions, np.float32)])

@@ -286,10 +286,11 @@ class Record(Columns, Names):
 
     # Items
 
-    def put_image(self, file: int, vector: bytes) -> None:
+    def put_image(self, file: int, vector: bytes | None) -> None:
         """Store the picture of a file."""
         row = self._db.run("INSERT INTO item (file, side) VALUES (?, 'image')", file)
-        self._put_vector(row, vector)
+        if vector is not None:
+            self._put_vector(row, vector)
 
     def image_vector(self, file: int) -> bytes | None:
         """The stored vector of a file's picture; None if it has none."""

@@ -7,21 +7,23 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from diptych.core import Floats, Rows, Searchable, Side
 from diptych.engine.homes.address import Address
+from diptych.engine.homes.base import Home
 from diptych.engine.homes.entries import State, VectorColumn
+from diptych.engine.homes.local.coded import like_asked
 from diptych.engine.homes.local.snapshot import Snapshot
 from diptych.engine.homes.postgres import schema
+from diptych.engine.homes.postgres.coded import GRAPH, Coded, keep, make_codes
 from diptych.engine.homes.postgres.connecting import Connector
 from diptych.engine.homes.postgres.database import Database
 from diptych.engine.homes.postgres.record import Record
 from diptych.engine.homes.postgres.vectors import Exact
-from diptych.errors import UsageError
 
 __all__ = ["Postgres", "is_there"]
 
@@ -67,6 +69,7 @@ class Postgres(Record):
             db.close()
             raise
         super().__init__(db, place, root)
+        self._known_codes: dict[VectorColumn, Coded] = {}
         self._now: dict[tuple[Side, VectorColumn], tuple[State, Exact]] = {}
 
     @property
@@ -114,29 +117,102 @@ class Postgres(Record):
     @property
     def codes(self) -> Mapping[str, Any] | None:
         """What is known of the pictures' codes or graph; None if there are none."""
-        return None
+        told = self.get(self.of_column("codes"))
+        return None if told is None else self._coded(told).facts or None
+
+    def _coded(self, told: str) -> Coded:
+        """Search by codes or a graph.
+
+        Args:
+            told: What is said of them now, which another process may have made again.
+        """
+        column = self.column
+        assert column is not None, "codes are of a column"
+        if column not in self._known_codes or self._known_codes[column].told != told:
+            self._known_codes[column] = Coded(self.using(column))
+        return self._known_codes[column]
 
     def packed(self) -> tuple[Rows, NDArray[np.uint8]] | None:
         """Rows (n,) of the pictures, ascending, and their codes (n, bits / 8); None if there are none."""
-        column = self.column
+        column, told = self.column, self.get(self.of_column("codes"))
         if column is not None and column.type == "bits":
             found: tuple[Rows, NDArray[np.uint8]] = self.vectors_now("image").stored()
             return found
-        return None
+        made = None if told is None else self._coded(told).codes
+        if made is None:
+            return None
+        rows, vectors = self.vectors_now("image").stored()
+        return rows, made.encode(vectors.astype(np.float32), "image")
 
     def quick(self, sides: Sequence[Side], recall: float | None, k: int) -> Searchable | None:
         """What searches pictures by codes or a graph; None if only exact search promises the recall."""
-        return None
+        told = self.get(self.of_column("codes"))
+        return None if told is None else self._coded(told).asked(sides, recall, k)
 
     def make_codes(self, by: int | str, encode_texts: Callable[[Sequence[str]], Floats]) -> Mapping[str, Any]:
         """Give the pictures codes or a graph; see `Collection.make_codes`."""
-        raise UsageError(
-            f"{self.name} compares with every picture and finds everything; codes are for collections in a "
-            "folder"
-        )
+        return make_codes(self, by, like_asked(self, encode_texts))
 
     def keep_codes(self, encode_texts: Callable[[Sequence[str]], Floats]) -> None:
-        """Learn and calibrate codes again where much came new."""
+        """Make codes of what came new; learn and calibrate them again where that is much."""
+        told = self.get(self.of_column("codes"))
+        if told is None or not self.last_row("image"):
+            return
+        coded = self._coded(told)
+        if coded.outgrown and (coded.is_graph or coded.codes is not None):
+            self.make_codes(coded.facts.get("system", coded.facts["bits"] or GRAPH), encode_texts)
+        else:
+            coded.fill()
 
-    def take_codes(self, other: Self) -> None:
+    def take_codes(self, other: Home) -> None:
         """Have codes as another home has them, whose vectors are of the same model; the caller may write."""
+        facts = other.codes
+        if facts is None or self.codes is not None:
+            return
+        told = {**facts, "last_row": self.last_row("image"), "graph": not facts["bits"]}
+        keep(self, told, other.get(other.of_column("codes_rotation")) or "")
+        Coded(self).fill(anew=True)
+
+    # What `Coded` asks of the tables
+
+    def covers(self, table: str, column: VectorColumn) -> bool:
+        """Whether every picture that has a vector has a code."""
+        return not len(self.without_code(table, column, most=1))
+
+    def without_code(self, table: str, column: VectorColumn, most: int | None = None) -> Rows:
+        """Rows (n,) of pictures that have a vector and no code."""
+        if self._db.one("SELECT to_regclass(%s)", table)[0] is None:
+            return self.vectors_now("image").rows[:most]  # type: ignore[no-any-return]
+        return self._db.rows(
+            f"SELECT row FROM vector_{column.id} AS one WHERE side = 'image' AND NOT EXISTS "
+            f"(SELECT 1 FROM {table} AS two WHERE two.row = one.row) ORDER BY row LIMIT %s",
+            most,
+        )
+
+    def have_codes(self, table: str, bits: int, *, anew: bool) -> None:
+        """Make the table of codes, if it is not there or those that it has are others."""
+        drop = [f"DROP TABLE IF EXISTS {table}"] if anew else []
+        self._db.alone(
+            *drop,
+            f"CREATE TABLE IF NOT EXISTS {table} (row bigint PRIMARY KEY REFERENCES item ON DELETE CASCADE, "
+            f"code bit({int(bits)}) NOT NULL)",
+        )
+
+    def put_codes(self, table: str, rows: Rows, codes: NDArray[np.uint8]) -> None:
+        """Keep codes (n, bits / 8) of pictures (n,); of none that was removed meanwhile."""
+        from pgvector import Bit
+
+        with self.batch(changes=False):
+            self._db.run_many(
+                f"INSERT INTO {table} SELECT row, %s FROM item WHERE row = %s ON CONFLICT DO NOTHING",
+                ((Bit(code.tobytes()), int(row)) for row, code in zip(rows, codes, strict=True)),
+            )
+
+    def index_graph(self, table: str, what: str, *, where: str = "") -> None:
+        """Make a graph of a table's vectors or codes, if there is none."""
+        which = f" WHERE {where}" if where else ""
+        self._db.alone(f"CREATE INDEX IF NOT EXISTS {table}_graph ON {table} USING hnsw ({what}){which}")
+
+    def walk_widely(self, count: int) -> None:
+        """Keep so many candidates in mind while a graph is walked, until the snapshot ends."""
+        self._db.reading(lambda connection: connection.execute(f"SET LOCAL hnsw.ef_search = {int(count)}"))

@@ -255,11 +255,12 @@ class Record(Columns):
 
     # Items
 
-    def put_image(self, file: int, vector: bytes) -> None:
+    def put_image(self, file: int, vector: bytes | None) -> None:
         """Store the picture of a file."""
         row = self._db.number("item_row", _DRAWN)
         self._db.run("INSERT INTO item (row, file, side) VALUES (%s, %s, 'image')", row, file)
-        self._put_vector(row, "image", vector)
+        if vector is not None:
+            self._put_vector(row, "image", vector)
         self._reworded.add(file)
 
     def image_vector(self, file: int) -> bytes | None:

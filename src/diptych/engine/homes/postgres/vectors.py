@@ -58,9 +58,10 @@ class Exact:
             alive = np.ones(len(known), np.bool_)
             return Snapshot(self._column.similarity, known, found, alive).search(queries, k, within)
         among = None if within is None else np.asarray(within, np.int64)
-        return hits_of([self._best(one, k, among) for one in queries], k)
+        return hits_of([self.best(one, k, among) for one in queries], k)
 
-    def _best(self, query: Floats, k: int, within: Rows | None) -> NDArray[Any]:
+    def best(self, query: Floats, k: int, within: Rows | None) -> NDArray[Any]:
+        """The k best rows of one query (d,), as it is compared, and their scores: "row" and "score"."""
         how = {"hamming": self._by_bits, "cosine": self._by_cosine}.get(
             self._column.similarity, self._by_product
         )
