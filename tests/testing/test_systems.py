@@ -56,6 +56,7 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "ucmfh": {"margin": 0.04},
     # What is asked of the models that they talk to, three queries each.
     "gemini": {"talks": Talks("yes", calls=12, prompts=PROMPTS / "gemini.txt")},
+    "internlm_xcomposer": {"talks": Talks("A", calls=3, prompts=PROMPTS / "internlm_xcomposer.txt")},
     "cirevl": {"talks": Talks(composing, changes, calls=6, prompts=PROMPTS / "cirevl.txt")},
     "eiirwqr": {"talks": Talks(composing, calls=15, prompts=PROMPTS / "eiirwqr.txt")},
     "chatir": {
