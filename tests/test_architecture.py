@@ -132,3 +132,10 @@ def test_no_two_test_files_share_a_name() -> None:
     """Pytest imports them by their bare names."""
     names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
     assert sorted(names) == sorted(set(names))
+
+
+def test_no_test_imports_a_conftest() -> None:
+    """Each folder's is called `conftest`, so which one is meant would depend on what was collected before."""
+    importing = re.compile(r"^\s*(from|import) conftest\b", re.MULTILINE)
+    found = [path for path in (ROOT / "tests").rglob("*.py") if importing.search(path.read_text("utf-8"))]
+    assert not found

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from engine_helpers import Paint
 from PIL import Image
 
 from diptych.testing import Colours
-
-Paint = Callable[..., Path]
 
 
 @pytest.fixture

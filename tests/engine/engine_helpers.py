@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from diptych.engine.collection import Collection
+
+Paint = Callable[..., Path]
+"""The fixture `paint`: a function that draws a picture of one colour."""
 
 
 def content(collection: Collection) -> list[tuple[str, str, str | None, bytes]]:

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from engine_helpers import names
+from engine_helpers import Paint, names
 
-from conftest import Paint
 from diptych.engine.collection import Collection, open_collection
 from diptych.testing import Colours
 from raw_files import dng, jpeg

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from engine_helpers import content
+from engine_helpers import Paint, content
 from PIL import Image
 
-from conftest import Paint
 from diptych.engine.collection import Collection, open
 from diptych.testing import Colours
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from engine_helpers import Paint
 
-from conftest import Paint
 from diptych import similarity
 from diptych.core import Item
 from diptych.engine.collection import Collection, open_collection

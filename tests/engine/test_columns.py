@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 from crash_child import Tiny
+from engine_helpers import Paint
 
-from conftest import Paint
 from diptych import similarity
 from diptych.engine.collection import Collection, open_collection
 from diptych.engine.rebuild import rebuilding

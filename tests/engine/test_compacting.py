@@ -8,9 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from engine_helpers import content
+from engine_helpers import Paint, content
 
-from conftest import Paint
 from diptych.engine.collection import open_collection
 from diptych.testing import Colours
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from engine_helpers import Paint
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter
 
-from conftest import Paint
 from diptych.engine import duplicates as module
 from diptych.engine.collection import Collection, open
 from diptych.engine.duplicates import neighbours

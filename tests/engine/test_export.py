@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow.parquet as parquet
 import pytest
 from crash_child import Tiny
+from engine_helpers import Paint
 
 import diptych
-from conftest import Paint
 from diptych import similarity
 from diptych.engine.collection import Collection, open_collection
 from diptych.errors import CollectionError, UsageError

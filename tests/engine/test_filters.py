@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from engine_helpers import Paint
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 import diptych
-from conftest import Paint
 from diptych import where
 from diptych.engine.collection import Collection, open_collection
 from diptych.engine.conditions import AllOf, AnyOf, Condition, Negation, Test

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from engine_helpers import Paint
 from PIL import Image
 
-from conftest import Paint
 from diptych.core import Item, Run
 from diptych.engine.collection import Collection, open_collection
 from diptych.errors import CollectionError, UsageError

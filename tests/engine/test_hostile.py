@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from engine_helpers import content
+from engine_helpers import Paint, content
 from PIL import Image
 
-from conftest import Paint
 from damaged_pictures import bomb, truncations
 from diptych.engine import looking, scan
 from diptych.engine.collection import Collection, open

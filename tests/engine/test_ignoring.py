@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from engine_helpers import Paint
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conftest import Paint
 from diptych.engine import scan
 from diptych.engine.collection import Collection, open_collection
 from diptych.engine.ignoring import IGNORE_FILE, Rules

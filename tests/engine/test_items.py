@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from engine_helpers import Paint
 from PIL import Image
 
-from conftest import Paint
 from diptych import NewItem
 from diptych.engine.collection import Collection, open_collection
 from diptych.engine.rebuild import rebuilding

@@ -7,10 +7,10 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from engine_helpers import Paint
 from PIL import Image
 
 import diptych
-from conftest import Paint
 from diptych.engine.collection import Collection, open_collection
 from diptych.testing import Colours
 

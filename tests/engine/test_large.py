@@ -7,9 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from engine_helpers import content
+from engine_helpers import Paint, content
 
-from conftest import Paint
 from diptych.engine import ingest, looking, scan
 from diptych.engine.collection import open_collection
 from diptych.errors import UsageError

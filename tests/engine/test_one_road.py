@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from engine_helpers import Paint
 
 import diptych
-from conftest import Paint
 from diptych.core import Item, Run
 from diptych.data.base import Loaded, Split
 from diptych.engine.collection import Collection, open_collection

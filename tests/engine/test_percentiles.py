@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from engine_helpers import Paint
 from PIL import Image
 
-from conftest import Paint
 from diptych.core import Item
 from diptych.engine import calibration
 from diptych.engine.collection import Collection, open

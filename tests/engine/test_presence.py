@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from engine_helpers import content, names
+from engine_helpers import Paint, content, names
 from typer.testing import CliRunner
 
-from conftest import Paint
 from diptych.cli import app
 from diptych.engine.collection import Collection, open_collection
 from diptych.engine.presence import Presence

@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from engine_helpers import names
+from engine_helpers import Paint, names
 
-from conftest import Paint
 from diptych.core import Item
 from diptych.engine.collection import Collection, open
 from diptych.engine.parts import typed, typed_words

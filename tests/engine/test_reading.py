@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from engine_helpers import Paint
 
-from conftest import Paint
 from diptych.engine import reading
 from diptych.engine.collection import open_collection
 from diptych.engine.reading import Reading, Trial

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from engine_helpers import Paint
 
-from conftest import Paint
 from diptych.engine.collection import open_collection
 from diptych.engine.rebuild import rebuilding
 from diptych.errors import DiptychError, UnknownName

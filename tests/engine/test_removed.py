@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from engine_helpers import names
+from engine_helpers import Paint, names
 from typer.testing import CliRunner
 
-from conftest import Paint
 from diptych.cli import app
 from diptych.engine.collection import Collection, open_collection
 from diptych.engine.rebuild import rebuilding

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from engine_helpers import Paint
 
-from conftest import Paint
 from diptych.core import Item
 from diptych.data.base import Loaded, Split
 from diptych.engine.collection import Collection, open_collection

@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from engine_helpers import names
+from engine_helpers import Paint, names
 from PIL import Image
 
-from conftest import Paint
 from diptych import similarity
 from diptych.core import Item, Run
 from diptych.engine import calibration as words

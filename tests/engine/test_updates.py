@@ -16,10 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from engine_helpers import content, names
+from engine_helpers import Paint, content, names
 from PIL import Image
 
-from conftest import Paint
 from diptych.engine import decoding
 from diptych.engine.collection import Collection, find, open
 from diptych.engine.results import Progress

@@ -13,9 +13,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from engine_helpers import content
+from engine_helpers import Paint, content
 
-from conftest import Paint
 from diptych.cluster import Cluster, connected
 from diptych.core import Item, Run
 from diptych.engine import workers

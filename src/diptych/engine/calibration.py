@@ -98,8 +98,8 @@ def _packed(arrays: Mapping[str, NDArray[Any]]) -> str:
 
 def _captioned(home: Home) -> Captioned | None:
     """Some of the captioned pictures, drawn at random; None if there are none."""
-    rows, vectors = home.vectors_now("text").stored()
-    image_rows, image_vectors = home.vectors_now("image").stored()
+    of_texts, of_images = home.vectors_now("text"), home.vectors_now("image")
+    rows, image_rows = of_texts.rows, of_images.rows
     drawn = np.sort(np.random.default_rng(0).permutation(len(rows))[:_SAMPLE])
     pictures: list[int] = []
     texts: list[int] = []
@@ -115,8 +115,7 @@ def _captioned(home: Home) -> Captioned | None:
     if not pictures:
         return None
     captions = [one.text or "" for one in home.items(texts)]
-    image = np.asarray(image_vectors[np.searchsorted(image_rows, pictures)], np.float32)
-    text = np.asarray(vectors[np.searchsorted(rows, texts)], np.float32)
+    image, text = of_images.of(np.array(pictures)), of_texts.of(np.array(texts))
     return Captioned(image, text, captions, np.array(owner, np.int64))
 
 

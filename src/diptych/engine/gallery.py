@@ -15,7 +15,7 @@ from diptych.engine.conditions import Condition
 from diptych.engine.homes.base import Home, Vectors
 from diptych.engine.homes.entries import Stored, Worded
 from diptych.engine.opening import Opened
-from diptych.index.flat import places_of
+from diptych.index.flat import among, places_of
 
 __all__ = ["Gallery", "Unseen", "gallery_of", "item_of", "item_of_file", "limited"]
 
@@ -80,7 +80,7 @@ class Gallery(Sequence[Item]):
             within=self._rows if self._limited else None,
             also=None if also is None else np.sort(self._rows[also]),
         )
-        known = np.isin(found.rows, self._rows)
+        known = among(found.rows, self._rows)
         places = np.searchsorted(self._rows, found.rows[known])
         return Worded(places, found.shares[known], found.phrases[known])
 
@@ -178,7 +178,7 @@ def limited(opened: Opened, side: Side, where: Condition | None) -> Rows | None:
     within = None if where is None else home.matching(side, where)
     if opened.below is not None:
         below = np.array(home.rows(side, under=home.key(opened.below)), np.int64)
-        within = below if within is None else within[np.isin(within, below)]
+        within = below if within is None else within[among(within, below)]
     return within
 
 

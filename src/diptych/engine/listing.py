@@ -15,6 +15,7 @@ import numpy as np
 from diptych.core import Rows
 from diptych.engine.homes.base import Home
 from diptych.engine.homes.entries import Stored
+from diptych.index.flat import among
 
 __all__ = ["Alike", "Fold", "Listed", "Listing", "in_order", "listing", "with_copies"]
 
@@ -116,7 +117,7 @@ def with_copies(
         known = {of.entry.row, *(one.row for one in of.copies)} | without
         rows = np.array(sorted({row for one in known for row in twins.get(one, ())} - known), np.int64)
         if len(rows):
-            rows = rows[np.isin(rows, within)]
+            rows = rows[among(rows, within)]
             of.copies.extend(one for one in home.items(rows.tolist()) if is_here(one))
     return list(listed)
 

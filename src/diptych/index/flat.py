@@ -16,11 +16,10 @@ from diptych.errors import BadData, UsageError
 if TYPE_CHECKING:
     from diptych.metrics.scores import Embedded
 
-__all__ = ["Flat", "best", "places_of"]
+__all__ = ["Flat", "among", "best", "places_of"]
 
 # Scores of this many entries are in memory at once: enough for BLAS to be at its best, little for a laptop.
 _BLOCK = 1 << 22
-_FEW = 50  # times fewer rows are looked up one by one
 
 
 def best(scores: Floats, rows: Rows, k: int) -> Hits:
@@ -45,14 +44,23 @@ def best(scores: Floats, rows: Rows, k: int) -> Hits:
     return hits
 
 
+def among(rows: Rows, within: Rows) -> NDArray[np.bool_]:
+    """Which of some rows (m,), in any order, are in a set (n,), ascending: by looking each up."""
+    if not len(within):
+        return np.zeros(len(rows), np.bool_)
+    found: NDArray[np.bool_] = within[np.searchsorted(within, rows).clip(max=len(within) - 1)] == rows
+    return found
+
+
 def places_of(rows: Rows, within: Rows) -> Rows:
     """Places (m,), ascending, of those of the rows (n,), ascending, that are in a set (r,), in any order."""
-    within = np.asarray(within, np.int64)
-    if not len(rows) or _FEW * len(within) > len(rows):
-        return np.flatnonzero(np.isin(rows, within))
-    wanted = np.unique(within)
-    places = np.searchsorted(rows, wanted).clip(max=len(rows) - 1)
-    there: Rows = places[rows[places] == wanted]
+    wanted = np.asarray(within, np.int64)
+    if (np.diff(wanted) <= 0).any():
+        wanted = np.unique(wanted)
+    if len(wanted) > len(rows):
+        return np.flatnonzero(among(rows, wanted))
+    places = np.searchsorted(rows, wanted).clip(max=max(len(rows) - 1, 0))
+    there: Rows = places[rows[places] == wanted] if len(rows) else places[:0]
     return there
 
 

@@ -404,7 +404,7 @@ class Home(Protocol):
                 the names of their files and folders.
             text: What is asked, of which nothing but its words counts.
             without: Leave out what has all words of one of these.
-            within: Rows (m,) to look at; all, if None.
+            within: Rows (m,), ascending, to look at; all, if None.
             also: Rows (m,) that are looked at in any case.
         """
         ...

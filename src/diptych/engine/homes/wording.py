@@ -70,7 +70,7 @@ class Search:
         entries: How many entries there are.
         last: The last row of them.
         without: Leaves out what has all words of one of these.
-        within: Rows (m,) to look at; all, if None.
+        within: Rows (m,), ascending, to look at; all, if None.
 
     Attributes:
         ALL, ANY: What stands between matches in that language.

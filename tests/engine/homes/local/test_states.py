@@ -11,10 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from engine_helpers import names
+from engine_helpers import Paint, names
 from PIL import Image
 
-from conftest import Paint
 from diptych.engine.collection import Collection, open_collection
 from diptych.engine.homes.local.database import Database
 from diptych.engine.homes.local.record import Record

@@ -19,6 +19,7 @@ from diptych.engine.conditions import AllOf, AnyOf, Condition, Negation, Test
 from diptych.engine.homes.comparing import IN_FILES, Comparison, in_files, in_values
 from diptych.engine.homes.entries import State
 from diptych.engine.homes.local.database import Database
+from diptych.index.flat import places_of
 from diptych.media.metadata import Value
 
 __all__ = ["Filtered"]
@@ -62,7 +63,7 @@ class Filtered:
         """
         rows, files, count = self._items(side, state)
         if within is not None:
-            files = files[np.isin(rows, within)]
+            files = files[places_of(rows, within)]
         each = np.bincount(files, minlength=count)  # a file of texts has many items
         found: Counter[Value] = Counter()
         there = np.zeros(count, np.bool_)

@@ -30,6 +30,7 @@ from diptych.engine.homes.local.inscribed import Inscribed
 from diptych.engine.homes.local.migrations import SCHEMA_VERSION, migrate, version_of
 from diptych.engine.homes.names import PAGE, Names, is_own, name_of
 from diptych.errors import CollectionError, TooNew
+from diptych.index.flat import among
 from diptych.media.metadata import Fields, Value
 from diptych.printable import printable
 
@@ -425,7 +426,7 @@ class Record(Columns, Names):
             side,
         )
         rows = np.fromiter((row for (row,) in found), np.int64)
-        return rows if within is None else rows[np.isin(rows, within)]
+        return rows if within is None else rows[among(rows, within)]
 
     def rows_of(self, key: bytes) -> list[int]:
         """The rows of a file, its picture first."""

@@ -51,6 +51,7 @@ class Snapshot:
     def of(self, rows: Rows) -> Floats:
         """Vectors (m, d) of some of the rows (m,) in single precision; of binary codes, +1 and -1."""
         found = self.vectors[np.searchsorted(self.all_rows, rows)]
+        half.let_go(self.vectors)
         return similarity.unpack(found) if self.kind == "hamming" else found.astype(np.float32)
 
     def search(self, vectors: NDArray[Any], k: int, within: Rows | None = None) -> Hits:
@@ -64,9 +65,7 @@ class Snapshot:
         if self.kind != "hamming" and self.single is None and not few and len(queries) <= _FEW_QUERIES:
             return half.search(queries, self.vectors, self.all_rows, k, at)
         rows = self.all_rows if at is None else self.all_rows[at]
-        scores = self._scores(queries, at)
-        half.let_go(self.vectors)
-        return best(scores, rows, k)
+        return best(self._scores(queries, at), rows, k)
 
     def _places(self, within: Rows | None) -> NDArray[np.intp] | None:
         """Where the vectors are that may be found; None for all."""
@@ -93,4 +92,5 @@ class Snapshot:
                 scores[:, part] = similarity.hamming(queries, similarity.unpack(block))
             else:
                 scores[:, part] = queries @ block.astype(np.float32).T
+            half.let_go(self.vectors)
         return scores

@@ -24,6 +24,7 @@ from diptych.engine.homes import wording
 from diptych.engine.homes.entries import Worded
 from diptych.engine.homes.local.database import Database
 from diptych.engine.homes.wording import FEW, MOST_WORDS, NOT_TOLD, Search, cut, telling, words_of_name
+from diptych.index.flat import among
 
 __all__ = ["SCHEMA", "find", "sources", "spans", "write"]
 
@@ -150,7 +151,7 @@ class _Search(Search):
             return _array(self._db.every(statement + "LIMIT ?", match, wording.MOST))
         if len(self.within) > FEW:  # so many that there are enough among the first that match
             first = _array(self._db.every(statement + "LIMIT ?", match, 4 * wording.MOST))
-            return first[np.isin(first, self.within)]
+            return first[among(first, self.within)]
         given = json.dumps(self.within.tolist())
         return _array(
             # The sign keeps SQLite from asking for each row by itself.

@@ -18,6 +18,7 @@ from diptych.engine.homes import wording
 from diptych.engine.homes.entries import Worded
 from diptych.engine.homes.postgres.database import Database
 from diptych.engine.homes.wording import FEW, MOST_WORDS, NOT_TOLD, Search, cut, telling, words_of_name
+from diptych.index.flat import among
 
 __all__ = ["find", "plain", "sources", "write"]
 
@@ -112,7 +113,7 @@ class _Search(Search):
             return self._found(asked, "", (), wording.MOST)
         if len(self.within) > FEW:  # so many that there are enough among the first that match
             first = self._found(asked, "", (), 4 * wording.MOST)
-            return first[np.isin(first, self.within)]
+            return first[among(first, self.within)]
         return self._found(asked, " AND row = ANY(%s)", (self.within,), wording.MOST)
 
     def counted(self, match: str) -> tuple[int, int]:
