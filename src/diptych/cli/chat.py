@@ -158,7 +158,7 @@ def _print(results: Results) -> None:
 
     table = Table(box=None, pad_edge=False, show_header=False)
     for how in ("right", "left", "right"):
-        table.add_column(justify=how, no_wrap=True)  # type: ignore[arg-type]  # one of rich's words
+        table.add_column(justify=how, no_wrap=True)
     table.add_column(overflow="fold")
     for one in results:
         name = shown(one.id if one.path is None else one.path.name)

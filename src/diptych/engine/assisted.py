@@ -215,7 +215,7 @@ class Assistant:
                 "a picture and words that say what is to be otherwise are composed; give one of each"
             )
         shown = picture_of(image, paths=(str,)) if isinstance(image, str) else image
-        system = CIReVL(None, self.model, self.captioner)
+        system = CIReVL(None, self.model, self.captioner, otherwise="vectors")  # as a plain search would
         run = system.merging()(Run([Item(image=shown, text=text.strip(), meta=self._known(image))], []))
         notes |= run.notes[0]
         return run.queries[0]

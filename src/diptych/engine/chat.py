@@ -94,8 +94,8 @@ class Conversation:
             )
         ids = tuple(before[place - 1][0] for place in places)
         told = f"{'less' if less else 'more'} like {', '.join(map(str, places))}"
-        turn = Turn(told, kind="like", question=self.question, **{"disliked" if less else "liked": ids})
-        return self._turn(turn)
+        good, bad = ((), ids) if less else (ids, ())
+        return self._turn(Turn(told, "like", self.question, liked=good, disliked=bad))
 
     def undo(self) -> Turn:
         """Take the last turn back, and return it."""

@@ -73,6 +73,15 @@ def test_whatever_fails_the_plain_text_is_searched(fault: str) -> None:
     assert all(note["degraded"] for note in run.notes)
 
 
+def test_or_picture_and_change_are_searched_as_vectors() -> None:
+    query = composed("a red dog in the snow", "blue")
+    _, run = searched(CIReVL(Words(), Faulty(["timeout"]), captioner(), otherwise="vectors"), query)
+    assert run.queries == [query]
+    assert (run.notes[0]["reason"], run.notes[0]["caption"]) == ("timeout", "a red dog in the snow")
+    with pytest.raises(UsageError, match="as texts or as vectors, not as 'songs'"):
+        CIReVL(otherwise="songs")
+
+
 def test_a_picture_that_nothing_describes_is_searched_as_it_is() -> None:
     query = composed("a red dog in the snow", "blue")
     _, run = searched(CIReVL(Words(), Scripted([]), Faulty(["timeout"])), query)

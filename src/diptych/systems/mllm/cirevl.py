@@ -101,6 +101,8 @@ class CIReVL:
         words: Longest description.
         image_weight: Weight of the picture itself beside the description; 0 in the paper, 1 for the averages
             that it uses on GeneCIS.
+        otherwise: What is searched where the model merges nothing: "texts", description and change one after
+            the other, or "vectors", the sum of those of picture and change, as a plain search does.
 
     Raises:
         UsageError: there is no such task.
@@ -115,11 +117,14 @@ class CIReVL:
         task: str = "general",
         words: int = 40,
         image_weight: float = 0.0,
+        otherwise: str = "texts",
     ) -> None:
+        if otherwise not in ("texts", "vectors"):
+            raise UsageError(f"what is not merged is searched as texts or as vectors, not as {otherwise!r}")
         if task not in _TASKS:
             raise UsageError(f"descriptions are merged for {' or '.join(_TASKS)}, not for {task!r}")
         self.encoder, self.llm, self.captioner = encoder, llm, captioner
-        self.task, self.words, self.image_weight = task, words, image_weight
+        self.task, self.words, self.image_weight, self.otherwise = task, words, image_weight, otherwise
 
     def over(self, gallery: Sequence[Item], k: int, to: Side) -> Stage:
         """The merging, and the encoder's search with what comes of it.
@@ -177,9 +182,11 @@ class Merge(Stage):
         note: dict[str, Any] = {"caption": caption.value, "usage": usage.as_dict()}
         text = answer.value
         if text is None:
-            text = plain(caption.value, query.text)
             why = f"description and change were not merged ({answer.reason})"
             note |= {"degraded": why, "reason": answer.reason}
+            if self.how.otherwise == "vectors":
+                return query, note
+            text = plain(caption.value, query.text)
         note["rewritten"] = text
         merged = Item(query.id, text=text, meta=query.meta)
         if self.how.image_weight:

@@ -1,0 +1,168 @@
+"""Searches in rounds with a simulated user, on photographs with five captions each.
+
+``python benchmarks/dialogue.py --data DIR/flickr8k`` takes the first caption of each dev photograph as what
+is said first; the user knows the other four, and answers each question with the nearest of them, each once.
+Hits@10
+by round, cumulative and not, of: the first caption alone (plain), the next ten of it each round (paging),
+EIIRwQR without feedback and with a user who takes what has all words of a kind in common with the target,
+and ChatIR with questions of its list, whose dialogue is joined, or rewritten by the language model of
+--llm, which also asks. Replies are kept on --tape. The encoder is the built-in one; nothing is learned.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from diptych import load, open_data
+from diptych.core import Hits, Item, Run
+from diptych.evaluation.dialogue import answering, measure_rounds, ranks_by_round
+from diptych.llm import Tape, named
+from diptych.pipeline import over
+from diptych.provenance import commit
+from diptych.similarity import unit
+from diptych.systems.mllm.chatir import ChatIR
+from diptych.systems.mllm.eiirwqr import EIIRwQR
+from diptych.testing import Faulty
+
+
+class Kept:
+    """An encoder that encodes each picture of the gallery once."""
+
+    def __init__(self, inner: Any, pictures: Sequence[Any]) -> None:
+        self.inner, self.similarity = inner, inner.similarity
+        self.known = dict(zip(map(id, pictures), inner.encode_image(list(pictures)), strict=True))
+
+    def encode_image(self, images: Any) -> Any:
+        return np.stack([self.known[id(image)] for image in images])
+
+    def encode_text(self, texts: Any) -> Any:
+        return self.inner.encode_text(texts)
+
+
+class Likely:
+    """A user who takes pictures whose captions are near to those of the target, as vectors of texts."""
+
+    def __init__(self, captions: Sequence[Sequence[str]], encoder: Any, near: float) -> None:
+        vectors = unit(encoder.encode_text([one for five in captions for one in five]))
+        self.mean = unit(vectors.reshape(len(captions), -1, vectors.shape[1]).mean(axis=1))
+        self.near = near
+
+    def __call__(self, query: Item, shown: Sequence[Item]) -> list[bool]:
+        target = self.mean[int(query.id)]
+        return [float(self.mean[int(one.id)] @ target) > self.near for one in shown]
+
+
+def shown_in_rounds(stage: Any, run: Run, rounds: int) -> Iterator[Run]:
+    """The runs of a stage that shows ten new pictures a round, as ranks in the order shown."""
+    for _, done in zip(range(rounds + 1), stage.rounds(run), strict=False):
+        yield done
+
+
+def paging(stage: Any, run: Run, rounds: int) -> Iterator[Run]:
+    """The same search, ten more a round."""
+    hits = stage(run).hits
+    for at in range(rounds + 1):
+        yield run.with_hits(Hits(hits.rows[:, : 10 * (at + 1)], hits.scores[:, : 10 * (at + 1)]))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True, help="folder with dev.jsonl and its pictures")
+    parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--count", type=int, default=1000, help="queries")
+    parser.add_argument("--llm-count", type=int, default=40, help="queries that a language model is asked of")
+    parser.add_argument("--llm-rounds", type=int, default=2)
+    parser.add_argument("--llm", help="language model, as llm:FILE.gguf")
+    parser.add_argument("--tape", type=Path, help="keeps its replies, or replays them without --llm")
+    parser.add_argument("--out", type=Path, help="JSON file for the figures")
+    options = parser.parse_args()
+
+    split = open_data(str(options.data)).split("dev")
+    captions: list[list[str]] = [[] for _ in split.image]
+    for image, text in split.pairs.tolist():
+        captions[image].append(split.text[text])
+    pictures = list(split.image)
+    encoder = Kept(load("builtin"), pictures)
+    gallery = [Item(str(at), image=one) for at, one in enumerate(pictures)]
+    near = Likely(captions, encoder, 0.6)
+    silent, n = Faulty(["unreachable"]), len(gallery)
+    results = []
+
+    def tell(name: str, runs: Iterator[Run], count: int, *, seen: bool, asks: bool = False) -> None:
+        ranks, last = ranks_by_round(runs, np.arange(count))
+        found = measure_rounds(np.minimum(ranks, n))
+        if seen:  # a target that was shown was found, wherever it stands among what was shown
+            share = [(ranks[:, at] <= 10 * (at + 1)).mean() for at in range(ranks.shape[1])]
+            found = {"Hits@10": [float(one) for one in share]}
+        notes = [note for note in last.notes if note]
+        if asks:
+            calls = [note.get("usage", {}).get("calls", 0) for note in notes]
+            found |= {
+                "calls a query": float(np.mean(calls)),
+                "degraded": float(np.mean(["degraded" in note for note in notes])),
+            }
+        results.append({"system": name, "queries": count, **found})
+        hits = " ".join(f"{one:.3f}" for one in found["Hits@10"])
+        print(
+            f"{name} ({count} queries): Hits@10 by round {hits}",
+            {k: v for k, v in found.items() if k in ("BRI", "degraded", "calls a query")},
+        )
+
+    def ask(count: int, rounds: int, model: Any) -> None:
+        queries = [Item(str(at), text=five[0]) for at, five in enumerate(captions[:count])]
+        run = Run(queries, gallery)
+        search = over(encoder, gallery, n)
+        plain = search(run)
+        tell("plain search", (plain for _ in range(rounds + 1)), count, seen=False)
+        tell("paging", paging(search, run, rounds), count, seen=True)
+        how: dict[str, Any] = {"shown": 10, "rounds": rounds + 1}
+        for name, system in (
+            ("EIIRwQR, vectors alone, no feedback", EIIRwQR(encoder, rewrite=False, rocchio=True, **how)),
+            (
+                "EIIRwQR, vectors alone, user",
+                EIIRwQR(encoder, feedback=near, rewrite=False, rocchio=True, **how),
+            ),
+        ):
+            tell(name, system.over(gallery, n, "image").rounds(run), count, seen=True)
+        for name, who in (("ChatIR, its list of questions, joined", silent), ("ChatIR", model)):
+            if who is None:
+                continue
+            for form in ("joined", "rewritten"):
+                if who is silent and form == "rewritten":
+                    continue
+                chat = ChatIR(
+                    encoder,
+                    who,
+                    answering([five[1:] for five in captions], encoder),
+                    rounds=rounds,
+                    form=form,
+                )
+                title = name if who is silent else f"{name}, {Path(who.name).name}, {form}"
+                runs = chat.over(gallery, n, "image").rounds(run)
+                tell(title, runs, count, seen=False, asks=who is not silent)
+        if model is not None:
+            told = [Item(one.id, image=one.image, text=captions[int(one.id)][1]) for one in gallery]
+            system = EIIRwQR(encoder, model, feedback=near, rocchio=True, **how)
+            runs = system.over(told, n, "image").rounds(Run(queries, told))
+            tell(f"EIIRwQR, {Path(model.name).name}, user", runs, count, seen=True, asks=True)
+
+    ask(min(options.count, n), options.rounds, None)
+    if options.llm or options.tape:
+        model: Any = named(options.llm) if options.llm else None
+        model = Tape(options.tape, model) if options.tape else model
+        ask(min(options.llm_count, n), options.llm_rounds, model)
+    if options.out:
+        about = {"data": f"{options.data.name} dev", "gallery": n, "commit": commit(), "results": results}
+        options.out.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    main()
