@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from diptych.cli._inline import can_show, show
 from diptych.cli._llm import Budget, Llm, Seconds, assistant, cost
 from diptych.cli._options import AsJson, Trust
 from diptych.cli._terminal import say, say_json, say_table, shown
@@ -166,6 +167,8 @@ def _print(results: Results) -> None:
             name.append_text(shown("  " + one.text.partition("\n")[0], "dim"))
         table.add_row(str(one.rank), shown(one.word), f"{one.score:.3f}", name)
     say_table(table)
+    if can_show():
+        show(results)
 
 
 def _list(known: dict[str, Path], *, as_json: bool) -> None:
