@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from diptych.errors import MissingData as MissingData
     from diptych.errors import MissingExtra as MissingExtra
     from diptych.errors import NoReply as NoReply
+    from diptych.errors import ServerError as ServerError
     from diptych.errors import TooNew as TooNew
     from diptych.errors import TrainingError as TrainingError
     from diptych.errors import UnknownName as UnknownName
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from diptych.llm import LanguageModel as LanguageModel
     from diptych.pipeline import Rerank as Rerank
     from diptych.pipeline.over import over as over
+    from diptych.server.client import Client as Client
     from diptych.training.learner import Learner as Learner
     from diptych.training.run import train as train
     from diptych.training.trainer import Trainer as Trainer
@@ -62,6 +64,7 @@ if TYPE_CHECKING:
 _PUBLIC = {
     "BadData": "diptych.errors:BadData",
     "BadParameter": "diptych.errors:BadParameter",
+    "Client": "diptych.server.client:Client",
     "Collection": "diptych.engine.collection:Collection",
     "CollectionBusy": "diptych.errors:CollectionBusy",
     "CollectionError": "diptych.errors:CollectionError",
@@ -83,6 +86,7 @@ _PUBLIC = {
     "Retriever": "diptych.core:Retriever",
     "Run": "diptych.core:Run",
     "Scorer": "diptych.core:Scorer",
+    "ServerError": "diptych.errors:ServerError",
     "Stage": "diptych.core:Stage",
     "Summary": "diptych.engine.results:Summary",
     "TooNew": "diptych.errors:TooNew",
@@ -104,6 +108,7 @@ _PUBLIC = {
 __all__ = [
     "BadData",
     "BadParameter",
+    "Client",
     "Collection",
     "CollectionBusy",
     "CollectionError",
@@ -124,6 +129,7 @@ __all__ = [
     "Retriever",
     "Run",
     "Scorer",
+    "ServerError",
     "Stage",
     "Summary",
     "TooNew",

@@ -14,6 +14,7 @@ DiptychError
 │   ├── WrongModel        it was indexed with another model
 │   ├── TooNew            it was written by a later version of Diptych
 │   └── ConnectionLost    the server that it lives on does not answer
+├── ServerError           a server does not answer, or refuses (holds the kind)
 ├── NoReply               a language model gave no reply that can be used (holds the reason)
 └── TrainingError         training cannot go on (a term that is not finite, a run folder that does not fit)
 
@@ -37,6 +38,7 @@ __all__ = [
     "MissingData",
     "MissingExtra",
     "NoReply",
+    "ServerError",
     "TooNew",
     "TrainingError",
     "UnknownName",
@@ -146,6 +148,20 @@ class TooNew(CollectionError):
 
 class ConnectionLost(CollectionError):
     """The server that the collection lives on does not answer, or no longer."""
+
+
+class ServerError(DiptychError):
+    """A server of collections does not answer, or refuses what is asked of it.
+
+    Args:
+        text: The sentence.
+        kind: What it is called: "Away" (no answer), "Unauthorized", "Forbidden", "NotFound", "Gone",
+            "TooLarge", "Busy", "Late", "Stopping", "Failed" (a job) or "Internal".
+    """
+
+    def __init__(self, text: str, *, kind: str) -> None:
+        self.kind = kind
+        super().__init__(text)
 
 
 class NoReply(DiptychError):

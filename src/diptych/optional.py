@@ -26,6 +26,7 @@ EXTRAS = {
     "objects": ("fsspec", "s3fs"),
     "ray": ("ray",),
     "terminal": ("textual_image",),
+    "server": ("fastapi", "uvicorn", "python_multipart", "prometheus_client", "starlette", "pydantic"),
 }
 """The modules that each extra brings; the first extra that has one is named for it."""
 

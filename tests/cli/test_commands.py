@@ -53,7 +53,7 @@ def test_search_finds_prints_and_pipes(indexed: Path, run) -> None:
     assert facts["query"] == "a red wall"
     assert len(facts["results"]) == 3
     keys = {"rank", "score", "percentile", "word", "side", "id", "path", "text", "meta"}
-    assert facts["results"][0].keys() == keys | {"by", "words", "found_in", "copies"}
+    assert facts["results"][0].keys() == keys | {"by", "words", "found_in", "copies", "item"}
     assert facts["results"][0]["id"] == Path(facts["results"][0]["path"]).name
     code, out, _ = run("search", "--image", str(indexed / "red.png"), "--in", str(indexed), "-k", "1")
     assert "red.png" not in out  # only others are like it

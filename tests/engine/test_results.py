@@ -40,6 +40,7 @@ def test_results_as_json() -> None:
                 "words": 0.6667,
                 "found_in": "own",
                 "copies": ["c.png"],
+                "item": 0,
             },
             {
                 "rank": 2,
@@ -55,6 +56,7 @@ def test_results_as_json() -> None:
                 "words": 0.0,
                 "found_in": "",
                 "copies": [],
+                "item": 0,
             },
         ],
     }

@@ -26,6 +26,7 @@ _COMMANDS = {
     "duplicates": "List files of the same content, and nearly the same pictures, in groups.",
     "copy": "Copy a collection with all its vectors into another home, and check what arrived.",
     "remove": "Forget pictures and texts, and keep them out until they are indexed by name.",
+    "serve": "Search collections in a browser, from programs and from other machines.",
     "train": "Train a system and evaluate it in both directions.",
     "evaluate": "Measure a system, vectors or scores in both directions; save numbers and rankings.",
     "bench": "Fill a result table and write it as Markdown, JSON and HTML.",

@@ -13,11 +13,13 @@ OPTIONS = {
     "image": "--image",
     "llm": "--llm",
     "model": "--model",
+    "port": "--port",
     "pairs": "--pairs or --captions",
     "processes": "--processes",
     "rebuild": "--rebuild",
     "run": "--out",
     "settings": "--set",
+    "token": "--token",
     "trust": "--trust",
 }
 """By the name that the library's errors give in `argument`."""

@@ -64,6 +64,7 @@ def results_of(home: Home, found: Fused, listed: Sequence[Listed], words: InWord
             float(found.shares[at]),
             sources.get(entry.row, ""),
             tuple(copy.id for copy in one.copies),
+            entry.row,
         )
         results.append(result)
     return results

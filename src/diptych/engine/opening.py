@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
@@ -76,6 +77,8 @@ class Opened:
         self._default: Self | None = None
         # Until something is added, a new collection is an empty one that is nowhere.
         self._nowhere = tempfile.TemporaryDirectory(prefix="diptych-") if new else None
+        self._left: list[tuple[Home, Any]] = []  # what was nowhere; other threads may be in it
+        self._founding = threading.Lock()
         home = Local(Path(self._nowhere.name) / DATABASE, where.folder) if self._nowhere else where.home()
         self._home: Home = home
         self.folder = folder = home.root
@@ -103,6 +106,9 @@ class Opened:
     def close(self) -> None:
         """Let go of the files; whatever is asked afterwards is refused with a `CollectionError`."""
         self.home.close()
+        for home, nowhere in self._left:
+            home.close()
+            nowhere.cleanup()
         if self._nowhere is not None:
             self._nowhere.cleanup()
 
@@ -133,8 +139,11 @@ class Opened:
 
     def _found(self) -> None:
         """Make a new collection one that is somewhere."""
-        if self._nowhere is None:
-            return
+        with self._founding:
+            if self._nowhere is not None:
+                self._found_now(self._nowhere)
+
+    def _found_now(self, nowhere: Any) -> None:
         new = not self._where.is_there()
         home = self._where.home()
         if new:
@@ -147,10 +156,8 @@ class Opened:
                 home.put_column(
                     column.name, column.model, column.fingerprint, column.similarity, column.dimensions
                 )
-        self._home.close()
-        self._home = home
-        self._nowhere.cleanup()
-        self._nowhere = None
+        self._left.append((self._home, nowhere))
+        self._home, self._nowhere = home, None
 
     # Its model
 

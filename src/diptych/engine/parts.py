@@ -20,7 +20,17 @@ from diptych.errors import CollectionError, UsageError
 from diptych.pipeline import encode
 from diptych.printable import type_of
 
-__all__ = ["Part", "Parts", "check_weight", "liked", "typed", "typed_words", "vectors_of", "weighted"]
+__all__ = [
+    "Part",
+    "Parts",
+    "check_weight",
+    "liked",
+    "recalled",
+    "typed",
+    "typed_words",
+    "vectors_of",
+    "weighted",
+]
 
 _Value = TypeVar("_Value")
 
@@ -131,8 +141,8 @@ def liked(home: Home, name: str | Path, folder: Path) -> Item:
         if rows:
             items = [item_of(stored) for stored in home.items(rows)]
             if items[0].image is not None:
-                return _recalled(items[0])
-            terms = tuple((1 / len(items), _recalled(item)) for item in items)
+                return recalled(items[0])
+            terms = tuple((1 / len(items), recalled(item)) for item in items)
             return terms[0][1] if len(terms) == 1 else Item(terms=terms)
     names = {one for side in SIDES for one in home.ids(side)}
     near = difflib.get_close_matches(os.fspath(name), names, n=3, cutoff=0.6)
@@ -140,9 +150,12 @@ def liked(home: Home, name: str | Path, folder: Path) -> Item:
     raise UsageError(f"{folder} has no {os.fspath(name)!r} indexed; {hint}")
 
 
-def _recalled(item: Item) -> Item:
-    text = None if item.image is not None else item.text
-    return Item(item.id, image=item.image, text=text, meta={**item.meta, "recalled": True})
+def recalled(item: Item) -> Item:
+    """An item of the collection as a query that is its stored vector; see `vectors_of`."""
+    # A picture that a program gave has no file, so that its name stands for it.
+    image = item.image or (item.id if item.meta.get("side") == "image" else None)
+    text = None if image is not None else item.text
+    return Item(item.id, image=image, text=text, meta={**item.meta, "recalled": True})
 
 
 def vectors_of(encoder: Any, items: Sequence[Item], home: Home) -> Floats:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -62,6 +62,7 @@ class Result:
             not found by words.
         copies: The `id` of what is told under this: that of the same content, or nearly the same pictures,
             too, where that was asked for.
+        item: Its number in the collection, which no other item ever had or gets; other content has another.
     """
 
     rank: int
@@ -77,6 +78,7 @@ class Result:
     words: float = 0.0
     found_in: str = ""
     copies: tuple[str, ...] = ()
+    item: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         """All of it as JSON has it: paths as text, the score with six digits, the percentile with two."""
@@ -94,7 +96,15 @@ class Result:
             "words": round(self.words, 4),
             "found_in": self.found_in,
             "copies": list(self.copies),
+            "item": self.item,
         }
+
+    @classmethod
+    def from_dict(cls, told: Mapping[str, Any]) -> Result:
+        """The result of which `as_dict` told; what a later version tells beside it is passed over."""
+        known = {one.name: told[one.name] for one in fields(cls) if one.name in told}
+        path = None if told["path"] is None else Path(told["path"])
+        return cls(**{**known, "path": path, "copies": tuple(told["copies"])})
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +185,19 @@ class Results(list[Result]):
             "notes": dict(self.notes),
             "results": [result.as_dict() for result in self],
         }
+
+    @classmethod
+    def from_dict(cls, told: Mapping[str, Any]) -> Results:
+        """The results of which `as_dict` told."""
+        return cls(
+            map(Result.from_dict, told["results"]),
+            nothing_matches=told["nothing_matches"],
+            best=None if told["best"] is None else Result.from_dict(told["best"]),
+            unknown_words=told["unknown_words"],
+            missing=told["missing"],
+            reranked=None if told["rerank"] is None else Reranked(**told["rerank"]),
+            seconds=told["seconds"],
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -391,3 +414,35 @@ class Summary:
             "inscriptions": None if self.inscriptions is None else self.inscriptions.as_dict(),
             "seconds": round(self.seconds, 3),
         }
+
+    @classmethod
+    def from_dict(cls, told: Mapping[str, Any]) -> Summary:
+        """The summary of which `as_dict` told."""
+        numbers = (
+            "added",
+            "changed",
+            "moved",
+            "unchanged",
+            "removed",
+            "away",
+            "left_out",
+            "encoded",
+            "seconds",
+        )
+        inscribed = told["inscriptions"]
+        if inscribed is not None:
+            inscribed = Inscriptions(**inscribed | {"failed": _skipped(inscribed["failed"])})
+        return cls(
+            **{name: told[name] for name in numbers},
+            excluded=Report.from_dict({"not_used": told["excluded"]}),
+            skipped=_skipped(told["skipped"]),
+            in_part=_skipped(told["in_part"]),
+            passed_over=Counter(told["passed_over"]),
+            captions=Report.from_dict(told["captions"]),
+            models=[Filled(**one | {"skipped": _skipped(one["skipped"])}) for one in told["models"]],
+            inscriptions=inscribed,
+        )
+
+
+def _skipped(told: Iterable[Mapping[str, Any]]) -> list[Skipped]:
+    return [Skipped(Path(one["path"]), one["reason"], one["known"]) for one in told]

@@ -184,6 +184,15 @@ class Report:
         left = [asdict(one) for one in self.left]
         return {"used": dict(self.used), "not_used": left, **partly, "remarks": list(self.remarks)}
 
+    @classmethod
+    def from_dict(cls, told: Mapping[str, Any]) -> Report:
+        """The report of which `as_dict` told."""
+        found = cls(dict(told.get("used", {})), remarks=list(told.get("remarks", ())))
+        for name, into in (("not_used", found._left), ("used_in_part", found._partly)):
+            for one in told.get(name, ()):
+                into[one["what"], one["reason"]] = Left(**one)
+        return found
+
 
 def _order(used: tuple[str, int]) -> int:
     what = list(_SINGULAR)
