@@ -119,7 +119,7 @@ def test_collections_facets_counts_and_models(served: Made) -> None:
     ("asked", "status", "kind"),
     [
         ("/api/v1/search?q=red&collection=other", 404, "NotFound"),
-        ("/api/v1/search?q=red&k=0", 422, "UsageError"),
+        ("/api/v1/search?q=red&k=0", 422, "BadRequest"),
         ("/api/v1/search?q=red&where=nonsense+(", 400, "UsageError"),
         ("/api/v1/search?negative=red", 400, "BadRequest"),
         ("/api/v1/items/99999999", 404, "NotFound"),

@@ -164,6 +164,9 @@ def command(
     show: Annotated[
         bool, typer.Option("--show", help="Show the pictures in the terminal, too (diptych[terminal]).")
     ] = False,
+    here: Annotated[
+        bool, typer.Option("--here", help="Search in this process, even where a server has the collection.")
+    ] = False,
     html: Annotated[
         Path | None, typer.Option(help="Write a contact sheet to this file.", show_default=False)
     ] = None,
@@ -288,7 +291,7 @@ def command(
             else:
                 text = () if plain is not None else texts
                 options |= {"rerank": rerank, "depth": DEPTH if depth is None else depth}
-                results = opened.search(plain, text=text, image=images, **options)
+                results = _found(opened, plain, here=here, text=text, image=images, **options)
         files = [Path(path if isinstance(path, str) else path[1]) for path in images]
         question = _question(asked, [*files, *map(Path, like or [])], negative or [])
         if html or open_:
@@ -337,6 +340,19 @@ def _lines(prompt: str) -> Iterator[str]:
             return
         except KeyboardInterrupt:
             say("", err=True)
+
+
+def _found(opened: Collection, plain: str | None, *, here: bool, **asked: Any) -> Results:
+    """The answer of this user's server of the collection, if there is one, whose model is warm; else ours."""
+    from diptych.server.found import running
+
+    if not here and running(opened.folder) is not None:
+        from diptych.server.nearby import search_nearby
+
+        found = search_nearby(opened, plain, **asked)
+        if found is not None:
+            return found
+    return opened.search(plain, **asked)
 
 
 def _typed_path(argument: str) -> tuple[float, str] | str:

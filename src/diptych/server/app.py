@@ -202,7 +202,7 @@ def _tell_errors(app: FastAPI, serving: Serving) -> None:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"][1:])
         said = f"{name}: {first['msg']}" if name else str(first["msg"])
-        return Json({"error": {"kind": "UsageError", "message": said, "argument": name}}, status_code=422)
+        return Json({"error": {"kind": "BadRequest", "message": said, "argument": name}}, status_code=422)
 
     @app.exception_handler(HTTPException)
     async def refused(request: Request, error: Exception) -> Response:

@@ -13,10 +13,12 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from diptych.engine.collection import Collection
 from diptych.engine.place import default_home
+
+if TYPE_CHECKING:
+    from diptych.engine.collection import Collection
 
 __all__ = ["Running", "announced", "running"]
 
