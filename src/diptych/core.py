@@ -247,6 +247,10 @@ class Capabilities(Protocol):
         """
         ...
 
+    def picture_states(self, images: Sequence[Any]) -> Floats:
+        """All that a scorer needs of pictures, (n, s) in half precision; it takes rows in their place."""
+        ...
+
     def score(self, images: Sequence[Any], texts: Sequence[Any]) -> Floats:
         """Scores of every pair, (n_images, n_texts), of a `Scorer` that has them for less than one by one."""
         ...
@@ -258,7 +262,16 @@ class Capabilities(Protocol):
 
 CAPABILITIES = frozenset(
     {"name", "seed", "fingerprint", "image_size", "batch_size", "rerank_depth", "rerank_weights"}
-    | {"rerank_lines", "agree_depth", "prepare_image", "calibrate", "score_pairs", "score", "agree"}
+    | {
+        "rerank_lines",
+        "agree_depth",
+        "prepare_image",
+        "calibrate",
+        "picture_states",
+        "score_pairs",
+        "score",
+        "agree",
+    }
 )
 """The names of `Capabilities`, and the method of a `Scorer`, which an encoder may be as well."""
 

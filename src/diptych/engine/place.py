@@ -16,6 +16,7 @@ from diptych.errors import CollectionBusy, CollectionError, UsageError
 __all__ = [
     "DATABASE",
     "FOLDER",
+    "LOOKED_AT",
     "absolute",
     "default_home",
     "discard",
@@ -30,6 +31,9 @@ FOLDER = ".diptych"
 
 DATABASE = "collection.sqlite"
 """The file that makes a folder one that holds a collection."""
+
+LOOKED_AT = "looked-at.sqlite"
+"""What re-rankers have made of pictures; see `diptych.engine.states`."""
 
 
 def absolute(path: str | Path) -> Path:
@@ -168,3 +172,4 @@ def discard(path: str | Path) -> None:
                 remove_database(place)
                 for name in ("search", "next"):
                     shutil.rmtree(place / name, ignore_errors=True)
+                (place / LOOKED_AT).unlink(missing_ok=True)

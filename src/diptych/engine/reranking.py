@@ -1,7 +1,8 @@
 """Ranks the first hits of a search anew, by a scorer that looks at pictures and texts together.
 
 The scorer reads the pictures from their files, as they are now: each once a search, however often the search
-is widened, and one that cannot be read comes last of those that were looked at.
+is widened, and one that cannot be read comes last of those that were looked at. What a scorer makes of a
+picture alone is kept, where it offers that (`diptych.engine.states`).
 """
 
 from __future__ import annotations
@@ -20,11 +21,14 @@ from diptych.core import DECODING, Floats, Forwards, Item, Rows, Side, offered
 from diptych.engine.calibration import calibration_of
 from diptych.engine.decoding import THREADS
 from diptych.engine.gallery import Gallery, gallery_of
+from diptych.engine.homes.base import Home
 from diptych.engine.homes.names import own_key
 from diptych.engine.model import Model, model_name
 from diptych.engine.opening import Opened
 from diptych.engine.results import Reranked
+from diptych.engine.states import States
 from diptych.errors import BadData, ImageError, UsageError
+from diptych.media.pictures import DECODING as DECODED
 from diptych.media.raw import open_any
 from diptych.pipeline import EQUAL, Hybrid, weights_of
 from diptych.pipeline.weighing import LEAST_QUERIES, line_of
@@ -88,7 +92,7 @@ def second_of(opened: Opened, model: Model, scorer: Any, depth: int) -> Second:
         name = model_name(scorer)
         scorer = model.encoder if name == model.name else opened.scorer(name)
     hybrid = Hybrid(model.encoder, scorer, depth)
-    hybrid.scorer = _Once(hybrid.scorer)
+    hybrid.scorer = _Once(hybrid.scorer, opened.home)
     known = hybrid.knows_each_other
     if not known and (kept := opened.home.get(_setting(model, hybrid))) is not None:
         found = Calibrated.of_dict(json.loads(kept))
@@ -213,10 +217,13 @@ def anew(
 class _Once(Forwards):
     """Scores each pair of a picture and a text once, and reads the pictures that are given by their paths."""
 
-    def __init__(self, scorer: Any) -> None:
-        self._scorer = scorer
+    def __init__(self, scorer: Any, home: Home) -> None:
+        self._scorer, self._home = scorer, home
         self._known: dict[tuple[Hashable, Hashable], float] = {}
         self._unreadable: set[Hashable] = set()
+        made_by = offered(scorer, "fingerprint")
+        keeps = made_by is not None and offered(scorer, "picture_states") is not None
+        self._states = States(home.place, f"{made_by} {DECODED}") if keeps else None
 
     def offering(self, capability: str) -> Any:
         """All is the scorer's; it reads by itself."""
@@ -245,8 +252,7 @@ class _Once(Forwards):
     ) -> None:
         rows, places = np.unique(pairs[:, 0], return_inverse=True)
         asked, text = np.unique(pairs[:, 1], return_inverse=True)
-        with ThreadPoolExecutor(THREADS, thread_name_prefix="look") as pool:
-            read = list(pool.map(self._read, [images[row] for row in rows.tolist()]))
+        read = self._looked_at([images[row] for row in rows.tolist()])
         here = np.array([one is not None for one in read], bool)
         self._unreadable |= {named[row] for row in rows[~here].tolist()}
         kept = here[places]
@@ -263,6 +269,32 @@ class _Once(Forwards):
             )
         looked_at = [key for key, one in zip(keys, kept.tolist(), strict=True) if one]
         self._known.update(zip(looked_at, map(float, scores), strict=True))
+
+    def _looked_at(self, images: Sequence[Any]) -> list[Any]:
+        """What the scorer takes of pictures; None of one that cannot be read."""
+        found: list[Any] = [None] * len(images)
+        hashes = [self._hash(image) for image in images]
+        if self._states is not None:
+            kept = self._states.get([key for key in hashes if key])
+            found = [np.frombuffer(kept[key], np.float16) if key in kept else None for key in hashes]
+        lacking = [at for at, one in enumerate(found) if one is None]
+        with ThreadPoolExecutor(THREADS, thread_name_prefix="look") as pool:
+            read = list(pool.map(self._read, [images[at] for at in lacking]))
+        new = {at: one for at, one in zip(lacking, read, strict=True) if one is not None}
+        if new and self._states is not None:
+            states = np.asarray(self._scorer.picture_states(list(new.values())), np.float16)
+            new = dict(zip(new, states, strict=True))
+            self._states.put({key: state.tobytes() for at, state in new.items() if (key := hashes[at])})
+        for at, one in new.items():
+            found[at] = one
+        return found
+
+    def _hash(self, image: Any) -> bytes:
+        """By which the content of an indexed picture is known; empty for any other."""
+        if self._states is None or not isinstance(image, Path):
+            return b""
+        file = self._home.file(self._home.key(image))
+        return file.hash if file is not None else b""
 
     def _read(self, image: Any) -> Any:
         """What the scorer takes of a picture; None if it cannot be read."""
