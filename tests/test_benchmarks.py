@@ -14,6 +14,7 @@ RUNS = {
     "cluster.py --pictures 20 --vectors 2000 --queries 3": "the same ten best: True",
     "cold.py --items 300 --rounds 1 --queries 2": "cold search",
     "engine.py --items 3000 --singles 3": "failed",
+    "costs.py --size tiny --pairs 4 --rounds 1 --system vilt vilbert": "times CLIP's towers",
     "duplicates.py many --count 3000": "of 150 near copies",
     "index.py ratio --count 20": "indexing reaches",
     "index.py memory --count 60": "MiB",
