@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ __all__ = [
     "GRID_MOST",
     "IMAGE_SIZE",
     "WEIGHTS",
+    "CellTower",
     "GridTower",
     "ImageTower",
     "TextTower",
@@ -34,6 +35,7 @@ GRID_MOST = 6.0
 """Largest number of a cell; the smallest is 0."""
 
 _GRID = "/_swish_1/Clip_output_0"  # the last map of the image tower, (n, 1280, 7, 7), before it is pooled
+_CELLS = "/_blocks.15/_project_conv/Conv_output_0"  # the map that the last one is made of, (n, 320, 7, 7)
 _PREPROCESS = Preprocess(size=IMAGE_SIZE, reducing_gap=2.0, channels="last")
 _MOST_TOKENS = 256  # what MiniLM was trained with
 
@@ -75,15 +77,35 @@ class GridTower:
     """
 
     def __init__(self, threads: int | None = None) -> None:
-        # Two messages of one kind after another are one with the fields of both: the map becomes an output.
-        more = _field(7, _field(12, _field(1, _GRID.encode())))
-        self._session = session((WEIGHTS / "image.onnx").read_bytes() + more, threads)
+        self._session = session(_with_outputs(_GRID), threads)
 
     def __call__(self, pictures: NDArray[np.uint8]) -> Floats:
         """Features (n, 1280, 7, 7), in [0, `GRID_MOST`], of prepared pictures (n, 224, 224, 3)."""
         (seen,) = self._session.run([_GRID], {"pictures": pictures})
         found: Floats = seen
         return found
+
+
+class CellTower:
+    """The image tower with what its last layer but one sees in each of 7 x 7 cells of a picture.
+
+    Args:
+        threads: As for `ImageTower`.
+    """
+
+    def __init__(self, threads: int | None = None) -> None:
+        self._session = session(_with_outputs(_CELLS), threads)
+
+    def __call__(self, pictures: NDArray[np.uint8]) -> tuple[Floats, Floats, Floats]:
+        """Maps (n, 320, 7, 7), features (n, 1280) and class logits (n, 1000) of prepared pictures."""
+        maps, features, logits = self._session.run([_CELLS, "pooled", "logits"], {"pictures": pictures})
+        return maps, features, logits
+
+
+def _with_outputs(layer: str) -> bytes:
+    """The graph of the image tower with one more output."""
+    # Two messages of one kind after another are one with the fields of both: the map becomes an output.
+    return (WEIGHTS / "image.onnx").read_bytes() + _field(7, _field(12, _field(1, layer.encode())))
 
 
 class TextTower:
@@ -103,7 +125,23 @@ class TextTower:
         self._warned = False
 
     def __call__(self, texts: Sequence[str], *, batch_size: int = 32) -> Floats:
-        """Unit vectors (n, 384) of texts.
+        """Unit vectors (n, 384) of texts: the means of their states."""
+        vectors = np.zeros((len(texts), 384), np.float32)
+        for rows, hidden in self._hidden(texts, batch_size):
+            mean = hidden.mean(axis=1)
+            vectors[rows] = mean / np.linalg.norm(mean, axis=1, keepdims=True)
+        return vectors
+
+    def states(self, texts: Sequence[str], *, batch_size: int = 32) -> list[Floats]:
+        """States (length, 384) of the word pieces of each text, the first and the last of which frame it."""
+        found: list[Any] = [None] * len(texts)
+        for rows, hidden in self._hidden(texts, batch_size):
+            for row, states in zip(rows, hidden, strict=True):
+                found[row] = states
+        return found
+
+    def _hidden(self, texts: Sequence[str], batch_size: int) -> Iterator[tuple[list[int], Floats]]:
+        """Rows of some texts, and their states (b, length, 384).
 
         Texts of equal length share a batch: with padding, the tower's 8-bit arithmetic would make a text's
         vector depend on its neighbours.
@@ -111,7 +149,6 @@ class TextTower:
         tokens = [
             self._cut(text, encoding.ids) for text, encoding in zip(texts, self._encoded(texts), strict=True)
         ]
-        vectors = np.zeros((len(texts), 384), np.float32)
         by_length: dict[int, list[int]] = {}
         for row, ids in enumerate(tokens):
             by_length.setdefault(len(ids), []).append(row)
@@ -124,10 +161,7 @@ class TextTower:
                     "attention_mask": np.ones_like(batch),
                     "token_type_ids": np.zeros_like(batch),
                 }
-                hidden = self._session.run(None, feed)[0]
-                mean = hidden.mean(axis=1)
-                vectors[part] = mean / np.linalg.norm(mean, axis=1, keepdims=True)
-        return vectors
+                yield part, self._session.run(None, feed)[0]
 
     def _encoded(self, texts: Sequence[str]) -> Any:
         return self._tokenizer.encode_batch(list(texts))

@@ -31,7 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diptych import catalogue
-from diptych.core import Floats
+from diptych.core import Floats, Rows, Side
 from diptych.errors import BadData, BadParameter, MissingData, UsageError
 from diptych.media.pictures import batches
 from diptych.optional import optional
@@ -41,7 +41,9 @@ from diptych.towers.calibrating import Captioned, calibrated
 from diptych.towers.calibration import Relevance
 from diptych.towers.concepts import ConceptSpace, likely_concepts
 from diptych.towers.heads import compact, expanded
-from diptych.towers.onnx import IMAGE_SIZE, ImageTower, TextTower, prepare_image
+from diptych.towers.late import Late, pooled_cells
+from diptych.towers.onnx import IMAGE_SIZE, CellTower, ImageTower, TextTower, prepare_image
+from diptych.towers.second_look import SecondLine
 from diptych.towers.vocabulary import unknown_words
 
 if TYPE_CHECKING:  # encoding needs neither data sets nor metrics
@@ -60,6 +62,7 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {}
 
 _WEIGHTS = Path(__file__).parent / "weights"
 _RELEVANCE = "relevance.npz"  # beside the heads that come with Diptych, made from other pictures
+_RERANKER = "rerank.npz"
 _VERSION = 1  # of everything that is not in a file: preparation, tokens, arithmetic
 
 _LEAST_IMAGES = 20  # to learn from
@@ -138,7 +141,7 @@ class Builtin:
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Take over what `arrays` gave."""
         self._learned = dict(arrays)
-        for known in ("_space", "calibrate", "fingerprint"):
+        for known in ("_space", "calibrate", "fingerprint", "_late"):
             self.__dict__.pop(known, None)
 
     @property
@@ -199,6 +202,57 @@ class Builtin:
         if len(texts) == 0:
             return np.zeros((0, self.dim), np.float32)
         return self._space.text(self.text_tower(texts))
+
+    def picture_states(self, images: Sequence[Any]) -> Floats:
+        """What `score_pairs` needs of pictures, (n, s) in half precision; see `diptych.towers.late`.
+
+        Args:
+            images: As for `encode_image`.
+
+        Raises:
+            UsageError: this is builtin:concepts, which has no re-ranker.
+        """
+        parts = []
+        for batch in batches(images, self):
+            maps, features, logits = self._cell_tower(batch)
+            parts.append(self._late.pictures(pooled_cells(maps), features, logits))
+        return np.concatenate(parts) if parts else np.zeros((0, 1), np.float16)
+
+    def score_pairs(self, images: Sequence[Any], texts: Sequence[str], pairs: Rows) -> Floats:
+        """Scores (p,) of the pairs (p, 2): the cosine, and what cells and words say beside it.
+
+        Args:
+            images: As for `encode_image`, or rows of `picture_states`.
+            texts: As for `encode_text`.
+            pairs: Image row and text row.
+
+        Raises:
+            UsageError: this is builtin:concepts, which has no re-ranker.
+        """
+        states: Any = images
+        if not all(isinstance(one, np.ndarray) and one.ndim == 1 for one in images):
+            states = self.picture_states(images)
+        return self._late.scores(np.stack(list(states)), self.text_tower.states(texts), pairs)
+
+    @property
+    def rerank_weights(self) -> Mapping[Side, float]:
+        """Of `score_pairs` behind its own search."""
+        return self._late.weights if self.heads else {}
+
+    @property
+    def rerank_lines(self) -> Mapping[Side, SecondLine]:
+        """How relevant its hits are when ranked anew; only of the heads that come with Diptych."""
+        return self._late.lines if self.heads and not self._learned else {}
+
+    @functools.cached_property
+    def _cell_tower(self) -> CellTower:
+        return CellTower(self.threads)
+
+    @functools.cached_property
+    def _late(self) -> Late:
+        if not self.heads:
+            raise UsageError("builtin:concepts has no re-ranker, whose weights were learned; use builtin")
+        return Late(expanded(_read(_WEIGHTS / _RERANKER)), self._space.image, self._space.text)
 
     def unknown_words(self, text: str) -> tuple[str, ...]:
         """Words of a text that it cannot know, as those of another language; see `towers.vocabulary`."""
