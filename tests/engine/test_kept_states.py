@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from engine_helpers import Paint
 
-from conftest import Paint
 from diptych.engine.collection import discard, open_collection
 from diptych.engine.place import LOOKED_AT
 from diptych.engine.states import States
