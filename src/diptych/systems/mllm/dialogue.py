@@ -111,8 +111,10 @@ class _Head(nn.Module):
         self.bent = nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
         if inputs == outputs:
             nn.init.eye_(self.straight.weight)
-            nn.init.normal_(self.bent[2].weight, std=1e-3 / math.sqrt(hidden))
-            nn.init.zeros_(self.bent[2].bias)
+            last = self.bent[2]
+            assert isinstance(last, nn.Linear)
+            nn.init.normal_(last.weight, std=1e-3 / math.sqrt(hidden))
+            nn.init.zeros_(last.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         found: Tensor = self.straight(x) + self.bent(x)
