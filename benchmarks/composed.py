@@ -79,6 +79,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder that holds fashion")
     parser.add_argument("--count", type=int, default=300, help="queries")
+    parser.add_argument("--pictures", type=int, default=None, help="only the first of the gallery")
     parser.add_argument("--llm-count", type=int, default=60, help="queries that a language model is asked of")
     parser.add_argument("--llm", help="language model, as llm:FILE.gguf")
     parser.add_argument("--tape", type=Path, help="keeps its replies, or replays them without --llm")
@@ -89,7 +90,7 @@ def main() -> None:
     split = open_data(str(options.data / "fashion")).split("val")
     table = tables.rows(options.data / "fashion" / "val.jsonl.gz", "image", "text")
     pictures = dict(zip(split.image_id, split.image, strict=True))
-    rows = [row for row in table if row["image"] in pictures]
+    rows = [row for row in table if row["image"] in pictures][: options.pictures]
     encoder = Kept(load("builtin"), [pictures[row["image"]] for row in rows])
     titles = {row["image"]: {"caption": row["text"]} for row in rows}
     whole = queries(rows, options.count)

@@ -46,6 +46,28 @@ def test_relevance_is_measured(shared_data: Path) -> None:
     assert "builtin, 40 pictures" in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("name", "given", "said"),
+    [
+        ("composed.py", ("--count", "6", "--pictures", "150"), "CIReVL without a model"),
+        ("dialogue.py", ("--count", "4", "--rounds", "1"), "Hits@10 by round"),
+    ],
+)
+def test_searches_in_words_are_measured(
+    shared_data: Path, name: str, given: tuple[str, ...], said: str
+) -> None:
+    data = shared_data if name == "composed.py" else shared_data / "coco-photos"
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "benchmarks" / name), "--data", str(data), *given],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert said in done.stdout
+
+
 @pytest.mark.parametrize("run", RUNS)
 def test_it_runs_to_its_end(run: str) -> None:
     name, *arguments = run.split()
