@@ -216,13 +216,13 @@ class _Copying:
         for column in self.source.columns():
             yield column, there[column.name]
 
-    def _key(self, file: Known) -> bytes:
-        """The name of a file of the source in the target, which may be of another folder."""
-        return file.key if is_own(file.key) else self.target.key(self.source.path(file.key))
+    def _key(self, key: bytes) -> bytes:
+        """What a name of the source is in the target, which may be of another folder."""
+        return key if is_own(key) else self.target.key(self.source.path(key))
 
     def _has(self, file: Known, content: Content, fields: Fields) -> bool:
         """Whether the target has a file just as the source has it."""
-        known = self.target.file(self._key(file))
+        known = self.target.file(self._key(file.key))
         if known is None:
             return False
         there = content_of(self.target, known)
@@ -231,7 +231,7 @@ class _Copying:
 
     def _put(self, file: Known, content: Content, fields: Fields) -> None:
         """Store a file with all that belongs to it; inside a batch."""
-        target, key = self.target, self._key(file)
+        target, key = self.target, self._key(file.key)
         number = target.put_file(key, file.size, file.mtime_ns, file.hash)
         main, *beside = [there for _, there in self._pairs()] or [None]
         if file.image:
@@ -273,9 +273,9 @@ class _Copying:
         with target.batch(changes=False):
             target.remove_skipped([key for key, *_ in target.skipped()])
             for key, reason, size, mtime_ns in source.skipped():
-                target.put_skipped(target.key(source.path(key)), reason, size, mtime_ns)
+                target.put_skipped(self._key(key), reason, size, mtime_ns)
             target.take_again(target.removed())
-            target.keep_out(target.key(source.path(key)) for key in source.removed())
+            target.keep_out(map(self._key, source.removed()))
             for column in source.columns():
                 if (kept := source.get(CALIBRATION + column.fingerprint)) is not None:
                     target.set(CALIBRATION + column.fingerprint, kept)

@@ -153,17 +153,17 @@ def _store(opened: Opened, model: Model, batch: Sequence[NewItem], summary: Summ
     known |= dict(zip(new, model.stored("text", new), strict=True))
     summary.encoded += len(pictures) + len(new)
     with home.batch():
+        there = home.files_named([own_key(name) for name in last])
         for name, one in last.items():
             key = own_key(name)
-            there = home.file(key) is not None
             file = home.put_file(key, -1, -1, digest_of(key))
             if name in vectors:
                 home.put_image(file, vectors[name])
             own = dict.fromkeys(text.strip() for text in one.texts)
             home.put_captions(file, "", [Caption(text, known[text], "program") for text in own])
             home.put_fields(file, fields_of_row(one.meta))
-            summary.changed += there
-            summary.added += not there
+            summary.changed += key in there
+            summary.added += key not in there
 
 
 def _id(item: Any) -> str:

@@ -205,6 +205,10 @@ class Home(Protocol):
         """The file of that name, if it is known."""
         ...
 
+    def files_named(self, keys: Iterable[bytes]) -> Mapping[bytes, Known]:
+        """Those of the files of some names that are known."""
+        ...
+
     def files(self, under: Path | None = None) -> Iterator[Known]:
         """The files, or those below a folder, by name; what is stored meanwhile may show."""
         ...

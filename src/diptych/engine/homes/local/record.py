@@ -175,6 +175,10 @@ class Record(Columns, Names):
         found = self._db.one(_FILE + "WHERE path = ?", key)
         return None if found is None else _known(found)
 
+    def files_named(self, keys: Iterable[bytes]) -> Mapping[bytes, Known]:
+        """Those of the files of some names that are known."""
+        return {key: known for key in keys if (known := self.file(key)) is not None}
+
     def page(self, after: bytes, before: bytes) -> list[Known]:
         """Some of the files with names above one and below another, in their order."""
         found = self._db.every(

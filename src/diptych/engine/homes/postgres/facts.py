@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -29,8 +29,17 @@ class Facts:
 
     def __init__(self, db: Database) -> None:
         self._db = db
+        self._new: dict[int, set[str]] = {}
 
     # Keeping
+
+    def is_new(self, file: int) -> None:
+        """A file has no field yet, so that none has to be asked for until the batch ends."""
+        self._new[file] = set()
+
+    def forget(self) -> None:
+        """The batch has ended."""
+        self._new = {}
 
     def put(self, file: int, fields: Fields) -> bool:
         """Make these the fields of a file, besides those of its name; returns whether any changed."""
@@ -47,6 +56,10 @@ class Facts:
 
     def _put(self, file: int, fields: Fields, which: str) -> bool:
         new = {(name, plain): shown for name, values in fields.items() for plain, shown in map(kept, values)}
+        if file in self._new and which not in self._new[file]:
+            self._new[file].add(which)
+            self._insert(file, new)
+            return bool(new)
         before = {
             (name, text if number is None else _number(number)): shown
             for name, text, number, shown in self._db.every(
@@ -64,15 +77,20 @@ class Facts:
                     f"AND {_kind(value)} = %s",
                     file, name, _parameter(value),
                 )  # fmt: skip
-        for (name, value), shown in new.items():
-            if before.get((name, value), 0) != shown:
-                self._db.run("INSERT INTO field (name) VALUES (%s) ON CONFLICT DO NOTHING", name)
-                self._db.run(
-                    f"INSERT INTO fact (file, field, {_kind(value)}, shown) "
-                    "SELECT %s, id, %s, %s FROM field WHERE name = %s",
-                    file, _parameter(value), shown, name,
-                )  # fmt: skip
+        self._insert(file, {one: shown for one, shown in new.items() if before.get(one, 0) != shown})
         return True
+
+    def _insert(self, file: int, new: Mapping[tuple[str, Any], str | None]) -> None:
+        known = self._db.remembered("fields", set[str])
+        for (name, value), shown in new.items():
+            if name not in known:
+                known.add(name)
+                self._db.run("INSERT INTO field (name) VALUES (%s) ON CONFLICT DO NOTHING", name)
+            self._db.run(
+                f"INSERT INTO fact (file, field, {_kind(value)}, shown) "
+                "SELECT %s, id, %s, %s FROM field WHERE name = %s",
+                file, _parameter(value), shown, name,
+            )  # fmt: skip
 
     def of(self, files: Sequence[int]) -> dict[int, dict[str, tuple[Value, ...]]]:
         """The fields of each of the files, by their names, values in order."""

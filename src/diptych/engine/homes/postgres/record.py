@@ -46,6 +46,7 @@ class Record(Columns):
         self.facts = Facts(db)
         self._counted: dict[Side, tuple[State, int]] = {}
         self._reworded: set[int] = set()
+        self._textless: set[int] = set()  # files that are new in this batch, and had no text yet
 
     def close(self) -> None:
         """Close the connections; the object is of no use afterwards."""
@@ -86,6 +87,8 @@ class Record(Columns):
                     )
         finally:
             self._reworded.clear()
+            self._textless.clear()
+            self.facts.forget()
 
     @contextlib.contextmanager
     def snapshot(self) -> Iterator[State]:
@@ -119,6 +122,11 @@ class Record(Columns):
         """The file of that name, if it is known."""
         found = self._db.one(_FILE + "WHERE path = %s", key)
         return None if found is None else Known(*found)
+
+    def files_named(self, keys: Iterable[bytes]) -> Mapping[bytes, Known]:
+        """Those of the files of some names that are known."""
+        found = self._db.every(_FILE + "WHERE path = ANY(%s)", [*keys])
+        return {known.key: known for known in (Known(*line) for line in found)}
 
     def page(self, after: bytes, before: bytes) -> list[Known]:
         """Some of the files with names above one and below another, in their order."""
@@ -173,10 +181,14 @@ class Record(Columns):
             "INSERT INTO file (id, path, size, mtime_ns, hash) VALUES (%s, %s, %s, %s, %s)",
             file, key, size, mtime_ns, digest,
         )  # fmt: skip
+        self.facts.is_new(file)
+        self._textless.add(file)
         self.facts.put_name(file, key)
-        found = self._db.one("SELECT said FROM inscription WHERE hash = %s AND state = 'read'", digest)
-        if found is not None:
-            self.facts.put_inscription(file, str(found[0]))
+        read = "SELECT said FROM inscription WHERE state = 'read'"
+        if self._db.remembered("read", lambda: self._db.one(f"{read} LIMIT 1")) is not None:
+            found = self._db.one(f"{read} AND hash = %s", digest)
+            if found is not None:
+                self.facts.put_inscription(file, str(found[0]))
         self._reworded.add(file)
         return file
 
@@ -239,6 +251,7 @@ class Record(Columns):
 
     def put_inscription(self, digest: bytes, state: str, said: str) -> None:
         """Keep what was read in pictures of a content, or that nothing was, or why it failed."""
+        self._db.forget()
         self._db.run(
             "INSERT INTO inscription VALUES (%s, %s, %s) ON CONFLICT (hash) DO UPDATE SET "
             "state = excluded.state, said = excluded.said",
@@ -281,6 +294,9 @@ class Record(Columns):
     def put_captions(self, file: int, stamp: str, captions: Sequence[Caption]) -> None:
         """Make these the texts of a file; rows stay as they are if the texts do."""
         self.put_stamp(file, stamp)
+        if file in self._textless:  # there is nothing to compare with
+            self.add_captions(file, captions)
+            return
         if self.texts(file) == [(caption.text, caption.source) for caption in captions]:
             return
         self._db.run("DELETE FROM item WHERE file = %s AND side = 'text'", file)
@@ -289,6 +305,7 @@ class Record(Columns):
 
     def add_captions(self, file: int, captions: Sequence[Caption]) -> None:
         """Give a file more texts, after those that it has."""
+        self._textless.discard(file)
         for caption in captions:
             row = self._db.number("item_row", _DRAWN)
             self._db.run(

@@ -20,6 +20,9 @@ from diptych.errors import CollectionError, TooNew
 
 __all__ = ["MIGRATIONS", "SCHEMA_VERSION", "bring_up_to_date", "make", "version_of"]
 
+EXTENSION = "vector"
+"""The extension of PostgreSQL that compares vectors."""
+
 _TOKENS = (
     "asciiword, word, numword, asciihword, hword, numhword, hword_asciipart, hword_part, hword_numpart, "
     "email, host, url, url_path, file, sfloat, float, int, uint, version"
@@ -202,7 +205,7 @@ def _have_vectors(connection: Any, address: Address) -> None:
     import psycopg
 
     try:
-        connection.execute("CREATE EXTENSION IF NOT EXISTS vector SCHEMA public")
+        connection.execute(f"CREATE EXTENSION IF NOT EXISTS {EXTENSION} SCHEMA public")
     except psycopg.Error as error:
         if error.sqlstate == "42501":
             raise CollectionError(
