@@ -11,7 +11,7 @@ import torch
 
 from diptych import catalogue
 from diptych.data.base import Split
-from diptych.errors import BadParameter
+from diptych.errors import BadData, BadParameter, MissingData
 from diptych.systems.dual_tower import vilbert
 from diptych.systems.dual_tower.vilbert import ViLBERT
 from diptych.training.pair_learner import Others
@@ -236,7 +236,103 @@ def test_what_it_cannot_be_is_told() -> None:
         small(layers=1)
     with pytest.raises(BadParameter, match="must be caption or image, not 'both'"):
         small(hard_slot="both")
-    with pytest.raises(BadParameter, match="checkpoints of ViLBERT cannot be read"):
+    with pytest.raises(MissingData, match="no folder somewhere"):
         small(checkpoint="somewhere")
     with pytest.raises(BadParameter, match="numbers below 31"):
         small().joint.alone(torch.tensor([[1, 99, 2]]))
+
+
+def published_state(system: ViLBERT) -> dict[str, torch.Tensor]:
+    """A network's tensors as the authors' code saves them, written out from its class definitions."""
+    net, found = system.joint, {}
+
+    def keep(name: str, module: Any) -> None:
+        found.update({f"{name}.{part}": value for part, value in module.state_dict().items()})
+
+    def three(name: str, end: str, weight: torch.Tensor, bias: torch.Tensor) -> None:
+        parts = zip(("query", "key", "value"), weight.chunk(3), bias.chunk(3), strict=True)
+        for part, w, b in parts:
+            found[f"{name}.{part}{end}.weight"], found[f"{name}.{part}{end}.bias"] = w, b
+
+    for name, module in (
+        ("bert.embeddings.word_embeddings", net.words), ("bert.embeddings.position_embeddings", net.place),
+        ("bert.embeddings.token_type_embeddings", net.segment), ("bert.embeddings.LayerNorm", net.word_norm),
+        ("bert.v_embeddings.image_embeddings", net.feature), ("bert.v_embeddings.LayerNorm", net.visual_norm),
+        ("bert.v_embeddings.image_location_embeddings", net.box), ("bert.t_pooler.dense", net.text_pool),
+        ("bert.v_pooler.dense", net.visual_pool), ("cls.bi_seq_relationship", net.alignment),
+        ("cls.predictions", net.mlm), ("vil_logit", net.vil_logit),
+        ("cls.imagePredictions.transform.dense", net.region[0]),
+        ("cls.imagePredictions.transform.LayerNorm", net.region[2]),
+        ("cls.imagePredictions.decoder", net.region[3]),
+    ):  # fmt: skip
+        keep(name, module)
+    for kind, layers in (("layer", net.text_layers), ("v_layer", net.visual_layers)):
+        for number, layer in enumerate(layers):
+            name = f"bert.encoder.{kind}.{number}"
+            three(f"{name}.attention.self", "", layer.self_attn.in_proj_weight, layer.self_attn.in_proj_bias)
+            keep(f"{name}.attention.output.dense", layer.self_attn.out_proj)
+            keep(f"{name}.attention.output.LayerNorm", layer.norm1)
+            keep(f"{name}.intermediate.dense", layer.linear1)
+            keep(f"{name}.output.dense", layer.linear2)
+            keep(f"{name}.output.LayerNorm", layer.norm2)
+    for number, meeting in enumerate(net.co_layers):
+        name = f"bert.encoder.c_layer.{number}"
+        for end, asks in (("1", meeting.of_image), ("2", meeting.of_text)):
+            three(f"{name}.biattention", end, asks.weight, asks.bias)
+        keep(f"{name}.biOutput.dense1", meeting.to_image)
+        keep(f"{name}.biOutput.LayerNorm1", meeting.image_norm)
+        keep(f"{name}.biOutput.dense2", meeting.to_text)
+        keep(f"{name}.biOutput.LayerNorm2", meeting.text_norm)
+        keep(f"{name}.biOutput.q_dense1", meeting.to_image)  # which their code has and does not use
+        for side, net_of in (("v", meeting.image_net), ("t", meeting.text_net)):
+            keep(f"{name}.{side}_intermediate.dense", net_of.up)
+            keep(f"{name}.{side}_output.dense", net_of.down)
+            keep(f"{name}.{side}_output.LayerNorm", net_of.norm)
+    return {key: value.detach().clone() for key, value in found.items()}
+
+
+SHAPE = {"width": 128, "heads": 2, "visual_width": 256, "visual_heads": 2, "layers": 3, "visual_layers": 2}
+
+
+@pytest.mark.parametrize("ranks", [True, False])
+def test_a_published_checkpoint_is_taken_with_its_shapes(tmp_path: Any, ranks: bool) -> None:
+    torch.manual_seed(1)
+    whole, split = small(**SHAPE), lesson(4)
+    for parameter in whole.joint.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    state = published_state(whole)
+    if not ranks:
+        del state["vil_logit.weight"], state["vil_logit.bias"]
+    torch.save({f"module.{key}": value for key, value in state.items()}, tmp_path / "pytorch_model.bin")
+    found = ViLBERT(checkpoint=str(tmp_path / "pytorch_model.bin"), regions=3, text_length=8, dropout=0.0)
+    assert (found.width, found.visual_width, found.layers, found.visual_layers) == (128, 256, 3, 2)
+    assert (found.image_dim, found.mask, found.region_classes) == (3 * (D + 4), 103, 5)
+    pairs = np.array([[picture, text] for picture in range(4) for text in range(4)])
+    scores = found.score_pairs(split.image, split.text, pairs)
+    if ranks:
+        np.testing.assert_allclose(scores, whole.score_pairs(split.image, split.text, pairs), rtol=1e-4)
+        return
+    with torch.no_grad():  # as much aligned as the head of pre-training says
+        image = whole.image_states(torch.from_numpy(split.image[pairs[:, 0]]))
+        text = whole.text_states(torch.from_numpy(split.text[pairs[:, 1]].astype(np.int64)))
+        told = torch.softmax(whole.joint.alignment(whole.joint(*image, *text)[2]), dim=1)[:, 0].numpy()
+    assert np.argsort(scores).tolist() == np.argsort(told).tolist()
+
+
+def test_checkpoints_that_cannot_be_taken_are_refused(tmp_path: Any) -> None:
+    state, path = published_state(small(**SHAPE)), tmp_path / "model.bin"
+
+    def refused(changed: dict[str, torch.Tensor]) -> str:
+        torch.save(changed, path)
+        with pytest.raises(BadData) as told:
+            ViLBERT(checkpoint=str(path), regions=3, text_length=8)
+        return str(told.value)
+
+    tasks = {**state, "bert.embeddings.task_embeddings.weight": torch.zeros(20, 128)}
+    assert "twelve tasks at once" in refused(tasks)
+    fewer = {key: value for key, value in state.items() if ".c_layer.1." not in key}
+    assert "1 meetings of 2 visual layers" in refused(fewer)
+    lacking = {key: value for key, value in state.items() if "word_embeddings" not in key}
+    assert "lacks words.weight" in refused(lacking)
+    broken = {key: value for key, value in state.items() if "t_pooler" not in key}
+    assert "it lacks 2 tensors, the first text_pool.bias" in refused(broken)

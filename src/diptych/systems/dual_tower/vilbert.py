@@ -15,6 +15,9 @@ regions ask the words. It first guesses hidden words, what hidden regions show, 
 then it ranks each pair before three false ones. A text's first six layers know nothing of the picture and are
 computed once.
 
+The authors' checkpoints load as ``vilbert@FILE`` or ``checkpoint=FILE``, with a ``tokenizer.json`` beside
+them; one that was only pre-trained ranks by its alignment.
+
 The regions are a detector's (``regions@FILE`` with ``regions=36``, and its classes with
 ``told_classes=1601``), or the cells of a grid over the packaged image tower, which is the default and this
 library's substitution; then groups of like regions (k-means) stand for classes.
@@ -43,9 +46,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from diptych.data.base import Split
-from diptych.errors import BadParameter
+from diptych.errors import BadData, BadParameter
 from diptych.nets.masking import WordGuess, guess_loss, hide_regions, hide_words, there
+from diptych.nets.published import published, take
 from diptych.nets.regions import RegionClasses, Regions, geometry
+from diptych.nets.vilbert_names import ours
 from diptych.training.pair_learner import States, first_wins
 from diptych.training.region_learner import RegionLearner
 from diptych.training.trainer import Batch
@@ -84,6 +89,8 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {}
 
 _EPS = 1e-12  # of BERT's normalisation
 _ALIGNED, _RANDOM = 0, 1  # as BERT's next sentence
+_BERT_MASK = 103
+_HEADS = ("vil_logit", "alignment", "mlm", "region")  # which a checkpoint may lack
 
 
 @dataclass(kw_only=True, eq=False)
@@ -106,8 +113,8 @@ class ViLBERT(RegionLearner):
 
     Raises:
         BadParameter: heads that do not divide a width, fewer layers of text than visual ones, rows that hold
-        no
-            such regions, or another slot.
+            no such regions, or another slot.
+        MissingData, BadData: see `diptych.nets.published`.
     """
 
     told_classes: int = 0
@@ -130,6 +137,9 @@ class ViLBERT(RegionLearner):
     lr: float = 2e-5
 
     def __post_init__(self) -> None:
+        state = ours(published(self.checkpoint)) if self.checkpoint else None
+        if state is not None:
+            self._shaped_by(state)
         odd = self.width % self.heads or self.visual_width % self.visual_heads
         if odd or not 1 <= self.visual_layers <= self.layers or self.text_length > self.places:
             raise BadParameter(
@@ -140,11 +150,34 @@ class ViLBERT(RegionLearner):
             )
         if self.hard_slot not in ("caption", "image"):
             raise BadParameter(f"hard_slot of ViLBERT must be caption or image, not {self.hard_slot!r}")
-        if self.checkpoint:
-            raise BadParameter("checkpoints of ViLBERT cannot be read; train it from drawn weights")
         count = self.told_classes or self.region_classes
         self.classes = RegionClasses(self.dim, count, told=self.told_classes > 0)
         self.joint = _Streams(self, count)
+        if state is not None and "vil_logit.weight" in take(self.joint, state, "ViLBERT", drawn=_HEADS):
+            self.joint.rank_by_alignment()
+
+    def _shaped_by(self, state: Mapping[str, Tensor]) -> None:
+        """Take the architecture from the shapes of a checkpoint, with heads of 64 and visual ones of 128."""
+        try:
+            self.vocabulary, self.width = state["words.weight"].shape
+            self.visual_width, seen = state["feature.weight"].shape
+            self.places = len(state["place.weight"])
+        except KeyError as error:
+            raise BadData(f"this is no whole ViLBERT checkpoint: it lacks {error.args[0]}") from error
+        if "region.3.bias" in state and not self.told_classes:
+            self.region_classes = len(state["region.3.bias"])
+        self.image_dim = self.regions * (seen + 4 + self.told_classes)
+        self.layers, self.visual_layers, meetings = (
+            len({key.split(".")[1] for key in state if key.startswith(f"{name}.")})
+            for name in ("text_layers", "visual_layers", "co_layers")
+        )
+        if meetings != self.visual_layers:
+            raise BadData(
+                f"this checkpoint of ViLBERT has {meetings} meetings of {self.visual_layers} visual layers, "
+                "and here there are as many of both"
+            )
+        self.heads, self.visual_heads = max(self.width // 64, 1), max(self.visual_width // 128, 1)
+        self.mask_piece = _BERT_MASK
 
     @property
     def told(self) -> int:
@@ -258,6 +291,12 @@ class _Streams(nn.Module):
         self.region = nn.Sequential(
             nn.Linear(visual, visual), nn.GELU(), nn.LayerNorm(visual, eps=_EPS), nn.Linear(visual, classes)
         )
+
+    def rank_by_alignment(self) -> None:
+        """Rank as the head of pre-training would, by how much more it holds a pair for aligned than not."""
+        with torch.no_grad():
+            for ranks, tells in zip(self.vil_logit.parameters(), self.alignment.parameters(), strict=True):
+                ranks.copy_((tells[_ALIGNED] - tells[_RANDOM]).expand_as(ranks))
 
     @property
     def before(self) -> int:
