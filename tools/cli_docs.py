@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 TARGET = Path(__file__).parents[1] / "docs" / "cli.md"
-COMMANDS = ("", "index", "search", "chat", "illustrate", "serve", "duplicates", "remove", "info", "list",
-            "doctor", "train", "data",
+COMMANDS = ("", "index", "search", "chat", "caption", "illustrate", "serve", "duplicates", "remove", "info",
+            "list", "doctor", "train", "data",
             "data list", "data info", "data prepare", "data verify", "evaluate", "bench")  # fmt: skip
 
 

@@ -23,6 +23,7 @@ _COMMANDS = {
     "illustrate": "Put pictures of a collection into a text, as Markdown or as a page.",
     "models": "List the models of a collection, make one the default, or drop one.",
     "export": "Write vectors, codes and what they are of, for other programs and for evaluate.",
+    "caption": "Say in an English sentence what pictures show.",
     "duplicates": "List files of the same content, and nearly the same pictures, in groups.",
     "copy": "Copy a collection with all its vectors into another home, and check what arrived.",
     "remove": "Forget pictures and texts, and keep them out until they are indexed by name.",

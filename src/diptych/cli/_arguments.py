@@ -8,6 +8,7 @@ __all__ = ["OPTIONS", "told"]
 
 OPTIONS = {
     "add_model": "--add-model",
+    "captioner": "--captioner",
     "device": "--device",
     "features": "--features",
     "image": "--image",

@@ -148,6 +148,17 @@ def command(
     cards: Annotated[
         float, typer.Option(min=0, help="Graphics cards for each, or the part of one.", show_default="none")
     ] = 0.0,
+    caption: Annotated[
+        bool,
+        typer.Option(
+            "--caption",
+            help="Also describe the pictures that none has described; marked as generated.",
+        ),
+    ] = False,
+    captioner: Annotated[
+        str | None,
+        typer.Option(help="Who describes, with --caption [captioner].", show_default=False),
+    ] = None,
     check: Annotated[
         bool,
         typer.Option(
@@ -179,6 +190,7 @@ def command(
     reason, once; diptych info lists them all.
     """
     from diptych.engine import collection as engine
+    from diptych.engine.captioning import CAPTIONER
     from diptych.engine.homes.address import address_of
     from diptych.engine.ignoring import check_patterns
     from diptych.engine.rebuild import rebuilding
@@ -206,6 +218,8 @@ def command(
     if add_model is not None and watch:
         raise UsageError("--add-model is done once, after indexing; run it without --watch")
     by = int(codes) if codes is not None and codes.isdecimal() else codes
+    if captioner is not None and not caption:
+        raise UsageError("--captioner says who describes the pictures, with --caption; give both")
     if by is not None and not (by == "hnsw" and address_of(home)):
         from diptych.engine.homes.local import coded
 
@@ -214,6 +228,7 @@ def command(
     how: dict[str, Any] = {
         "recursive": recursive, "texts": texts, "follow_links": follow_links, "batch_size": batch_size,
         "ocr": ocr,
+        "caption": (captioner or CAPTIONER) if caption else None,
         "max_pixels": max_pixels,
     }  # fmt: skip
     once = {**how, "check": check, "forget_missing": forget_missing, "cluster": _cluster(ray, workers, cards)}
@@ -351,6 +366,17 @@ def _told_inscriptions(summary: Summary, folder: Path, verbose: bool) -> list[st
     return [*_told("text not read of", found.failed, folder, verbose), told]
 
 
+def _told_captioned(summary: Summary, folder: Path, verbose: bool) -> list[str]:
+    """What a captioner described, and where that failed."""
+    found = summary.captioned
+    if found is None:
+        return []
+    away = f"; {found.away} could not be opened now, and the next run tries again" if found.away else ""
+    silent = f"; of {found.silent} nothing was said" if found.silent else ""
+    told = f"captions: {found.described} pictures described{silent}{away}"
+    return [*_told("not described", found.failed, folder, verbose), told]
+
+
 def _told_models(summary: Summary, folder: Path, verbose: bool) -> list[str]:
     """What was made for further models, and what they still lack."""
     lines = []
@@ -411,6 +437,7 @@ def _report(opened: Collection, summary: Summary, as_json: bool, quiet: bool, ve
     )
     lines += _told_models(summary, opened.folder, verbose)
     lines += _told_inscriptions(summary, opened.folder, verbose)
+    lines += _told_captioned(summary, opened.folder, verbose)
     if summary.away:
         lines.append(
             "what is away lies in folders that are gone, empty or cannot be read, as when a disk is out; it "

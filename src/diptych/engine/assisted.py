@@ -38,6 +38,7 @@ from diptych.systems.mllm.gemini import Gemini, Judge
 
 if TYPE_CHECKING:
     from diptych.engine.collection import Collection
+    from diptych.engine.opening import Opened
 
 __all__ = ["Assistant", "Guarded", "allow_pictures", "allowed_hosts", "expanding", "host_of"]
 
@@ -97,7 +98,7 @@ def host_of(name: str) -> str:
     return urlsplit(name.removeprefix("llm:")).hostname or "" if "://" in name else ""
 
 
-def allowed_hosts(opened: Collection) -> list[str]:
+def allowed_hosts(opened: Opened) -> list[str]:
     """The hosts to which pictures of a collection may be sent."""
     return list(json.loads(opened.home.get(_SETTING) or "[]"))
 

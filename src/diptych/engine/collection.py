@@ -123,6 +123,7 @@ class Collection(Contents):
         max_pixels: int | None = None,
         ocr: bool = False,
         cluster: Cluster | None = None,
+        caption: Any = None,
         batch_size: int | None = None,
         on_progress: Callable[[Progress], None] | None = None,
     ) -> Summary:
@@ -149,11 +150,14 @@ class Collection(Contents):
                 be searched. It becomes the field "inscription" of a picture, and no caption; words find it.
             cluster: Read and encode on the machines of a Ray cluster, to which the folders must look alike.
                 None does so here.
+            caption: Also describe the pictures that no captioner has described, by that of this name
+                ("captioner" for the one that comes with Diptych) or by an object that has `captions`. Each
+                caption is a text of the source "generated".
             batch_size: Pictures encoded and stored at a time; the encoder's own choice if None.
             on_progress: Called after every batch.
 
         Raises:
-            UsageError: a path that does not exist.
+            UsageError: a path that does not exist, or a captioner that describes nothing.
             MissingExtra: text is to be read, or a cluster or storage used, without the package for it.
             Unreachable: a cluster or storage does not answer; what was stored before is kept.
             CollectionBusy: another process is writing.
@@ -162,7 +166,7 @@ class Collection(Contents):
 
         if max_pixels is not None and max_pixels < 1:
             raise UsageError(f"a picture has at least 1 pixel, so max_pixels cannot be {max_pixels}")
-        how = How(recursive, texts, follow_links, check, forget_missing, max_pixels, ocr, cluster)
+        how = How(recursive, texts, follow_links, check, forget_missing, max_pixels, ocr, cluster, caption)
         return update(self, paths, how, batch_size=batch_size, on_progress=on_progress)
 
     def remove(self, *paths: str | Path) -> int:
@@ -214,13 +218,15 @@ class Collection(Contents):
         follow_links: bool = False,
         max_pixels: int | None = None,
         ocr: bool = False,
+        caption: Any = None,
         batch_size: int | None = None,
         on_progress: Callable[[Progress], None] | None = None,
     ) -> Iterator[Summary]:
         """Keep current for ever: yields the summary of the first run, and of each run after a change.
 
         Args:
-            paths, recursive, texts, follow_links, max_pixels, ocr, batch_size, on_progress: As for `add`.
+            paths, recursive, texts, follow_links, max_pixels, ocr, caption, batch_size, on_progress: As for
+                `add`.
 
         Raises:
             MissingExtra: the package that watches is not installed.
@@ -240,6 +246,7 @@ class Collection(Contents):
                 follow_links=follow_links,
                 max_pixels=max_pixels,
                 ocr=ocr,
+                caption=caption,
                 batch_size=batch_size,
                 on_progress=on_progress,
             )

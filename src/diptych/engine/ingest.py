@@ -11,6 +11,7 @@ from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from diptych.core import encodes
+from diptych.engine.captioning import GENERATED, generated_of
 from diptych.engine.decoding import vector_of
 from diptych.engine.homes.base import Home
 from diptych.engine.homes.entries import Caption, Known
@@ -285,12 +286,12 @@ class Ingest:
                 continue
             beside = [] if work.sidecars is None else work.sidecars.of(work.found.path)
             beside += described[work.key].captions
-            sources[work.key] = {
-                **dict.fromkeys(read.own.captions, "own"),
-                **dict.fromkeys(beside, "sidecar"),
-            }
-            if found := len(sources[work.key]):
-                self.summary.captions.use(pictures=1, captions=found)
+            written = {**dict.fromkeys(read.own.captions, "own"), **dict.fromkeys(beside, "sidecar")}
+            if written:
+                self.summary.captions.use(pictures=1, captions=len(written))
+            # What a captioner said of the content stays, whatever people write beside it.
+            said = [text for text in generated_of(self.home, read.digest) if text not in written]
+            sources[work.key] = {**written, **dict.fromkeys(said, GENERATED)}
         return self.model.captions(self.home, sources, self.summary)
 
     def _note(self, read: Iterable[Sidecars | None]) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Set
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from diptych.engine import ignoring
+from diptych.engine import captioning, ignoring
 from diptych.engine.collection import Collection, open_collection
 from diptych.engine.columns import take_over
 from diptych.engine.homes.address import address_of
@@ -97,6 +97,7 @@ def rebuilding(path: str | Path, *, model: Any = None) -> Iterator[Collection]:
                 _make_codes(fresh, before)
             if before.model is not None and before.believed:
                 with contextlib.closing(Local(place / DATABASE, folder)) as old, fresh.writing():
+                    captioning.take_over(fresh.home, old, fresh.loaded())
                     take_over(fresh, old)
         _replace(place, beside, folder)
 

@@ -52,8 +52,8 @@ class Result:
             item that a program gave, see `Collection.add_items`.
         text: The text found; for a picture its captions, one a line; None if there are none.
         meta: The fields of its file by name, see `diptych.media.metadata`: a text or a number, a list of them
-            for "tag" and for what has many. For a text also its "source": "sidecar", "list", or "own" for a
-            picture's own fields.
+            for "tag" and for what has many. For a text also its "source": "sidecar", "list", "generated" by a
+            captioner, or "own" for a picture's own fields.
         by: Whether its vector, its words or both found it; "date" of what was asked for as the newest.
         words: Part of the query's words that it has, in [0, 1], rare ones counting more; 0 where words were
             not looked for.
@@ -347,6 +347,32 @@ class Inscriptions:
 
 
 @dataclass(slots=True)
+class Captioned:
+    """What a captioner described, this time.
+
+    Args:
+        described: Contents of pictures that got a caption.
+        silent: Those of which the captioner said nothing; it is asked again.
+        failed: Pictures that could not be looked at, each with path and reason.
+        away: Whose files could not be read now; tried again.
+    """
+
+    described: int = 0
+    silent: int = 0
+    failed: list[Skipped] = field(default_factory=list)
+    away: int = 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it as JSON has it."""
+        return {
+            "described": self.described,
+            "silent": self.silent,
+            "failed": [one.as_dict() for one in self.failed],
+            "away": self.away,
+        }
+
+
+@dataclass(slots=True)
 class Summary:
     """What an update did; the numbers count files, but `encoded`.
 
@@ -369,6 +395,7 @@ class Summary:
             used of them; also the files of loose texts that nobody asked for.
         models: What was made for the further models of the collection, of each that lacked anything.
         inscriptions: What was read inside pictures; None if that was not asked for.
+        captioned: What a captioner described; None if that was not asked for.
         seconds: Wall time.
     """
 
@@ -387,6 +414,7 @@ class Summary:
     captions: Report = field(default_factory=Report)
     models: list[Filled] = field(default_factory=list)
     inscriptions: Inscriptions | None = None
+    captioned: Captioned | None = None
     seconds: float = 0.0
 
     @property
@@ -412,6 +440,7 @@ class Summary:
             "passed_over": dict(self.passed_over.most_common()),
             "models": [filled.as_dict() for filled in self.models],
             "inscriptions": None if self.inscriptions is None else self.inscriptions.as_dict(),
+            "captioned": None if self.captioned is None else self.captioned.as_dict(),
             "seconds": round(self.seconds, 3),
         }
 

@@ -10,12 +10,13 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from diptych.cluster import Cluster
 from diptych.core import offered
 from diptych.engine import scan, storage
 from diptych.engine.calibration import keep_calibration
+from diptych.engine.captioning import caption_pictures, captioner_of
 from diptych.engine.columns import fill_all
 from diptych.engine.homes.base import Home
 from diptych.engine.homes.names import is_own
@@ -53,6 +54,7 @@ class How:
         max_pixels: Largest picture that is decoded; None for what is safe.
         ocr: Read the text inside pictures, too, once they can be searched.
         cluster: Read and encode on the machines of a Ray cluster; None does so here.
+        caption: The captioner, or its name, that describes pictures which none has described; None for none.
     """
 
     recursive: bool = True
@@ -63,6 +65,7 @@ class How:
     max_pixels: int | None = None
     ocr: bool = False
     cluster: Cluster | None = None
+    caption: Any = None
 
 
 def update(
@@ -80,6 +83,7 @@ def update(
     given = scan.expand(files if paths else (opened.folder,))
     if how.ocr:
         needs_ocr()
+    captioner = _captioner(opened, how.caption)
     started = time.perf_counter()
     with opened.writing():
         opened.home.tidy()
@@ -99,6 +103,10 @@ def update(
                     addresses, batch_size=batch_size, check=how.check, forget_missing=how.forget_missing
                 ):
                     told.of(summary, count, last, None)
+        if captioner is not None:
+            summary.captioned = caption_pictures(
+                opened.home, model, captioner, max_pixels=how.max_pixels, on_progress=on_progress
+            )
         opened.home.keep_codes(model.encode_texts)
         keep_calibration(opened.home, model)
         summary.models = fill_all(
@@ -111,6 +119,17 @@ def update(
         opened.home.compact()
     summary.seconds = time.perf_counter() - started
     return summary
+
+
+def _captioner(opened: Opened, given: Any) -> Any:
+    """Who describes pictures; None if nobody is asked to."""
+    if given is None:
+        return None
+    if not isinstance(given, str) or not given.startswith("llm:"):
+        return captioner_of(given)
+    from diptych.engine.assisted import allowed_hosts, host_of
+
+    return captioner_of(given, sends=host_of(given) in allowed_hosts(opened))
 
 
 class _Told:

@@ -1,7 +1,7 @@
 """Language models as parts that can be replaced: one protocol, adapters, and wrappers that are models too."""
 
 from diptych.llm.asking import Answer, Unusable, ask, each, labelled, numbers, sentence
-from diptych.llm.names import DEFAULT, NAMES, default_name, named, ready, wanted
+from diptych.llm.names import CAPTIONER, DEFAULT, NAMES, default_name, named, ready, wanted
 from diptych.llm.probing import probe
 from diptych.llm.protocol import (
     Abilities,
@@ -21,6 +21,7 @@ from diptych.llm.untrusted import RULE, fenced, one_line
 from diptych.llm.wrappers import Budgeted, Retrying, Timed
 
 __all__ = [
+    "CAPTIONER",
     "DEFAULT",
     "NAMES",
     "RULE",

@@ -5,19 +5,24 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, cast
 
+from diptych import catalogue
 from diptych.errors import MissingData, UsageError
 from diptych.llm.protocol import LanguageModel
 from diptych.llm.tapes import Cached
 from diptych.llm.wrappers import Budgeted, Retrying, Timed
 
-__all__ = ["DEFAULT", "NAMES", "default_name", "named", "ready", "wanted"]
+__all__ = ["CAPTIONER", "DEFAULT", "NAMES", "default_name", "named", "ready", "wanted"]
 
 DEFAULT = "DIPTYCH_LLM"
 """The environment's name for the language model that is used where none is named."""
 
 PRICE = "DIPTYCH_LLM_PRICE"
 """The environment's name for what a million tokens in and out cost: ``0.1,0.4``."""
+
+CAPTIONER = "captioner"
+"""The system that describes pictures; it is a language model as well."""
 
 NAMES = "llm:URL#MODEL for a server, llm:FOLDER for a model of transformers, or llm:FILE.gguf"
 
@@ -32,13 +37,17 @@ def named(name: str) -> LanguageModel:
 
     Args:
         name: ``llm:URL#model`` for an OpenAI-compatible server (without ``#model``, the first that it lists),
-            ``llm:FOLDER`` for a model of transformers, or ``llm:FILE.gguf``.
+            ``llm:FOLDER`` for a model of transformers, or ``llm:FILE.gguf``; or ``captioner`` for the system
+            that describes pictures, ``captioner@FOLDER`` for one that was trained.
 
     Raises:
         UsageError: it is no such name.
         MissingData: there is no such file or folder.
         MissingExtra: it needs a package that is not installed.
     """
+    if name.partition("@")[0] == CAPTIONER:
+        captioner: Any = catalogue.load(name)
+        return cast("LanguageModel", captioner)
     kind, _, where = name.partition(":")
     if kind != "llm" or not where:
         raise UsageError(f"{name!r} names no language model; write {NAMES}", argument="llm")

@@ -96,7 +96,8 @@ class Stored:
         id: Name of its file in the collection.
         path: That file; None of an item that a program gave.
         text: Of a text item; None for a picture.
-        source: Where a text came from: "sidecar", "list", "own" or "program"; empty for a picture.
+        source: Where a text came from: "sidecar", "list", "own", "program" or "generated"; empty for a
+            picture.
         captions: Texts of the same file, for a picture.
         fields: What is known of its file, see `diptych.media.metadata`.
         hash: Of the content of its file.
