@@ -25,6 +25,12 @@ def test_a_bad_reply_is_asked_for_once_more_with_what_is_wrong() -> None:
     assert ask(model, asked("?"), sentence, repair=False).reason == "parse"
 
 
+def test_a_model_that_repeats_the_complaint_has_no_reply() -> None:
+    model = Scripted(lambda prompt: prompt.messages[-1].text if len(prompt.messages) > 1 else "")
+    answer = ask(model, asked("?"), sentence)
+    assert (answer.value, answer.reason, answer.usage.calls) == (None, "parse", 2)
+
+
 @pytest.mark.parametrize(
     ("faults", "reason", "calls"),
     [

@@ -26,6 +26,7 @@ _REFUSALS = re.compile(
     r"i['’]?m (?:unable|not able)|i am (?:unable|not able)|as an ai\b)",
     re.IGNORECASE,
 )
+_COMPLAINT = "That cannot be used"
 _WORD = re.compile(r"[^\W\d_]{2,}|[^\x00-\u2e7f]")  # of letters, or one sign of a script that needs no more
 
 
@@ -71,10 +72,12 @@ def ask(model: LanguageModel, prompt: Prompt, read: Callable[[str], T], *, repai
         if refused(reply):
             return Answer(None, "refusal", usage, said)
         try:
+            if _COMPLAINT in reply.text:
+                raise Unusable("It repeats what was said of the reply before.")
             return Answer(read(reply.text), "", usage, said)
         except Unusable as error:
             if attempt == 0:
-                told = assistant(one_line(reply.text)), user(f"That cannot be used: {error} Reply again.")
+                told = assistant(one_line(reply.text)), user(f"{_COMPLAINT}: {error} Reply again.")
                 prompt = replace(prompt, messages=(*prompt.messages, *told))
     return Answer(None, "parse", usage, said)
 
