@@ -97,7 +97,17 @@ def test_two_evaluations_are_compared(
         for row in csv.DictReader(io.StringIO(capsys.readouterr().out))
     }
     assert float(table["TqI", "R@1"]["difference"]) == pytest.approx(-one["difference"])
+    assert main(["evaluate", "--run", "bad", "--clip-benchmark"]) == 0
+    assert "saved clip_benchmark.json and clip_benchmark.csv in bad" in capsys.readouterr().err
+    assert main(["evaluate", "good", "bad/clip_benchmark.csv", "--json"]) == 0
+    theirs = json.loads(capsys.readouterr().out)
+    assert {row["measure"] for row in theirs} == {"R@1", "R@5", "R@10"}
+    assert next(row for row in theirs if row["measure"] == "R@1")["second"] == "given vectors"
+    assert main(["evaluate", "good", "bad/clip_benchmark.json"]) == 0
+    assert "given vectors on" in capsys.readouterr().out
     for arguments, said in (
+        (["good", "bad/clip_benchmark.json", "--plots"], "--plots and --out go with two evaluations"),
+        (["good", "bad", "--clip-benchmark"], "--clip-benchmark goes with"),
         (["good", "nowhere"], "nowhere is not there; give the ranking.npz (or its folder)"),
         (
             ["good", "bad", "--data", "planted"],

@@ -31,7 +31,8 @@ def command(
         str | None,
         typer.Argument(
             help="After the folder of one evaluation that of another: how much better the first is, with a "
-            "95 % interval and a p value over the same queries.",
+            "95 % interval and a p value over the same queries. Or a result of CLIP_benchmark (.json, .csv), "
+            "to have beside it.",
             show_default=False,
         ),
     ] = None,
@@ -120,6 +121,10 @@ def command(
         typer.Option("--strict", help="Refuse a picture that cannot be read, and do not leave it out."),
     ] = False,
     plots: Annotated[bool, typer.Option("--plots", help="Write report.html with charts too.")] = False,
+    clip_benchmark: Annotated[
+        bool,
+        typer.Option("--clip-benchmark", help="Write clip_benchmark.json and .csv, as that tool does, too."),
+    ] = False,
     out: Annotated[
         Path | None,
         typer.Option(help="Folder for the results; default evaluations/SYSTEM-DATA.", show_default=False),
@@ -145,7 +150,7 @@ def command(
             "--data": data, "--root": root, "--embeddings": embeddings, "--scores": scores, "--pairs": pairs,
             "--captions": captions, "--labels": labels, "--similarity": similarity, "--run": run,
             "--protocol": protocol, "--cut": cut, "--matches": matches, "--rerank": rerank, "--depth": depth,
-            "--keep": keep, "--strict": strict,
+            "--keep": keep, "--strict": strict, "--clip-benchmark": clip_benchmark,
         },
     )  # fmt: skip
     if depth is not None and rerank is None:
@@ -182,6 +187,10 @@ def command(
     if folder is not None:
         found.save(folder)
     report = _report(found, dataset, folder or _beside(run)) if plots else None
+    if clip_benchmark:
+        from diptych.cli._comparing import write_clip_benchmark
+
+        write_clip_benchmark(found, folder or _beside(run))
     if as_json:
         say_json(found.as_json())
         return
@@ -199,9 +208,11 @@ def command(
 
 # What goes with each way to ask, besides how to print and where to save.
 _GOES_WITH = {
-    "--run": ("--cut", "--matches"),
-    "--embeddings": ("--pairs", "--captions", "--labels", "--similarity", "--protocol", "--keep"),
-    "--scores": ("--pairs", "--captions", "--labels", "--protocol", "--keep"),
+    "--run": ("--cut", "--matches", "--clip-benchmark"),
+    "--embeddings": (
+        "--pairs", "--captions", "--labels", "--similarity", "--protocol", "--keep", "--clip-benchmark",
+    ),
+    "--scores": ("--pairs", "--captions", "--labels", "--protocol", "--keep", "--clip-benchmark"),
     "two evaluations": (),
     "a system and --data": (
         "--data",
@@ -211,8 +222,9 @@ _GOES_WITH = {
         "--depth",
         "--keep",
         "--strict",
+        "--clip-benchmark",
     ),
-}
+}  # fmt: skip
 
 
 def _refuse(kind: str, given: Mapping[str, Any]) -> None:
