@@ -62,6 +62,14 @@ def command(
     bench: Annotated[
         Path | None, typer.Option(help="Results of bench (.jsonl) to show, too.", show_default=False)
     ] = None,
+    llm: Annotated[
+        str | None,
+        typer.Option(
+            help="Language model that asks back in dialogues, as of diptych chat.",
+            envvar="DIPTYCH_LLM",
+            show_default=False,
+        ),
+    ] = None,
     open_: Annotated[bool, typer.Option("--open", help="Show the page in the browser.")] = False,
     trust: Trust = False,
 ) -> None:
@@ -90,6 +98,7 @@ def command(
         deadline=deadline,
         bench=bench,
         rerank=rerank,
+        llm=llm,
     )
     if bench is not None and not bench.is_file():
         raise UsageError(f"{bench} is no file; --bench takes what diptych bench has written (.jsonl)")

@@ -85,6 +85,7 @@ def create_app(
     Returns:
         An ASGI application, whose attribute `serving` is what it works with.
     """
+    from diptych.server import chat
     from diptych.server.routes import router
 
     settings = settings or Settings()
@@ -121,7 +122,9 @@ def create_app(
         lifespan=lifespan,
     )
     app.state.serving = serving
+    app.state.talks = None if settings.llm is None else chat.Talks(settings.llm)
     app.include_router(router)
+    app.include_router(chat.router)
     _tell_errors(app, serving)
     maps = _prepare_page()
     if PAGE.is_dir():

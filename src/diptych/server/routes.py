@@ -16,8 +16,10 @@ from starlette.responses import FileResponse, Response
 
 from diptych import __version__
 from diptych.core import Side
+from diptych.engine.duplicates import Copy
 from diptych.engine.homes.entries import Stored
 from diptych.engine.hubness import Hubness
+from diptych.engine.looks import ALIKE
 from diptych.engine.parts import typed
 from diptych.engine.plan import LOOSE
 from diptych.engine.results import By
@@ -492,6 +494,32 @@ async def count(serving: Here, where: Where = None, side: Side = "image", collec
     return await _looked_up(serving, lambda: Json({"count": served.collection.count(side, where=where)}))
 
 
+@router.get("/api/v1/duplicates", response_model=schema.Duplicates)
+async def duplicates(
+    serving: Here,
+    threshold: Annotated[float, Query(gt=0, le=1, description="Likeness from which pictures count.")] = ALIKE,
+    collection: Name = None,
+) -> Any:
+    """Copies among the pictures, in groups: the same content, and nearly the same; it reads pictures."""
+    served = serving.holding.get(collection)
+
+    def work() -> Json:
+        found = served.collection.duplicates(threshold=threshold)
+
+        def facts(one: Copy) -> dict[str, Any]:
+            told = one.as_dict()
+            told["item"] = served.row_of(one.id)
+            return {name: told[name] for name in ("item", "id", "bytes", "likeness")}
+
+        groups = {
+            kind: [[facts(one) for one in group] for group in getattr(found, kind)]
+            for kind in ("exact", "near")
+        }
+        return Json({**groups, "pictures": found.pictures, "threshold": threshold})
+
+    return await _looked_up(serving, work)
+
+
 @router.get("/api/v1/models", response_model=schema.Models)
 async def models(request: Request, serving: Here) -> Any:
     """The models of all collections, and which are loaded."""
@@ -610,7 +638,7 @@ async def health(request: Request, serving: Here) -> Any:
         "authorized": bool(request.state.authorized),
         "write": settings.write,
         "urls": settings.urls,
-        "chat": False,
+        "chat": settings.llm is not None,
         "bench": settings.bench is not None,
         "rerank": None
         if settings.rerank is None

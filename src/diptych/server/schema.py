@@ -253,6 +253,24 @@ class PictureFacts(_Told):
     modified: str
 
 
+class Alike(_Told):
+    """A picture of a group of copies, and how like the first it is."""
+
+    item: int
+    id: str
+    bytes: int
+    likeness: float
+
+
+class Duplicates(_Told):
+    """Copies among pictures; see `diptych.engine.duplicates.Duplicates`."""
+
+    exact: list[list[Alike]]
+    near: list[list[Alike]]
+    pictures: int
+    threshold: float
+
+
 class ItemFacts(_Told):
     """All that is known of an item."""
 

@@ -23,6 +23,7 @@ class Settings:
         deadline: Seconds after which a request is given up.
         threads: Searches that run at a time.
         bench: Results of `diptych bench` that the page shows; None for none.
+        llm: Name of the language model that asks back in dialogues; None for none.
         rerank: Name of the system that ranks first hits anew where a caller asks for it; None for none.
         waiting: Searches that may wait for a thread; further ones are refused.
     """
@@ -35,6 +36,7 @@ class Settings:
     max_pixels: int = 100_000_000
     deadline: float = 30.0
     bench: Path | None = None
+    llm: str | None = None
     rerank: str | None = None
     threads: int = min(8, 2 + (os.cpu_count() or 2))
     waiting: int = 64

@@ -2,6 +2,7 @@
 import { ask, follow, reach } from "./api.mjs";
 import { Asked } from "./asked.mjs";
 import { BenchPage } from "./bench.mjs";
+import { ChatPage } from "./chat.mjs";
 import { CollectionPage, Progress } from "./collection.mjs";
 import { Found, Panels } from "./found.mjs";
 import { html, render, useCallback, useEffect, useRef, useState, useEvent, useSettled, useWide } from "./lib.mjs";
@@ -56,16 +57,18 @@ function App() {
 
   const foot = html`<footer class="foot"><label>${t("shell.language")} <select value=${current()} onChange=${(event) => say(event.target.value)}>
     ${Object.entries(languages()).map(([key, label]) => html`<option key=${key} value=${key} lang=${key}>${label}</option>`)}</select></label><span>Diptych ${health?.version}</span></footer>`;
+  const brand = health && html`<${Brand} route=${route} health=${health} collections=${collections} name=${collection?.name} setName=${setName} />`;
   if (!health) return html`<main class="alone">${fault && html`<div class="state" role="alert"><${Panels} /><h1>${t("state.offline")}</h1><p>${fault.message || t("state.offline.more")}</p></div>`}</main>`;
   if (!health.authorized) return html`<${SignIn} done=${refresh} />`;
   return html`
     <a class="skip" href="#found" onClick=${(event) => { event.preventDefault(); document.querySelector("#found").focus(); }}>${t("shell.skip")}</a>
     ${!online && html`<div class="offline" role="alert">${t("state.offline")} ${t("state.offline.more")}</div>`}
     <${SearchPage} active=${route.page === "search"} address=${route.query} state=${state} foot=${foot}>
-      <${Brand} route=${route} health=${health} collections=${collections} name=${collection?.name} setName=${setName} />
+      ${route.page !== "chat" && brand}
       ${job && ["waiting", "running"].includes(job.state) && route.page !== "collection" && html`<a class="running" href="#/collection"><${Progress} job=${job} short /></a>`}
     <//>
     ${route.page === "collection" && html`<main id="found" tabindex="-1"><${CollectionPage} state=${state} start=${start} /></main>`}
+    ${route.page === "chat" && html`<${ChatPage} key=${collection?.name} state=${state}>${brand}<//>`}
     ${route.page === "bench" && html`<main id="found" tabindex="-1"><${BenchPage} /></main>`}
     ${route.page !== "search" && foot}`;
 }
@@ -74,7 +77,7 @@ const routeNow = () => routeOf(location.hash);
 
 function routeOf(hash) {
   const [page, query = ""] = hash.replace(/^#\/?/, "").split("?");
-  return { page: ["collection", "bench"].includes(page) ? page : "search", query };
+  return { page: ["collection", "bench", "chat"].includes(page) ? page : "search", query };
 }
 
 /** Trades the token in the address, if there is one, for a cookie; then it is taken out of the address. */
@@ -103,7 +106,7 @@ function SignIn({ done }) {
 }
 
 function Brand({ route, health, collections, name, setName }) {
-  const pages = [["search", "#/"], ["collection", "#/collection"], ...(health.bench ? [["bench", "#/bench"]] : [])];
+  const pages = [["search", "#/"], ["collection", "#/collection"], ...(health.chat ? [["chat", "#/chat"]] : []), ...(health.bench ? [["bench", "#/bench"]] : [])];
   return html`
     <div class="brand"><a class="logo" href="#/"><svg viewBox="0 0 32 32" width="26" height="26" aria-hidden="true"><rect x="3" y="5" width="12" height="22" rx="1.5" fill="none" stroke="currentColor" stroke-width="2.4" /><rect x="17" y="5" width="12" height="22" rx="1.5" fill="currentColor" stroke="currentColor" stroke-width="2.4" /></svg>Diptych</a>
       <nav aria-label=${t("shell.pages")}>${pages.map(([page, href]) => html`<a key=${page} href=${href} aria-current=${route.page === page ? "page" : undefined}>${t(`shell.${page}`)}</a>`)}</nav>
@@ -262,6 +265,12 @@ function useSearch(asked, state, active) {
     });
     return () => mine.abort();
   }, [key, active, settled, waiting]);
+
+  useEffect(() => { // what was asked while the server was away is asked once it is back
+    const back = (ok) => { if (ok && now.current.error?.kind === "Offline") setAgain((count) => count + 1); };
+    reach.listeners.add(back);
+    return () => reach.listeners.delete(back);
+  }, []);
 
   const more = () => {
     const { loading, whole, results, error, key: at } = now.current;

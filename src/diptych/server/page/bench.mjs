@@ -39,7 +39,7 @@ export function BenchPage() {
         ${pick("measure", t("bench.measure"), measures.map((one) => [one, one]))}
       </div>
       <div class="beside">
-        <div class="wide"><table>
+        <div class="wide" tabindex="0" role="region" aria-label=${t("bench.label")}><table>
           <caption>${t("bench.caption", { measure, entry, count: rows.length })}</caption>
           <thead><tr>${[["system", t("bench.system")], ["family", t("bench.family")], ["bits", t("bench.bits")], ["IqT", t("bench.IqT")], ["TqI", t("bench.TqI")], ["seeds", t("bench.seeds")], ["seconds", t("bench.seconds")]].map(([name, label]) => html`
             <th key=${name} scope="col" aria-sort=${sort.by === name ? (sort.down ? "descending" : "ascending") : "none"}>

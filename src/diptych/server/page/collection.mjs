@@ -23,7 +23,7 @@ export function CollectionPage({ state, start }) {
       </dl>
       <${Update} job=${job} write=${health.write} start=${start} error=${state.jobError} />
       <section><h2>${t("collection.models")}</h2>
-        <div class="wide"><table>
+        <div class="wide" tabindex="0" role="region" aria-label=${t("collection.models")}><table>
           <thead><tr>${["name", "similarity", "dimensions", "images", "texts", "codes"].map((name) => html`<th key=${name} scope="col">${t(`model.${name}`)}</th>`)}</tr></thead>
           <tbody>${(collection.models || []).map((model) => html`
             <tr key=${model.name}><th scope="row">${model.name}${model.default && collection.models.length > 1 && html` <small>${t("model.default")}</small>`}</th>
@@ -98,8 +98,8 @@ function Duplicates({ collection }) {
       ${state.found && !groups.length && html`<p role="status">${t("duplicates.none")}</p>`}
       ${groups.map((group, at) => html`
         <div class="copygroup" key=${at}>
-          <h3>${t(at < (state.found.exact || []).length ? "duplicates.exact" : "duplicates.near", { count: group.files.length })}</h3>
-          <ul>${group.files.map((file) => html`<li key=${file.id}>${file.item !== undefined && html`<${Picture} item=${file.item} size=${320} />`}<span class="clip" title=${file.id}>${file.id}</span><span class="soft">${bytes(file.bytes || 0)}</span></li>`)}</ul>
+          <h3>${t(at < (state.found.exact || []).length ? "duplicates.exact" : "duplicates.near", { count: group.length })}</h3>
+          <ul>${group.map((file) => html`<li key=${file.id}>${file.item !== undefined && html`<${Picture} item=${file.item} size=${320} />`}<span class="clip" title=${file.id}>${file.id}</span><span class="soft">${bytes(file.bytes || 0)}</span></li>`)}</ul>
         </div>`)}
     </section>`;
 }

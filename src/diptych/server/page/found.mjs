@@ -8,7 +8,7 @@ import { duration, named, number, percent, t } from "./words.mjs";
 
 export const GRADES = { strong: 4, good: 3, fair: 2, weak: 1 };
 
-export function Found({ asked, change, found, state, again, more }) {
+export function Found({ asked, change, found, state, again, more, points }) {
   const [open, setOpen] = useState(null);
   const { results, error, loading, whole } = found;
   const slow = useSlow(loading && !found.appending);
@@ -18,14 +18,14 @@ export function Found({ asked, change, found, state, again, more }) {
   return html`
     <section class=${`found ${slow ? "slow" : ""}`} aria-label=${t("found.label")} aria-busy=${loading ? "true" : "false"}>
       <${Head} asked=${asked} found=${found} shared=${shared} slow=${slow} state=${state} />
-      ${error && html`<${Failure} error=${error} again=${again} />`}
+      ${error && !(error.kind === "Offline" && !empty) && html`<${Failure} error=${error} again=${again} />`}
       ${!error && empty && !loading && html`<${Nothing} asked=${asked} change=${change} state=${state} found=${found} />`}
       ${empty && slow && !error && html`<${Waiting} />`}
       ${!empty && asked.to === "image" && html`<${Grid} results=${results} shared=${shared} whole=${whole} more=${more} open=${setOpen} appending=${found.appending} />`}
       ${!empty && asked.to === "text" && html`<${Texts} results=${results} shared=${shared} whole=${whole} more=${more} open=${setOpen} />`}
       ${!empty && results.some((one) => one.by !== "date") && html`<${Legend} results=${results} />`}
       ${open !== null && results[open] && html`
-        <${Lightbox} results=${results} at=${open} to=${setOpen} asked=${asked} change=${change} state=${state} more=${more}
+        <${Lightbox} results=${results} at=${open} to=${setOpen} asked=${asked} change=${change} state=${state} more=${more} points=${points && { more: (result) => { setOpen(null); points.more(result); }, less: (result) => { setOpen(null); points.less(result); } }}
           like=${(result) => { setOpen(null); change({ ...asked, words: "", terms: [term("item", { item: result.item, name: result.id })], to: "image" }, true); }}
           also=${(result) => { setOpen(null); change({ ...asked, terms: [...asked.terms, term("item", { item: result.item, name: result.id })] }); }} />`}
     </section>`;

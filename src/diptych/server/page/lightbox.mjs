@@ -9,7 +9,7 @@ const OWN = ["name", "folder", "width", "height", "orientation", "size"]; // fie
 const BESIDE = 13; // pictures of the same folder that are shown
 const TELLS = 0.35; // part of the similarity that a word takes along from which it is underlined
 
-export function Lightbox({ results, at, to, asked, change, state, like, also, more }) {
+export function Lightbox({ results, at, to, asked, change, state, like, also, more, points }) {
   const dialog = useRef(null), result = results[at];
   const [why, setWhy] = useState(false);
   useEffect(() => {
@@ -42,8 +42,11 @@ export function Lightbox({ results, at, to, asked, change, state, like, also, mo
           <${Captions} result=${result} item=${item.found} lines=${reasons.found?.texts} />
           ${result.by !== "date" && html`<p class="under"><${Grade} result=${result} />${result.percentile !== null && html`<span>${percent(result.percentile)}</span>`}<span class="soft">${t("one.score", { score: number(result.score, 3) })}</span></p>`}
           <div class="acts">
-            <button type="button" onClick=${() => like(result)}>${t("one.like")}</button>
-            <button type="button" onClick=${() => also(result)}>${t("one.also")}</button>
+            ${points ? html`
+              <button type="button" onClick=${() => points.more(result)}>${t("chat.more")}</button>
+              <button type="button" onClick=${() => points.less(result)}>${t("chat.less")}</button>` : html`
+              <button type="button" onClick=${() => like(result)}>${t("one.like")}</button>
+              <button type="button" onClick=${() => also(result)}>${t("one.also")}</button>`}
             ${!isEmpty(asked) && html`<button type="button" aria-pressed=${why} onClick=${() => setWhy(!why)}>${t("one.why")}</button>`}
           </div>
           ${why && html`<${Reasons} reasons=${reasons} />`}
@@ -106,7 +109,7 @@ function Heat({ relevance }) {
     canvas.height = relevance.length;
     canvas.width = relevance[0].length;
     const context = canvas.getContext("2d"), pixels = context.createImageData(canvas.width, canvas.height);
-    flat.forEach((value, at) => { pixels.data[4 * at + 3] = 215 * (1 - (value - low) / span) ** 1.4; });
+    flat.forEach((value, at) => { pixels.data[4 * at + 3] = 190 * (1 - (value - low) / span) ** 1.4; });
     context.putImageData(pixels, 0, 0);
   };
   return html`<canvas class="map" ref=${draw} role="img" aria-label=${t("why.map")} />`;

@@ -1,0 +1,163 @@
+# ruff: noqa: F811  # fixtures are imported by name
+"""The page where something is not as it should be, or not yet: no token, no server, few or no pictures."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from page_helpers import SHOWN, Browsed, chromium, lay, needs_chromium, serving, visit  # noqa: F401
+
+import diptych
+from llm_servers import Request
+from llm_servers import serving as llm_serving
+
+pytestmark = needs_chromium
+
+Visit = Callable[..., Browsed]
+TOKEN = "open-sesame-and-nothing-else"
+
+
+@pytest.fixture(scope="module")
+def indexed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that is indexed, to be copied."""
+    folder = lay(tmp_path_factory.mktemp("indexed") / "album")
+    with diptych.open(folder) as collection:
+        collection.add()
+    return folder
+
+
+@pytest.fixture
+def album(indexed: Path, tmp_path: Path) -> Path:
+    """A copy of it."""
+    return Path(shutil.copytree(indexed, tmp_path / "album"))
+
+
+def test_without_a_token_nothing_is_shown_but_where_to_give_it(album: Path, visit: Visit) -> None:
+    with serving(album, "--token", TOKEN) as site:
+        page = visit()
+        address = re.sub("#.*", "", site.url)
+        page.page.goto(address)
+        field = page.page.get_by_label("Token")
+        page.until(field.count, "the field")
+        assert "This collection asks for a token" in page.text()
+        assert page.violations() == []
+        page.shot("token")
+        assert not [url for url in page.asked if "thumbnail" in url or "search" in url]
+        field.fill("open-barley-please")
+        page.page.keyboard.press("Enter")
+        page.until(lambda: "That is not the token of this server" in page.text(), "that it is wrong")
+        page.shot("token_wrong")
+        page.wrong.clear()  # the browser tells of 401
+        field.fill(TOKEN)
+        page.page.keyboard.press("Enter")
+        page.until(lambda: len(page.names()) == SHOWN, "the pictures")
+        page.until(
+            lambda: page.page.evaluate("[...document.images].filter(one => one.naturalWidth > 0).length") > 3,
+            "pictures that are shown, with the cookie",
+        )
+        assert page.page.evaluate("document.cookie") == ""  # no script can read it
+        other = visit().open(f"{address}#token={TOKEN}")
+        other.until(lambda: len(other.names()) == SHOWN, "the pictures")
+        assert "sesame" not in other.page.url
+
+
+def test_indexing_is_seen_live_and_what_was_skipped_is_said(visit: Visit, tmp_path: Path) -> None:
+    folder = lay(tmp_path / "album")
+    with serving(folder, "--write") as site:
+        page = visit()
+        page.page.goto(site.url)
+        page.page.wait_for_selector("input[name=q]")
+        page.until(lambda: len(page.names()) == SHOWN, "the pictures, by themselves")
+        page.page.goto(site.url + "#/collection")
+        page.until(lambda: "Up to date, in" in page.text(), "the end")
+        page.until(lambda: "One file was left out" in page.text(), "what was skipped")
+        assert "home/broken.jpg" in page.text()
+        shutil.copy(folder / "home" / "coins.jpg", folder / "home" / "more_coins.jpg")
+        (folder / "home" / "more_coins.jpg").write_bytes((folder / "home" / "coins.jpg").read_bytes() + b"\0")
+        page.page.get_by_role("button", name="Bring it up to date").click()
+        page.until(lambda: "one new" in page.text(), "what was new")
+        page.shot("updated")
+        page.page.get_by_role("button", name="Look for copies").click()
+        page.until(lambda: "2 files of the same content" in page.text(), "the copies")
+        page.shot("copies")
+
+
+def test_a_folder_without_pictures_says_what_to_do(visit: Visit, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with serving(tmp_path / "empty") as site:
+        page = visit()
+        page.page.goto(site.url)
+        page.until(lambda: "No pictures here yet" in page.text(), "what to do")
+        assert page.violations() == []
+        page.shot("no_pictures")
+        page.wrong.clear()
+
+
+def test_a_server_that_goes_away_and_comes_back(album: Path, visit: Visit) -> None:
+    with serving(album) as site:
+        page = visit().open(site.url + "#/?q=a+cat")
+        before = page.names()
+        port = int(site.url.rstrip("/").rpartition(":")[2])
+        site.stop()
+        page.page.fill("input[name=q]", "a rocket")
+        page.until(lambda: "The server does not answer" in page.text(), "that it is away")
+        assert page.names() == before  # what was found stays
+        assert page.violations() == []
+        page.shot("offline")
+    with serving(album, port=port):
+        page.until(lambda: "The server does not answer" not in page.text(), "that it is back")
+        page.until(lambda: page.names()[0] == "space/rocket.jpg", "the answer to what was asked meanwhile")
+    page.wrong.clear()  # the browser tells of every request that failed
+
+
+def test_a_dialogue_asks_back_and_takes_what_is_pointed_at(album: Path, visit: Visit) -> None:
+    """With a scripted model: it makes one description of all that was said, and asks."""
+
+    def answer(request: Request) -> None:
+        if request.body is None:
+            request.json({"data": [{"id": "scripted"}]})
+            return
+        prompt = str(request.body["messages"])
+        night = "at night" in prompt
+        request.say(
+            "Caption: a rocket at night\nQuestion: Is there fire?"
+            if night
+            else "Question: When was it taken?"
+        )
+
+    with (
+        llm_serving(answer) as (address, asked),
+        serving(album, "--llm", f"llm:{address}#scripted") as site,
+    ):
+        page = visit()
+        page.page.goto(site.url + "#/chat")
+        box = page.page.get_by_label("What you say")
+        page.until(box.count, "the box")
+        assert "Describe the picture that you look for" in page.text()
+        box.fill("a tall thing that stands")
+        page.page.keyboard.press("Enter")
+        page.until(lambda: len(page.names()) > 3, "what was found")
+        asks = page.page.locator(".talk .asks")
+        page.until(lambda: asks.count() and "?" in asks.last.inner_text(), "a question")
+        box.fill("at night")
+        page.page.get_by_role("button", name="Send").click()
+        page.until(lambda: page.page.locator(".talk .says").count() == 2, "the second turn")
+        assert asked
+        assert page.violations() == []
+        page.shot("chat")
+        page.page.locator(".tile button").nth(1).click()
+        page.page.get_by_role("button", name="More like this").click()
+        page.until(lambda: "more like 2" in page.page.locator(".talk").inner_text(), "what was liked")
+        page.page.get_by_role("button", name="Take back").click()
+        page.until(lambda: page.page.locator(".talk .says").count() == 2, "that it was taken back")
+    assert "Chat" in page.text()
+
+
+def test_without_a_language_model_there_is_no_chat(album: Path, visit: Visit) -> None:
+    with serving(album) as site:
+        page = visit().open(site.url)
+        assert not page.page.get_by_role("link", name="Chat").count()
