@@ -28,6 +28,7 @@ RUNS = {
     "search.py others --others 3000 --queries 40 --singles 3": "faiss IVF",
     "search.py tiers --count 4000 --queries 40 --singles 3": "8 bits a dimension",
     "search.py growth --count 5000": "of the bandwidth|GB/s",
+    "serve.py --items 300 --clients 3 --seconds 2": "of that limit",
     "towers.py --size tiny --pictures 2 --texts 4 --batch 2 --rounds 1": "cold, to the first text",
     "words.py quality --data tests/photographs --split all": "on the other half",
     "words.py speed --count 2000 --queries 3": "1 in 3 allowed",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -194,3 +195,15 @@ def test_what_an_encoder_raises_comes_as_a_sentence(
         DiptychError, match=r"colours failed on the query \(InvalidArgument: got rank 3 expected"
     ):
         filled.search("red")
+
+
+def test_a_new_collection_that_nobody_closes_warns_of_nothing(photos: Path, paint: Paint) -> None:
+    paint("red.png")
+    collection = open_collection(photos, model=Colours())
+    collection.add()
+    places = [Path(nowhere.name) for _, nowhere in collection._left]
+    assert all(place.is_dir() for place in places)
+    assert places
+    del collection
+    gc.collect()
+    assert not any(place.exists() for place in places)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import shutil
 import tempfile
 import threading
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
@@ -76,8 +78,8 @@ class Opened:
         self._scorers: dict[str, Any] = {}  # what ranks hits anew, by name
         self._default: Self | None = None
         # Until something is added, a new collection is an empty one that is nowhere.
-        self._nowhere = tempfile.TemporaryDirectory(prefix="diptych-") if new else None
-        self._left: list[tuple[Home, Any]] = []  # what was nowhere; other threads may be in it
+        self._nowhere = _Passing() if new else None
+        self._left: list[tuple[Home, _Passing]] = []  # what was nowhere; other threads may be in it
         self._founding = threading.Lock()
         home = Local(Path(self._nowhere.name) / DATABASE, where.folder) if self._nowhere else where.home()
         self._home: Home = home
@@ -143,7 +145,7 @@ class Opened:
             if self._nowhere is not None:
                 self._found_now(self._nowhere)
 
-    def _found_now(self, nowhere: Any) -> None:
+    def _found_now(self, nowhere: _Passing) -> None:
         new = not self._where.is_there()
         home = self._where.home()
         if new:
@@ -255,3 +257,11 @@ class Opened:
         view._model, view._named = self._model if fits else None, False
         view._default = self.default
         return view
+
+
+class _Passing:
+    """A folder that is gone when it is cleaned up, or forgotten."""
+
+    def __init__(self) -> None:
+        self.name = tempfile.mkdtemp(prefix="diptych-")
+        self.cleanup = weakref.finalize(self, shutil.rmtree, self.name, ignore_errors=True)

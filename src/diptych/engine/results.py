@@ -189,7 +189,7 @@ class Results(list[Result]):
     @classmethod
     def from_dict(cls, told: Mapping[str, Any]) -> Results:
         """The results of which `as_dict` told."""
-        return cls(
+        found = cls(
             map(Result.from_dict, told["results"]),
             nothing_matches=told["nothing_matches"],
             best=None if told["best"] is None else Result.from_dict(told["best"]),
@@ -198,6 +198,8 @@ class Results(list[Result]):
             reranked=None if told["rerank"] is None else Reranked(**told["rerank"]),
             seconds=told["seconds"],
         )
+        found.notes = told["notes"]
+        return found
 
 
 @dataclass(frozen=True, slots=True)

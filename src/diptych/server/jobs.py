@@ -11,6 +11,7 @@ import json
 import queue
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from diptych.engine.collection import Collection
@@ -59,7 +60,7 @@ class Job:
         """All of it as JSON."""
         now = self._progress
         folder = self.served.collection.folder
-        current = None if now.path is None else now.path
+        current = None if now.path is None else Path(now.path)
         if current is not None and current.is_relative_to(folder):
             current = current.relative_to(folder)
         return {

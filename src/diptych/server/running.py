@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+import signal
 import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -107,9 +108,10 @@ class _Server(uvicorn.Server):
         self._stop = stop
 
     def handle_exit(self, sig: int, frame: Any) -> None:
-        """Begin to stop; asked again, at once."""
+        """Begin to stop; asked again by Ctrl-C, at once. The process then ends as one that did its work."""
         self._stop()
-        super().handle_exit(sig, frame)
+        self.force_exit = self.should_exit and sig == signal.SIGINT
+        self.should_exit = True
 
 
 def serve(

@@ -1,0 +1,246 @@
+"""Requests that come together: batches, limits, deadlines, and jobs that outlive their server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from starlette.testclient import TestClient
+
+import diptych
+from diptych.engine.collection import Collection
+from diptych.errors import DiptychError
+from diptych.server.app import create_app
+from diptych.server.errors import Refused
+from diptych.server.gate import Gate
+from diptych.server.holding import Holding
+from diptych.server.schema import Job
+from diptych.server.settings import Settings
+from diptych.server.together import Together, join_calls
+from diptych.testing import Colours
+
+Made = Callable[..., TestClient]
+
+
+class Slow:
+    """Doubles numbers, holding on until it is let go, and tells what came together."""
+
+    def __init__(self) -> None:
+        self.seen: list[int] = []
+        self.begun, self.go = threading.Event(), threading.Event()
+
+    def __call__(self, values: Sequence[Any]) -> Any:
+        self.seen.append(len(values))
+        self.begun.set()
+        assert self.go.wait(30)
+        if -1 in values:
+            raise DiptychError("minus one")
+        return np.array(values) * 2
+
+
+def test_calls_that_come_meanwhile_are_one_batch() -> None:
+    slow = Slow()
+    together, found = Together(slow, most=5), dict[int, Any]()
+
+    def ask(number: int) -> None:
+        try:
+            found[number] = together([number]).tolist()
+        except DiptychError as error:
+            found[number] = str(error)
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in (0, 1, 2, -1, 3, 4, 5)]
+    threads[0].start()
+    assert slow.begun.wait(30)
+    for thread in threads[1:]:
+        thread.start()
+    while len(together._waiting) < 6:
+        time.sleep(0.01)
+    slow.go.set()
+    for thread in threads:
+        thread.join()
+    assert found == {number: [2 * number] for number in range(6)} | {-1: "minus one"}
+    assert slow.seen[0] == 1
+    assert sorted(slow.seen[1:3])[-1] == 5  # and the fault of one is not that of the others
+    assert together(np.array([3])).tolist() == [6]  # what is no list goes by itself
+
+
+def test_an_encoder_stays_what_it_is() -> None:
+    encoder = Colours()
+    before = encoder.encode_text(["red", "blue"])
+    sizes: list[int] = []
+    join_calls(encoder, told=sizes.append)
+    join_calls(encoder, told=sizes.append)
+    assert np.array_equal(encoder.encode_text(["red", "blue"]), before)
+    assert sizes == [2]
+    assert isinstance(encoder, Colours)
+
+
+def test_collections_of_one_model_share_it(photos: Path, tmp_path: Path) -> None:
+    made = []
+    for name in ("one", "two"):
+        folder = tmp_path / name
+        folder.mkdir()
+        Image.new("RGB", (20, 20), "red").save(folder / "red.png")
+        with diptych.open(folder) as collection:
+            collection.add()
+        made.append(diptych.open(folder))
+    holding = Holding(made)
+    first, second = (served.warmed() for served in holding)
+    assert first.encoder is second.encoder
+    assert [served.name for served in holding] == ["one", "two"]
+    holding.close()
+
+
+def test_a_gate_refuses_what_is_too_much_and_too_late() -> None:
+    async def run() -> None:
+        gate = Gate("work", threads=1, waiting=1, deadline=0.3)
+        go = threading.Event()
+        first = asyncio.create_task(gate.run(lambda: go.wait(30)))
+        second = asyncio.create_task(gate.run(lambda: "second"))
+        await asyncio.sleep(0.05)
+        assert gate.taken == 2
+        with pytest.raises(Refused, match="too many requests wait") as busy:
+            await gate.run(lambda: None)
+        assert (busy.value.kind, busy.value.after) == ("Busy", 1)
+        for task in (first, second):
+            with pytest.raises(Refused, match=r"longer than 0\.3 seconds"):
+                await task
+        assert gate.taken == 1  # the thread is still taken; who waited for it is gone
+        go.set()
+        while gate.taken:
+            await asyncio.sleep(0.01)
+        assert await gate.run(lambda: "again") == "again"
+        gate.close()
+        with pytest.raises(Refused, match="is being stopped"):
+            await gate.run(lambda: None)
+
+    asyncio.run(run())
+
+
+def test_too_many_searches_are_told_to_come_again(served: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = served(threads=1, waiting=1, deadline=20.0)
+    go, begun = threading.Event(), threading.Event()
+
+    def slow(*_: object, **__: object) -> Any:
+        begun.set()
+        assert go.wait(30)
+        raise DiptychError("enough")
+
+    monkeypatch.setattr("diptych.server.routes.answer", slow)
+    threads = [threading.Thread(target=client.get, args=("/api/v1/search?q=red",)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    assert begun.wait(30)
+    gate = client.app.serving.searches  # type: ignore[attr-defined]
+    while gate.taken < 2:
+        time.sleep(0.01)
+    answer = client.get("/api/v1/search?q=red")
+    assert (answer.status_code, answer.headers["retry-after"]) == (429, "1")
+    assert client.get("/api/v1/health").status_code == 200
+    go.set()
+    for thread in threads:
+        thread.join()
+
+
+# Jobs
+
+
+def waited(client: TestClient, job: str) -> dict[str, Any]:
+    for _ in range(600):
+        told: dict[str, Any] = client.get(f"/api/v1/jobs/{job}").json()
+        if told["state"] not in ("waiting", "running"):
+            return told
+        time.sleep(0.05)
+    raise AssertionError(told)
+
+
+def test_a_job_is_seen_as_it_goes_on(served: Made, photos: Path) -> None:
+    client = served(write=True)
+    (photos / "broken.jpg").write_bytes(b"no picture")
+    Image.new("RGB", (80, 40), "purple").save(photos / "purple.png")
+    asked = client.post("/api/v1/jobs", json={})
+    assert asked.status_code == 202
+    Job.model_validate(asked.json(), strict=True)
+    told = [line for line in client.get(f"/api/v1/jobs/{asked.json()['job']}/events").iter_lines() if line]
+    names = [line.partition(": ")[2] for line in told if line.startswith("event: ")]
+    assert names[-2:] == ["skipped", "end"]
+    datas = [json.loads(line.partition(": ")[2]) for line in told if line.startswith("data: ")]
+    assert datas[-1]["state"] == "done"
+    assert datas[-1]["summary"]["added"] == 1
+    assert datas[-2]["reason"] == "not a picture, whatever its name says"
+    found = client.get("/api/v1/search?q=purple&k=1").json()["results"]
+    assert found[0]["id"] == "purple.png"
+    assert client.get("/api/v1/collections/photos/skipped").json()["skipped"][0]["path"] == "broken.jpg"
+    assert client.get("/api/v1/jobs").json()["jobs"][0]["job"] == asked.json()["job"]
+
+
+def test_a_job_is_refused_outside_and_stops_when_told(
+    served: Made, collection: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = served(write=True)
+    assert client.post("/api/v1/jobs", json={"folders": ["../.."]}).status_code == 400
+    go, begun = threading.Event(), threading.Event()
+    add = Collection.add
+
+    def slow(self: Collection, *paths: object, on_progress: Any = None, **how: Any) -> Any:
+        begun.set()
+        assert go.wait(30)
+        on_progress(diptych.engine.results.Progress(1, 2, 0, None, 0.1))  # type: ignore[attr-defined]
+        return add(self, *paths, **how)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Collection, "add", slow)
+    first = client.post("/api/v1/jobs", json={}).json()["job"]
+    second = client.post("/api/v1/jobs", json={}).json()["job"]
+    assert begun.wait(30)
+    assert collection.home.get("server_jobs") not in (None, "[]")
+    client.delete(f"/api/v1/jobs/{first}")
+    client.delete(f"/api/v1/jobs/{second}")
+    go.set()
+    assert [waited(client, job)["state"] for job in (first, second)] == ["stopped", "stopped"]
+    while collection.home.get("server_jobs") != "[]":
+        time.sleep(0.01)
+
+
+def test_what_was_accepted_is_done_by_the_next_server(photos: Path) -> None:
+    with diptych.open(photos, model=Colours()) as filling:
+        filling.add()
+        with filling.home.batch(changes=False):  # as a server left it that was killed
+            filling.home.set("server_jobs", json.dumps([{"kind": "index", "folders": []}]))
+    Image.new("RGB", (80, 40), "purple").save(photos / "purple.png")
+    reading = create_app([diptych.open(photos, model=Colours())])
+    with TestClient(reading, base_url="http://localhost", client=("127.0.0.1", 1)) as client:
+        assert client.get("/api/v1/jobs").json() == {"jobs": []}  # one that only reads leaves it
+    writing = create_app([diptych.open(photos, model=Colours())], Settings(write=True))
+    with TestClient(writing, base_url="http://localhost", client=("127.0.0.1", 1)) as client:
+        (job,) = client.get("/api/v1/jobs").json()["jobs"]
+        assert waited(client, job["job"])["summary"]["added"] == 1
+    with diptych.open(photos, model=Colours()) as after:
+        assert after.home.get("server_jobs") == "[]"
+        assert after.count("image") == 7
+
+
+def test_searches_go_on_while_a_new_folder_is_indexed(tmp_path: Path) -> None:
+    folder = tmp_path / "new"
+    folder.mkdir()
+    for number in range(40):
+        Image.new("RGB", (30 + number, 30), (number * 6, 0, 0)).save(folder / f"{number}.png")
+    app = create_app([diptych.open(folder, model=Colours())], Settings(write=True))
+    with TestClient(app, base_url="http://localhost", client=("127.0.0.1", 1)) as client:
+        job = client.post("/api/v1/jobs", json={}).json()["job"]
+        states = set()
+        while True:
+            state = client.get(f"/api/v1/jobs/{job}").json()["state"]
+            states.add(client.get("/api/v1/search?q=red").status_code)
+            states.add(client.get("/api/v1/collections").status_code)
+            if state not in ("waiting", "running"):
+                break
+        assert (state, states) == ("done", {200})
+        assert len(client.get("/api/v1/search?q=red&k=100").json()["results"]) == 40
