@@ -148,7 +148,7 @@ def _facts(served: Served, name: str, talk: Conversation, *, local: bool) -> dic
     turns = talk.session.turns
     found = None
     if talk.results is not None and turns:
-        asked = schema.Query(text=[turns[-1].searched], k=talk.k)
+        asked = schema.Query(text=[turns[-1].searched], k=talk.k, offset=0)
         found = facts_of_results(talk.results, served, asked, turns[-1].searched, local=local)
     return {
         "chat": name,
