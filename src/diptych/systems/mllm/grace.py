@@ -24,7 +24,7 @@ Differs from the paper:
 - The language model is a small transformer from drawn weights, in place of OpenFlamingo-3B; it sees pictures
   and texts as the vectors of the dual tower `tower`, as a prefix of a few tokens.
 - Retrieving is learned after memorising, as in the paper; meanwhile memorising goes on, as in the code.
-- Pictures without texts get pseudo-queries of `captioner`, which is not fine-tuned for it.
+- Pictures without texts get pseudo-queries of `captioner`, if one is named; it is not fine-tuned for it.
 - The length penalty is 0 (the code's -2 prefers short identifiers); a query that finds nothing counts as a
   miss.
 """
@@ -93,7 +93,7 @@ class GRACE(Learner):
     """
 
     tower: str = "builtin"
-    captioner: str = "captioner"
+    captioner: str = ""
     identifier: str = "structured"
     clusters: int = 30
     leaf: int = 30
