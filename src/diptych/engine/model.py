@@ -75,7 +75,8 @@ class Model:
         refusal = f"{self.name} gives no vectors of pictures, so it cannot index them"
         if not encodes(self.encoder, "image"):
             raise UsageError(
-                f"{refusal}; systems that score pairs or read texts only can be measured, but not index"
+                f"{refusal}; a system that scores pairs ranks anew what another one finds, so index with "
+                "an encoder and give this one to its searches as the re-ranker"
             )
         if self.similarity == "maxsim":
             raise UsageError(f"{self.name} gives a vector a token, which a collection cannot hold")
