@@ -20,7 +20,7 @@ _COMMANDS = {
     "index": "Take pictures and texts into a collection, or bring it up to date.",
     "search": "Find pictures with words or pictures, and words with pictures (--to text).",
     "chat": "Find a picture in a dialogue: describe it, and answer what the system asks.",
-    "illustrate": "Put pictures of a collection into a text, as Markdown or as a page.",
+    "illustrate": "Put pictures of a collection into a text, each behind the paragraph that it illustrates.",
     "models": "List the models of a collection, make one the default, or drop one.",
     "export": "Write vectors, codes and what they are of, for other programs and for evaluate.",
     "caption": "Say in an English sentence what pictures show.",

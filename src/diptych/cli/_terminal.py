@@ -5,8 +5,10 @@ Standard output has the results, standard error what is said of them.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-__all__ = ["say", "say_json", "say_table", "shown"]
+__all__ = ["say", "say_json", "say_table", "shown", "typed"]
 
 
 def say(*lines: object, err: bool = False) -> None:
@@ -28,6 +30,23 @@ def say(*lines: object, err: bool = False) -> None:
         err: On standard error.
     """
     typer.echo("\n".join(map(printable, lines)), err=err)
+
+
+def typed() -> Iterator[str]:
+    """Lines of standard input that are not blank; at a terminal Ctrl-C gives up a line, Ctrl-D ends."""
+    prompt = "> " if sys.stdin.isatty() else ""
+    with contextlib.suppress(ImportError):  # Windows has its own editing of lines
+        import readline  # noqa: F401  # arrows and earlier lines
+    while True:
+        try:
+            line = input(prompt).strip()
+        except EOFError:
+            return
+        except KeyboardInterrupt:
+            say("", err=True)
+            continue
+        if line:
+            yield line
 
 
 def say_json(what: Any, *, indent: int | None = 2) -> None:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from diptych.cli._inline import can_show, show
 from diptych.cli._llm import Budget, Llm, Seconds, assistant, cost
 from diptych.cli._options import AsJson, Trust
-from diptych.cli._terminal import say, say_json, say_table, shown
+from diptych.cli._terminal import say, say_json, say_table, shown, typed
 from diptych.errors import DiptychError, UsageError
 
 if TYPE_CHECKING:
@@ -90,7 +88,7 @@ def command(
 
 def _lead(talk: Conversation, opened: Collection, *, as_json: bool) -> None:
     """Read what is said, line by line, until somebody ends it."""
-    for line in _lines(lambda: talk.question):
+    for line in typed():
         try:
             if line == "/quit":
                 return
@@ -119,18 +117,6 @@ def _turn(talk: Conversation, line: str) -> Turn:
     if word.startswith("/"):
         raise UsageError(f"there is no {word}; {_HELP}")
     return talk.say(line)
-
-
-def _lines(question: Any) -> Iterator[str]:
-    """What is said, without blank lines; at a terminal the question stands before it."""
-    while True:
-        if sys.stdin.isatty():
-            typer.echo("> ", nl=False, err=True)
-        line = sys.stdin.readline()
-        if not line:
-            return
-        if line.strip():
-            yield line.strip()
 
 
 def _show(talk: Conversation, turn: Turn, *, as_json: bool) -> None:

@@ -88,7 +88,7 @@ def command(
         )
     if out is None:
         if not as_json:
-            typer.echo(with_pictures(parts, told, folder), nl=False)
+            say(*with_pictures(parts, told, folder).removesuffix("\n").split("\n"))
         return
     as_page = out.suffix.lower() in (".html", ".htm")
     written = page(text.stem, parts, told, folder) if as_page else with_pictures(parts, told, folder)

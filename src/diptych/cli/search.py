@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,7 +13,7 @@ from diptych.cli._inline import show as draw_pictures
 from diptych.cli._llm import Budget, Llm, Seconds, SendPictures, assistant, told_cost
 from diptych.cli._options import AsJson, Trust
 from diptych.cli._session import Asked, Session
-from diptych.cli._terminal import say, say_json, say_table, shown
+from diptych.cli._terminal import say, say_json, say_table, shown, typed
 from diptych.errors import UsageError
 
 if TYPE_CHECKING:
@@ -322,24 +320,10 @@ def _ask_on(
         _notes(opened, results, asked.to, given["by"], given["min_score"], asked.where, page)
 
     session = Session(opened, k=k, given=given, tell=tell, to=to, where=where)
-    prompt = "> " if sys.stdin.isatty() else ""
-    if prompt:
+    if sys.stdin.isatty():
         say(f"{opened!r}; :help says what can be typed", err=True)
     session.begin(first)
-    session.run(_lines(prompt))
-
-
-def _lines(prompt: str) -> Iterator[str]:
-    """Lines as they are typed; Ctrl-C gives up a line, Ctrl-D ends."""
-    with contextlib.suppress(ImportError):  # Windows has its own editing of lines
-        import readline  # noqa: F401  # arrows and earlier lines
-    while True:
-        try:
-            yield input(prompt)
-        except EOFError:
-            return
-        except KeyboardInterrupt:
-            say("", err=True)
+    session.run(typed())
 
 
 def _found(opened: Collection, plain: str | None, *, here: bool, **asked: Any) -> Results:

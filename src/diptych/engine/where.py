@@ -107,8 +107,7 @@ def where_of(
         there = OnServer(address, None if folder is None else absolute(folder))
         if not create and not there.is_there():
             raise MissingData(
-                f"{address.shown} holds no collection yet; make one with: diptych index FOLDER --in "
-                f"{address.shown}"
+                f"{address.shown} holds no collection yet; index a folder into it, which makes one"
             )
         return there, None
     found = find(path)

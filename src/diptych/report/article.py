@@ -26,8 +26,8 @@ def blocks(text: str) -> list[str]:
     r"""The blocks of a text that empty lines part; a block of code stays whole.
 
     Example:
-        >>> blocks("# One\\n\\nTwo\\nlines\\n\\n\\nThree")
-        ['# One', 'Two\\nlines', 'Three']
+        >>> blocks("# One\n\nTwo\nlines\n\n\nThree")
+        ['# One', 'Two\nlines', 'Three']
     """
     found: list[list[str]] = [[]]
     fence = ""
