@@ -48,6 +48,19 @@ def test_relevance_is_measured(shared_data: Path) -> None:
     assert "builtin, 40 pictures" in done.stdout
 
 
+def test_languages_are_measured(shared_data: Path) -> None:
+    program = str(ROOT / "benchmarks" / "languages.py")
+    done = subprocess.run(
+        [sys.executable, program, "--data", str(shared_data), "--sets", "--sentences", "20"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "German    target 90" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("name", "given", "said"),
     [

@@ -41,6 +41,7 @@ __all__ = [
     "encodes",
     "offered",
     "scores_pairs",
+    "space_of",
 ]
 
 Floats = NDArray[np.float32]
@@ -208,7 +209,9 @@ class Capabilities(Protocol):
     Attributes:
         name: The system's name.
         seed: What its first weights were drawn with.
-        fingerprint: Equal only if the vectors are comparable.
+        fingerprint: Equal only if the vectors are the same.
+        space: Equal only if the vectors are comparable. Offered by those that give the same vectors of
+            pictures as others and read texts differently, as in other languages; else the fingerprint is it.
         image_size: Pixels of the shorter side that are enough; lets the decoder skip detail.
         batch_size: Pictures that are best encoded at a time.
         rerank_depth: First hits that `score_pairs` ranks anew; 0 for none.
@@ -222,6 +225,7 @@ class Capabilities(Protocol):
     name: str
     seed: int
     fingerprint: str
+    space: str
     image_size: int
     batch_size: int
     rerank_depth: int
@@ -261,17 +265,9 @@ class Capabilities(Protocol):
 
 
 CAPABILITIES = frozenset(
-    {"name", "seed", "fingerprint", "image_size", "batch_size", "rerank_depth", "rerank_weights"}
-    | {
-        "rerank_lines",
-        "agree_depth",
-        "prepare_image",
-        "calibrate",
-        "picture_states",
-        "score_pairs",
-        "score",
-        "agree",
-    }
+    {"name", "seed", "fingerprint", "space", "image_size", "batch_size", "rerank_depth", "rerank_weights"}
+    | {"rerank_lines", "agree_depth", "prepare_image", "calibrate", "picture_states", "score_pairs"}
+    | {"score", "agree"}
 )
 """The names of `Capabilities`, and the method of a `Scorer`, which an encoder may be as well."""
 
@@ -288,6 +284,11 @@ def offered(system: Any, capability: str, default: Any = None) -> Any:
     """
     assert capability in CAPABILITIES, capability
     return getattr(system, capability, default)
+
+
+def space_of(system: Any) -> Any:
+    """What is equal only for systems whose vectors compare; None if the system does not tell."""
+    return offered(system, "space", offered(system, "fingerprint"))
 
 
 class Forwards:

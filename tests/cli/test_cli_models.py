@@ -75,3 +75,18 @@ def test_vectors_are_exported_and_measured(indexed: Path, run: Any, tmp_path: Pa
     code, out, _ = run("data", "info", str(tmp_path / "out"))
     assert code == 0
     assert "all: 1 images, 1 texts, 1 pairs" in out
+
+
+def test_another_language_is_told_and_read_by_the_same_vectors(indexed: Path, run: Any) -> None:
+    asked = ("search", "eine rote Wand", "--in", str(indexed), "--by", "vectors")
+    code, _, err = run(*asked)
+    assert code == 0
+    assert "and this looks like German; builtin:languages reads other languages" in err
+    code, _, err = run(*asked, "--model", "builtin:languages")
+    assert code == 0
+    assert "German" not in err
+    _, out, _ = run(*asked, "--model", "builtin:languages", "--json")
+    assert json.loads(out)["model"] == "builtin:languages"
+    code, out, _ = run("models", str(indexed), "--default", "builtin:languages", "--json")
+    assert code == 0
+    assert [one["name"] for one in json.loads(out)] == ["builtin:languages", SECOND]

@@ -23,6 +23,7 @@ def test_results_as_json() -> None:
         "nothing_matches": True,
         "best": found.as_dict(),
         "unknown_words": ["xyz"],
+        "remark": "",
         "missing": 0,
         "seconds": 0.1235,
         "results": [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from diptych.towers.vocabulary import unknown_words
+from diptych.towers.vocabulary import language_of, unknown_words
 
 
 @pytest.mark.parametrize(
@@ -36,3 +36,26 @@ def test_english_is_known(text: str) -> None:
 )
 def test_other_words_are_named_once(text: str, unknown: tuple[str, ...]) -> None:
     assert unknown_words(text) == unknown
+
+
+@pytest.mark.parametrize(
+    ("text", "language"),
+    [
+        ("ein roter Ball", "German"),
+        ("un chien sur la plage", "French"),
+        ("pes na pláži", "Czech"),
+        ("dos perros en la playa", "Spanish"),
+        ("un cane sulla spiaggia", "Italian"),
+        ("een hond op het strand", "Dutch"),
+        ("砂浜の犬", "Japanese"),
+        ("собака на пляже", "a language in Cyrillic letters"),
+        ("two dogs on the beach", "English"),
+        ("las vegas", None),
+        ("die hard", None),
+        ("la tour eiffel", None),
+        ("Hund", None),
+        ("", None),
+    ],
+)
+def test_languages_are_told_by_short_words_and_letters(text: str, language: str | None) -> None:
+    assert language_of(text) == language

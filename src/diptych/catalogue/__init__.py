@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from diptych.catalogue.chains import extractors_of, name_of, save, write_extractors
 from diptych.catalogue.listing import Card, Kind, card, cards, module_of, named_by, names
-from diptych.catalogue.loading import System, load, variant
+from diptych.catalogue.loading import System, declares, load, variant
 from diptych.catalogue.naming import Name, parse
 from diptych.catalogue.parameters import checked
 from diptych.catalogue.saving import read_card, restored, write
@@ -26,6 +26,7 @@ __all__ = [
     "card",
     "cards",
     "checked",
+    "declares",
     "extractors_of",
     "load",
     "module_of",

@@ -15,10 +15,10 @@ from diptych.catalogue.naming import Name, parse
 from diptych.catalogue.parameters import checked
 from diptych.catalogue.saving import read_card
 from diptych.chain import join
-from diptych.core import Capabilities, Encoder, Floats
+from diptych.core import CAPABILITIES, Capabilities, Encoder, Floats
 from diptych.errors import MissingData, MissingExtra, UnknownName, UsageError
 
-__all__ = ["System", "load", "variant"]
+__all__ = ["System", "declares", "load", "variant"]
 
 
 class System(Encoder, Capabilities, Protocol):
@@ -83,7 +83,13 @@ def _loaded(name: str | Path, seed: int, parameters: Mapping[str, Any]) -> Any:
     parts = parse(name)
     systems, extractors = cards("system"), cards("feature")
     if parts.weights and (Path(parts.weights).expanduser() / "card.json").is_file():
-        return _run(Path(parts.weights).expanduser(), parameters, expected=parts.system)
+        folder = Path(parts.weights).expanduser()
+        if parts.variant is not None and declares(name, "space"):
+            # What the run was trained with stays; the variant says how texts are read.
+            known = read_card(folder / "card.json").get("parameters") or {}
+            more = {key: value for key, value in variant(str(parts)).items() if key not in known}
+            parameters = {**more, **parameters}
+        return _run(folder, parameters, expected=parts.system)
     if parts.system in systems:
         return _system(parts, seed, parameters)
     if parts.system in extractors:
@@ -103,6 +109,17 @@ def variant(name: str) -> Mapping[str, Any]:
     if parts.variant is not None and parts.variant not in variants:
         raise UnknownName(f"variant of {parts.system}", parts.variant, variants)
     return variants[parts.variant or next(iter(variants))]
+
+
+def declares(name: str, capability: str) -> bool:
+    """Whether the class of a system has one of `diptych.core.CAPABILITIES`; the system is not built.
+
+    Args:
+        name: As for `load`; False if it is no system's or the path of a run folder.
+    """
+    assert capability in CAPABILITIES, capability
+    system = parse(name).system
+    return system in cards("system") and hasattr(named_by(card("system", system)), capability)
 
 
 def _system(parts: Name, seed: int, parameters: Mapping[str, Any]) -> Any:

@@ -509,6 +509,8 @@ def _notes(
         say(_second(results.reranked), err=True)
     if results.unknown_words:
         say(f"{opened.model} does not know {', '.join(map(repr, results.unknown_words))}", err=True)
+    if results.remark:
+        say(results.remark, err=True)
 
 
 def _second(one: Reranked) -> str:

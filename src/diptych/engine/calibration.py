@@ -34,6 +34,7 @@ __all__ = [
     "calibration_of",
     "keep_calibration",
     "percentiles",
+    "remark",
     "unknown_words",
     "word",
 ]
@@ -160,10 +161,28 @@ class KnowsWords(Protocol):
 
 def unknown_words(encoder: Any, query: Item) -> tuple[str, ...]:
     """Words of a query that mean nothing to the encoder; none if it does not know them."""
-    if not isinstance(encoder, KnowsWords):
-        return ()
-    texts = [query.text or "", *(" ".join(unknown_words(encoder, term)) for _, term in query.terms)]
-    return encoder.unknown_words(" ".join(texts))
+    return encoder.unknown_words(_words(query)) if isinstance(encoder, KnowsWords) else ()
+
+
+@runtime_checkable
+class KnowsLanguages(Protocol):
+    """An encoder that knows which languages it reads."""
+
+    def remark(self, text: str) -> str:
+        """What is to be known of a text's language, in a sentence; "" for nothing."""
+        ...
+
+
+def remark(encoder: Any, query: Item) -> str:
+    """What an encoder has to say of the language of a query; "" for nothing."""
+    words = _words(query)
+    return encoder.remark(words) if words and isinstance(encoder, KnowsLanguages) else ""
+
+
+def _words(query: Item) -> str:
+    """All words of a query and of its parts."""
+    texts = [query.text or "", *(_words(term) for _, term in query.terms)]
+    return " ".join(filter(None, texts))
 
 
 def word(percentile: float | None) -> Word:

@@ -71,6 +71,11 @@ def _column_for(opened: Opened, model: Model) -> VectorColumn:
                     f"{model.fingerprint}; their vectors do not compare, so "
                     + ("rebuild the collection" if column is columns[0] else "drop them, then add it anew")
                 )
+        elif model.name != column.model:
+            raise UsageError(
+                f"{model.name} compares with the vectors of {column.model}, which {opened.folder} has; "
+                "search with it, or make it the default"
+            )
         elif column is columns[0]:
             raise UsageError(f"{column.model} is the default model of {opened.folder} already")
         else:
@@ -89,9 +94,14 @@ def set_default(opened: Opened, model: Any) -> None:
     """Make one of the models that which searches use; see `Collection.set_default_model`."""
     opened = opened.default
     with opened.writing():
-        column = opened.using(model).home.column
+        chosen = opened.using(model)
+        column = chosen.home.column
         assert column is not None, "it was found by its model"
         with opened.home.batch(changes=False):
+            if chosen.model != column.model:  # it reads vectors that another one made
+                opened.home.put_column(
+                    column.name, chosen.model, column.fingerprint, column.similarity, column.dimensions
+                )
             opened.home.make_main(column)
 
 
@@ -99,7 +109,13 @@ def drop_model(opened: Opened, model: Any) -> None:
     """Forget the vectors of a further model; see `Collection.drop_model`."""
     opened = opened.default
     with opened.writing():
-        column = opened.using(model).home.column
+        chosen = opened.using(model)
+        column = chosen.home.column
+        if column is not None and chosen.model != column.model:
+            raise UsageError(
+                f"{chosen.model} has no vectors of its own in {opened.folder}; it compares with those of "
+                f"{column.model}"
+            )
         if column is None or column == opened.home.column:
             raise UsageError(
                 f"{opened.model} is the default model of {opened.folder}; make another the default, then "

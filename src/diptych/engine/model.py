@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from diptych import catalogue, similarity
-from diptych.core import Floats, Side, encodes, offered
+from diptych.core import Floats, Side, encodes, offered, space_of
 from diptych.engine.homes.base import Home
-from diptych.engine.homes.entries import Caption
+from diptych.engine.homes.entries import Caption, VectorColumn
 from diptych.engine.results import Summary
 from diptych.errors import (
     BadData,
@@ -26,7 +26,16 @@ from diptych.errors import (
     WrongModel,
 )
 
-__all__ = ["DEFAULT_MODEL", "Model", "adopt", "check_fingerprint", "check_name", "model_name", "named_in"]
+__all__ = [
+    "DEFAULT_MODEL",
+    "Model",
+    "adopt",
+    "check_fingerprint",
+    "model_name",
+    "named_in",
+    "reading_the_same",
+    "refuse_name",
+]
 
 DEFAULT_MODEL = "builtin"
 """Name of the system that a collection gets if none is asked for."""
@@ -44,7 +53,7 @@ class Model:
         name: What the collection remembers: of a run folder, the whole path.
         encoder: The encoder.
         source: What makes the same elsewhere: the name that was given, or the encoder.
-        fingerprint: Equal only if vectors compare.
+        fingerprint: Equal only if vectors compare (`diptych.core.space_of`).
         similarity: What compares them.
         dimensions: Of a collection's vectors, which every further one must have; None while there are none.
 
@@ -62,7 +71,7 @@ class Model:
             self.name = str(offered(system, "name", type(system).__name__))
             self.encoder = self.source = system
         # Computed once: a learner hashes all its weights for it.
-        self.fingerprint = str(offered(self.encoder, "fingerprint", self.name))
+        self.fingerprint = str(space_of(self.encoder) or self.name)
         self.similarity = str(getattr(self.encoder, "similarity", ""))
         self.dimensions: int | None = None
 
@@ -219,18 +228,28 @@ def adopt(home: Home, model: Model) -> None:
         home.put_column("main", model.name, model.fingerprint, model.similarity, dimensions)
 
 
-def check_name(home: Home, folder: Path, asked: str) -> None:
-    """See that a name is that of the model that a collection has.
+def reading_the_same(columns: Sequence[VectorColumn], name: str) -> tuple[VectorColumn, Model] | None:
+    """The column whose vectors a model of another name compares with, and that model; None if there is none.
 
-    Raises:
-        WrongModel: it is another.
+    Such a model reads texts differently and gives the same vectors of pictures. Only one whose system says so
+    (`diptych.core.Capabilities.space`) is loaded.
+
+    Args:
+        columns: Those of a collection.
+        name: Of the model.
     """
-    column = home.column
-    if column is not None and model_name(asked) != column.model:
-        raise WrongModel(
-            f"{folder} was indexed with {column.model}, not {asked}; leave the model unnamed, or "
-            f"rebuild it with {asked}"
-        )
+    if not columns or not catalogue.declares(name, "space"):
+        return None
+    model = Model(name)
+    return next(((one, model) for one in columns if one.fingerprint == model.fingerprint), None)
+
+
+def refuse_name(folder: Path, column: VectorColumn, asked: str) -> WrongModel:
+    """What to say where a collection is opened with another model than its own."""
+    return WrongModel(
+        f"{folder} was indexed with {column.model}, not {asked}; leave the model unnamed, or "
+        f"rebuild it with {asked}"
+    )
 
 
 def check_fingerprint(home: Home, folder: Path, model: Model) -> None:

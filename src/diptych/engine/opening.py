@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from diptych import catalogue
-from diptych.core import offered
+from diptych.core import space_of
 from diptych.engine.homes.base import Home
 from diptych.engine.homes.entries import VectorColumn
 from diptych.engine.homes.local.home import Local
@@ -22,9 +22,10 @@ from diptych.engine.model import (
     Model,
     adopt,
     check_fingerprint,
-    check_name,
     model_name,
     named_in,
+    reading_the_same,
+    refuse_name,
 )
 from diptych.engine.place import DATABASE
 from diptych.engine.trust import believe, check_model, check_origin, is_believed
@@ -74,6 +75,7 @@ class Opened:
         if new and self._model is not None:
             self._model.try_pictures()
         self._named = isinstance(model, str)
+        self._reader: str | None = None  # name of a model that reads the vectors of another one
         self._models: dict[str, Model] = {}  # loaded by the names that the collection has for them
         self._scorers: dict[str, Any] = {}  # what ranks hits anew, by name
         self._default: Self | None = None
@@ -92,7 +94,7 @@ class Opened:
                 check_origin(home, folder)
                 home.believed = False
             if isinstance(model, str):
-                check_name(home, folder, model)
+                self._call(model)
             if self._model is not None and home.column is None:
                 adopt(home, self._model)
         except BaseException:
@@ -165,9 +167,9 @@ class Opened:
 
     @property
     def model(self) -> str:
-        """Name of the system that made the vectors."""
+        """Name of the system that made the vectors, or that reads them in its place."""
         column = self.home.column
-        return DEFAULT_MODEL if column is None else column.model
+        return self._reader or (DEFAULT_MODEL if column is None else column.model)
 
     @property
     def encoder(self) -> Any:
@@ -206,7 +208,7 @@ class Opened:
         column = self.home.column
         if self.is_loaded and encoder is (self._model or self._models[self.model]).encoder:
             return True
-        return column is not None and column.fingerprint == offered(encoder, "fingerprint")
+        return column is not None and column.fingerprint == space_of(encoder)
 
     # Its further models
 
@@ -226,9 +228,12 @@ class Opened:
         Raises:
             UsageError: there are no vectors of that model.
         """
+        reader = None
         if isinstance(model, str):
             name = model_name(model)
             found = [column for column in self.home.columns() if column.model == name]
+            if not found and (other := reading_the_same(self.home.columns(), name)) is not None:
+                found, model, reader = [other[0]], other[1], name
         else:
             model = model if isinstance(model, Model) else Model(model)
             name = model.name
@@ -242,8 +247,27 @@ class Opened:
         view = self.beside(found[0])
         view._named = True
         if isinstance(model, Model):
-            view._models = {**self._models, view.model: model}
+            view._read_by(model, reader)
         return view
+
+    def _call(self, name: str) -> None:
+        """See that a name is that of the model that the collection has, or of one that reads its vectors.
+
+        Raises:
+            WrongModel: it is another.
+        """
+        column = self._home.column
+        if column is None or model_name(name) == column.model:
+            return
+        other = reading_the_same([column], model_name(name))
+        if other is None:
+            raise refuse_name(self.folder, column, name)
+        self._read_by(other[1], other[1].name)
+
+    def _read_by(self, model: Model, name: str | None) -> None:
+        """Let a model compare with the vectors; its name, if it has one and did not make them."""
+        self._reader = name
+        self._model, self._models = None, {**self._models, self.model: model}
 
     def lend(self, model: Model) -> None:
         """Use a model that is loaded already."""
@@ -255,6 +279,7 @@ class Opened:
         view._home = self.home.using(column)
         fits = self._model is not None and self._model.fingerprint == column.fingerprint
         view._model, view._named = self._model if fits else None, False
+        view._reader = None
         view._default = self.default
         return view
 

@@ -143,6 +143,7 @@ class Results(list[Result]):
             only the least bad; never of hits that are not calibrated.
         best: The best hit, also where it was left out because it scores too low; None if there is none.
         unknown_words: Words of the query that the model does not know, as those of another language.
+        remark: What the model has to say of the query's language, in a sentence; "" for nothing.
         missing: How many hits, as good as these, were left out because their files are not there now.
         reranked: How the first hits were ranked anew; None where that was not asked for.
         seconds: Wall time of the search, without loading the model.
@@ -160,6 +161,7 @@ class Results(list[Result]):
         nothing_matches: bool = False,
         best: Result | None = None,
         unknown_words: Iterable[str] = (),
+        remark: str = "",
         missing: int = 0,
         reranked: Reranked | None = None,
         seconds: float = 0.0,
@@ -168,6 +170,7 @@ class Results(list[Result]):
         self.nothing_matches = nothing_matches
         self.best = best
         self.unknown_words = tuple(unknown_words)
+        self.remark = remark
         self.missing = missing
         self.reranked = reranked
         self.seconds = seconds
@@ -179,6 +182,7 @@ class Results(list[Result]):
             "nothing_matches": self.nothing_matches,
             "best": None if self.best is None else self.best.as_dict(),
             "unknown_words": list(self.unknown_words),
+            "remark": self.remark,
             "missing": self.missing,
             "rerank": None if self.reranked is None else self.reranked.as_dict(),
             "seconds": round(self.seconds, 4),

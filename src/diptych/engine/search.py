@@ -267,6 +267,7 @@ def _answers(
                 nothing_matches=not results or (weak and not said),
                 best=best[0] if best else None,
                 unknown_words=calibration.unknown_words(mixed.encoder, mixed.queries[at]),
+                remark=calibration.remark(mixed.encoder, mixed.queries[at]),
                 missing=part.missing,
                 reranked=mixed.reranked(at, gallery.side),
                 seconds=(time.perf_counter() - started) / len(found),

@@ -68,7 +68,7 @@ def check_model(name: str, folder: Path) -> None:
     Raises:
         CollectionError: it is not the built-in one, so a run folder or a download.
     """
-    if name.split(":")[0] != DEFAULT_MODEL:
+    if "@" in name or name.split(":")[0] != DEFAULT_MODEL:
         raise CollectionError(
             f"the collection of {folder} was not made here and asks for the model {name}, which is not "
             "loaded unasked; name that model yourself, or say that you trust the collection",

@@ -24,6 +24,7 @@ __all__ = [
     "CellTower",
     "GridTower",
     "ImageTower",
+    "SentenceTower",
     "TextTower",
     "prepare_image",
     "session",
@@ -108,42 +109,58 @@ def _with_outputs(layer: str) -> bytes:
     return (WEIGHTS / "image.onnx").read_bytes() + _field(7, _field(12, _field(1, layer.encode())))
 
 
-class TextTower:
-    """all-MiniLM-L6-v2 in 8 bits.
+class SentenceTower:
+    """A transformer of sentences whose vectors are means over their tokens.
 
     Args:
+        graph: Its ONNX graph; the first output is (n, tokens, d).
+        tokenizer: A ``tokenizer.json``.
+        most: Tokens of a text at most, those of begin and end included.
         threads: As for `ImageTower`.
+        prefix: What it was trained to see before each text.
+        batch_size: Texts of equal length that go through it at once.
     """
 
-    def __init__(self, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        graph: Path,
+        tokenizer: Path,
+        *,
+        most: int,
+        threads: int | None = None,
+        prefix: str = "",
+        batch_size: int = 32,
+    ) -> None:
         from tokenizers import Tokenizer
 
-        self._session = session(_packaged_minilm(), threads)
-        self._tokenizer = Tokenizer.from_file(str(WEIGHTS / "tokenizer.json"))
+        self._session = session(graph, threads)
+        self._tokenizer = Tokenizer.from_file(str(tokenizer))
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
+        self._inputs = {one.name for one in self._session.get_inputs()}
+        self._most, self._prefix, self._batch_size = most, prefix, batch_size
         self._warned = False
 
-    def __call__(self, texts: Sequence[str], *, batch_size: int = 32) -> Floats:
+    def __call__(self, texts: Sequence[str]) -> Floats:
         """Unit vectors (n, 384) of texts: the means of their states."""
         vectors = np.zeros((len(texts), 384), np.float32)
-        for rows, hidden in self._hidden(texts, batch_size):
+        for rows, hidden in self._hidden(texts):
             mean = hidden.mean(axis=1)
             vectors[rows] = mean / np.linalg.norm(mean, axis=1, keepdims=True)
         return vectors
 
-    def states(self, texts: Sequence[str], *, batch_size: int = 32) -> list[Floats]:
+    def states(self, texts: Sequence[str]) -> list[Floats]:
         """States (length, 384) of the word pieces of each text, the first and the last of which frame it."""
         found: list[Any] = [None] * len(texts)
-        for rows, hidden in self._hidden(texts, batch_size):
+        for rows, hidden in self._hidden(texts):
             for row, states in zip(rows, hidden, strict=True):
                 found[row] = states
         return found
 
-    def _hidden(self, texts: Sequence[str], batch_size: int) -> Iterator[tuple[list[int], Floats]]:
+    def _hidden(self, texts: Sequence[str]) -> Iterator[tuple[list[int], Floats]]:
         """Rows of some texts, and their states (b, length, 384).
 
-        Texts of equal length share a batch: with padding, the tower's 8-bit arithmetic would make a text's
+        Texts of equal length share a batch: with padding, a tower's 8-bit arithmetic would make a text's
         vector depend on its neighbours.
         """
         tokens = [
@@ -153,26 +170,38 @@ class TextTower:
         for row, ids in enumerate(tokens):
             by_length.setdefault(len(ids), []).append(row)
         for rows in by_length.values():
-            for start in range(0, len(rows), batch_size):
-                part = rows[start : start + batch_size]
+            for start in range(0, len(rows), self._batch_size):
+                part = rows[start : start + self._batch_size]
                 batch = np.array([tokens[row] for row in part], np.int64)
                 feed = {
                     "input_ids": batch,
                     "attention_mask": np.ones_like(batch),
                     "token_type_ids": np.zeros_like(batch),
                 }
+                feed = {name: array for name, array in feed.items() if name in self._inputs}
                 yield part, self._session.run(None, feed)[0]
 
     def _encoded(self, texts: Sequence[str]) -> Any:
-        return self._tokenizer.encode_batch(list(texts))
+        return self._tokenizer.encode_batch([self._prefix + text for text in texts])
 
     def _cut(self, text: str, ids: list[int]) -> list[int]:
-        if len(ids) <= _MOST_TOKENS:
+        if len(ids) <= self._most:
             return ids
         if not self._warned:
             self._warned = True
-            _log.warning("a text of %d tokens was cut after %d: %.60s...", len(ids), _MOST_TOKENS, text)
-        return [*ids[: _MOST_TOKENS - 1], ids[-1]]
+            _log.warning("a text of %d tokens was cut after %d: %.60s...", len(ids), self._most, text)
+        return [*ids[: self._most - 1], ids[-1]]
+
+
+class TextTower(SentenceTower):
+    """all-MiniLM-L6-v2 in 8 bits.
+
+    Args:
+        threads: As for `ImageTower`.
+    """
+
+    def __init__(self, threads: int | None = None) -> None:
+        super().__init__(_packaged_minilm(), WEIGHTS / "tokenizer.json", most=_MOST_TOKENS, threads=threads)
 
 
 def session(graph: Path | bytes, threads: int | None = None) -> Any:

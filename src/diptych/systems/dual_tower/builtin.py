@@ -12,7 +12,7 @@ Two packaged towers (EfficientNet-Lite0 and MiniLM) run in ONNX Runtime. Their o
 by side, so that one inner product is a weighted sum: a picture's likely ImageNet concepts as a mean of their
 names' vectors, and two small contrastive heads trained on captioned photographs. `fit` trains such heads, and
 what goes with them, on captioned pictures of anybody's; the heads that come with Diptych are its result on
-Flickr8k.
+Flickr8k. The variant `languages` gives the same vectors of pictures and reads texts of other languages, too.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ from diptych.towers.calibrating import Captioned, calibrated
 from diptych.towers.calibration import Relevance
 from diptych.towers.concepts import ConceptSpace, likely_concepts
 from diptych.towers.heads import compact, expanded
+from diptych.towers.languages import LanguageTower, of_english, of_many_languages
 from diptych.towers.late import Late, pooled_cells
 from diptych.towers.onnx import IMAGE_SIZE, CellTower, ImageTower, TextTower, prepare_image
 from diptych.towers.second_look import SecondLine
@@ -50,12 +51,14 @@ if TYPE_CHECKING:  # encoding needs neither data sets nor metrics
     from diptych.data.base import Split
     from diptych.training.trainer import Trainer
 
-__all__ = ["Builtin"]
+__all__ = ["Builtin", "Seen"]
 
 VARIANTS: Mapping[str, Mapping[str, Any]] = {
     "default": {},
     # For those who may not use weights that were trained on data given out for research only.
     "concepts": {"heads": False},
+    # Reads texts of many languages; pictures have the vectors that they have without it.
+    "languages": {"languages": True},
 }
 
 RECIPES: Mapping[str, Mapping[str, Any]] = {}
@@ -63,10 +66,10 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {}
 _WEIGHTS = Path(__file__).parent / "weights"
 _RELEVANCE = "relevance.npz"  # beside the heads that come with Diptych, made from other pictures
 _RERANKER = "rerank.npz"
+_LANGUAGES, _LANGUAGES_RELEVANCE = "languages.npz", "relevance_languages.npz"
 _VERSION = 1  # of everything that is not in a file: preparation, tokens, arithmetic
 
 _LEAST_IMAGES = 20  # to learn from
-_MEMBERS = 2  # heads side by side, alike but for their random draws
 _RATE = 1e-3  # of learning, at its highest
 _FEATURES = 1280  # of the image tower; its logits follow
 _CANDIDATES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)  # weights of the concepts that are tried
@@ -83,6 +86,8 @@ class Builtin:
         threads: Threads of one run of a tower; None for every core.
         epochs: Passes of `fit` over the pairs.
         batch_size: Pairs in a batch of `fit`.
+        languages: Whether to read texts of other languages than English.
+        reader: What then reads them; see `diptych.towers.languages.LanguageTower`.
 
     Raises:
         BadParameter: a number that is not positive.
@@ -90,25 +95,36 @@ class Builtin:
 
     similarity = "cosine"
     arrays_file = "heads.npz"
+    members = 2  # heads side by side, alike but for their random draws
     image_size = IMAGE_SIZE
     batch_size = 16  # pictures that go through the tower at once; that of training is a hyper-parameter
 
     def __init__(
-        self, *, heads: bool = True, threads: int | None = None, epochs: int = 7, batch_size: int = 1024
+        self,
+        *,
+        heads: bool = True,
+        threads: int | None = None,
+        epochs: int = 7,
+        batch_size: int = 1024,
+        languages: bool = False,
+        reader: str = "",
     ) -> None:
         for name, value in (("epochs", epochs), ("batch_size", batch_size)):
             if value < 1:
                 raise BadParameter(f"{name} of builtin must be at least 1, not {value}")
         self.heads, self.threads = heads, threads
-        self.hyperparameters = {"heads": heads, "epochs": epochs, "batch_size": batch_size}
+        self.languages, self.reader = languages, reader
+        self.hyperparameters: dict[str, Any] = {"heads": heads, "epochs": epochs, "batch_size": batch_size}
+        if languages:
+            self.hyperparameters |= {"languages": True, "reader": reader}
         self._learned: Mapping[str, NDArray[Any]] = {}
         self._facts: dict[str, Any] = {}
         self._image_tower: ImageTower | None = None
-        self._text_tower: TextTower | None = None
+        self._text_tower: TextTower | LanguageTower | None = None
 
     @classmethod
     def from_weights(cls, weights: str, **parameters: Any) -> Self:
-        """The encoder whose heads `save` wrote into a folder.
+        """The encoder whose heads `save` wrote into a folder; of the variant `languages` also its reader.
 
         Raises:
             MissingData: there are none.
@@ -119,6 +135,8 @@ class Builtin:
             restored: Self = catalogue.restored(cls, folder / "card.json", **parameters)
             return restored
         encoder = cls(**parameters)
+        if encoder.languages and not (folder / cls.arrays_file).is_file():
+            return cls(**{**parameters, "reader": weights})
         encoder.restore(_read(folder / cls.arrays_file))
         return encoder
 
@@ -141,7 +159,7 @@ class Builtin:
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Take over what `arrays` gave."""
         self._learned = dict(arrays)
-        for known in ("_space", "calibrate", "fingerprint", "_late"):
+        for known in ("_space", "calibrate", "fingerprint", "space", "_late"):
             self.__dict__.pop(known, None)
 
     @property
@@ -152,15 +170,27 @@ class Builtin:
         return self._image_tower
 
     @property
-    def text_tower(self) -> TextTower:
+    def text_tower(self) -> TextTower | LanguageTower:
         """The text tower, loaded when first needed."""
         if self._text_tower is None:
-            self._text_tower = TextTower(self.threads)
+            self._text_tower = self._language_tower if self.languages else TextTower(self.threads)
         return self._text_tower
+
+    @functools.cached_property
+    def _language_tower(self) -> LanguageTower:
+        return LanguageTower(expanded(_read(_WEIGHTS / _LANGUAGES)), self.reader, self.threads)
 
     @functools.cached_property
     def fingerprint(self) -> str:
         """Changes whenever vectors would."""
+        if not self.languages:
+            return self.space
+        kind, _, digest = self.space.rpartition(":")
+        return f"{kind}:languages:{digest}:{self._language_tower.identity}"
+
+    @functools.cached_property
+    def space(self) -> str:
+        """Changes whenever vectors of pictures would; they compare with those of texts in any language."""
         digest = hashlib.sha256(f"{_VERSION} {self.heads}".encode())
         for name, array in sorted(self._space.arrays.items()):
             digest.update(name.encode())
@@ -232,7 +262,12 @@ class Builtin:
         states: Any = images
         if not all(isinstance(one, np.ndarray) and one.ndim == 1 for one in images):
             states = self.picture_states(images)
-        return self._late.scores(np.stack(list(states)), self.text_tower.states(texts), pairs)
+        tower = self.text_tower
+        if isinstance(tower, LanguageTower):
+            raise UsageError(
+                "the built-in re-ranker reads words of English texts; search with builtin for it"
+            )
+        return self._late.scores(np.stack(list(states)), tower.states(texts), pairs)
 
     @property
     def rerank_weights(self) -> Mapping[Side, float]:
@@ -256,7 +291,15 @@ class Builtin:
 
     def unknown_words(self, text: str) -> tuple[str, ...]:
         """Words of a text that it cannot know, as those of another language; see `towers.vocabulary`."""
-        return unknown_words(text)
+        return () if self.languages else unknown_words(text)
+
+    def remark(self, text: str) -> str:
+        """What is to be known of a text's language, in a sentence; "" for nothing."""
+        if self.languages:
+            return of_many_languages(text)
+        more = "; builtin:languages reads other languages, with the same vectors of pictures"
+        told = of_english(text)
+        return told + more if told and self.heads else told
 
     @property
     def dim(self) -> int:
@@ -271,7 +314,8 @@ class Builtin:
         """
         if not self.heads:
             return None
-        return Relevance.of_arrays(expanded(self._learned or _read(_WEIGHTS / _RELEVANCE)))
+        packaged = _WEIGHTS / (_LANGUAGES_RELEVANCE if self.languages else _RELEVANCE)
+        return Relevance.of_arrays(expanded(self._learned or _read(packaged)))
 
     @functools.cached_property
     def _space(self) -> ConceptSpace:
@@ -290,6 +334,11 @@ class Builtin:
         """
         if not self.heads:
             raise UsageError("builtin:concepts has nothing to learn; train builtin")
+        if self.languages:
+            raise UsageError(
+                "builtin:languages learns nothing by itself; train builtin, and the run reads other "
+                "languages as builtin:languages@RUN"
+            )
         if isinstance(split.image, np.ndarray) or isinstance(split.text, np.ndarray):
             raise UsageError(
                 "the built-in model learns from pictures and captions, which it reads by itself, and these "
@@ -323,7 +372,7 @@ class Builtin:
         from diptych.training.trainer import Trainer
 
         trainer = trainer or Trainer()
-        seen = self._seen(split)
+        seen = self.seen(split)
         drawn = np.random.default_rng(trainer.seed).permutation(np.unique(split.pairs[:, 0]))
         count = max(len(drawn) // 20, 4)
         held, learned = np.sort(drawn[:count]), np.sort(drawn[count:])
@@ -331,7 +380,7 @@ class Builtin:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(trainer.seed)
             used = seen.plain[learned, :_FEATURES], seen.texts[np.unique(lesson.pairs[:, 1])]
-            nets = torch.nn.ModuleList(JointHeads(*used) for _ in range(_MEMBERS))
+            nets = torch.nn.ModuleList(JointHeads(*used) for _ in range(self.members))
         epochs = self.hyperparameters["epochs"]
         size = min(self.hyperparameters["batch_size"], len(lesson.pairs))
         steps = epochs * -(-len(lesson.pairs) // size)
@@ -347,7 +396,7 @@ class Builtin:
                 }
                 trainer.step(optimizer, terms)
                 schedule.step()
-        arrays = {**seen.means(learned), "members": np.array(_MEMBERS)}
+        arrays = {**seen.means(learned), "members": np.array(self.members)}
         for number, net in enumerate(nets):
             arrays |= net.arrays(number)
         arrays, recalls = _chosen(arrays, seen, held)
@@ -359,7 +408,7 @@ class Builtin:
         self._facts = {"images": len(split.image), "captions": len(split.text), "recalls": recalls}
         return self
 
-    def _seen(self, split: Split) -> _Seen:
+    def seen(self, split: Split) -> Seen:
         """What the towers give for a split, for each picture as it is and mirrored."""
         plain, mirrored = [], []
         images: Any = split.image  # no array, says `check`
@@ -370,11 +419,11 @@ class Builtin:
             if len(plain) % 50 == 1:
                 _log.info("looked at %d of %d pictures", sum(map(len, plain)), len(split.image))
         texts = self.text_tower(list(split.text))
-        return _Seen(np.concatenate(plain), np.concatenate(mirrored), texts, split.pairs)
+        return Seen(np.concatenate(plain), np.concatenate(mirrored), texts, split.pairs)
 
 
 @dataclass(frozen=True)
-class _Seen:
+class Seen:
     """What the towers give for a split.
 
     Args:
@@ -423,7 +472,7 @@ class _Seen:
 
 
 def _chosen(
-    arrays: dict[str, NDArray[Any]], seen: _Seen, held: NDArray[np.int64]
+    arrays: dict[str, NDArray[Any]], seen: Seen, held: NDArray[np.int64]
 ) -> tuple[dict[str, NDArray[Any]], dict[str, float]]:
     """The arrays with the weight of the concepts, and the recalls of held-out pairs."""
 
