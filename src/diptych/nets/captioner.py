@@ -250,7 +250,8 @@ def _graph(module: nn.Module, inputs: tuple[Tensor, ...], sides: Mapping[str, An
     with warnings.catch_warnings():
         # That the exporter is the older one; see below.
         warnings.simplefilter("ignore", DeprecationWarning)
-        torch.onnx.export(
+        export: Any = torch.onnx.export  # which takes an open file, too
+        export(
             module.eval(),
             inputs,
             content,

@@ -121,7 +121,7 @@ class Captioner:
         }.items():  # fmt: skip
             if value < 1:
                 raise BadParameter(f"{name} of captioner must be at least 1, not {value}")
-        self.hyperparameters = {
+        self.hyperparameters: dict[str, Any] = {
             "beam": beam, "length_power": length_power, "width": width, "layers": layers, "heads": heads,
             "length": length, "least": least, "dropout": dropout, "epochs": epochs,
             "reward_epochs": reward_epochs, "batch_size": batch_size, "lr": lr, "reward_lr": reward_lr,
@@ -382,7 +382,7 @@ class _Lesson:
             one.ids for one in tokenizer.encode_batch(list(map(_plain, split.text)), add_special_tokens=False)
         ]
         counts = Counter(piece for ids in coded for piece in set(ids))
-        special = [tokenizer.token_to_id(name) for name in ("[PAD]", "[CLS]", "[SEP]", "[UNK]")]
+        special = [int(tokenizer.token_to_id(name) or 0) for name in ("[PAD]", "[CLS]", "[SEP]", "[UNK]")]
         known = [piece for piece, count in counts.items() if count >= given["least"] and piece not in special]
         pieces = [*special, *sorted(known, key=lambda piece: (-counts[piece], piece))]
         number = {piece: at for at, piece in enumerate(pieces)}
