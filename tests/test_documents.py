@@ -105,6 +105,18 @@ def test_the_python_of_a_page_works(page: str, place: Path, monkeypatch: pytest.
             exec(compile(block.content, f"{page}:{block.line}", "exec"), vars(module))
 
 
+def test_every_promise_of_security_names_tests_that_are_there() -> None:
+    text = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (.+?) \| (.+) \|$", text, re.MULTILINE)
+    assert len(rows) > 15
+    for promise, proof in rows:
+        named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", proof)
+        assert named or promise in {"promise", "---"} or set(promise) <= {"-", "|"}, promise
+        for path, name in named:
+            source = (ROOT / path).read_text(encoding="utf-8")
+            assert not name or f"def {name}(" in source, f"{path}::{name}"
+
+
 def test_every_error_is_listed_with_a_remedy() -> None:
     text = (ROOT / "docs/trouble.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `(\w+)` \| (.+) \| (.+) \|$", text, re.MULTILINE)

@@ -35,6 +35,7 @@ _RENAMED = {
     "README.md": "index.md",
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",
+    "SECURITY.md": "security.md",
     "docs/results/README.md": "results/index.md",
     "docs/decisions": "decisions/index.md",
 }
@@ -94,7 +95,7 @@ def pages() -> dict[str, str]:
 
 def _kept() -> Iterator[tuple[str, str]]:
     """The pages that people write, with their links turned to where the pages stand in the site."""
-    top = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
+    top = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")]
     for path in [*top, *sorted((ROOT / "docs").rglob("*.md"))]:
         source = path.relative_to(ROOT).as_posix()
         yield _place(source), _relinked(path.read_text(encoding="utf-8"), source)
