@@ -42,7 +42,8 @@ def pooled_cells(maps: Floats) -> Floats:
         for top, bottom in _EDGES
         for left, right in _EDGES
     ]
-    return np.stack([*cells, maps.mean(axis=(2, 3))], axis=1)
+    found: Floats = np.stack([*cells, maps.mean(axis=(2, 3))], axis=1).astype(np.float32)
+    return found
 
 
 def late(cells: Floats, words: Floats) -> Floats:
