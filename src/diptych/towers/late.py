@@ -57,7 +57,7 @@ def late(cells: Floats, words: Floats) -> Floats:
     for member, word in enumerate(words):
         flat = cells[:, member].reshape(-1, cells.shape[-1])
         found += (word @ flat.T).reshape(len(word), len(cells), -1).max(axis=2).sum(axis=0)
-    return found / len(words)
+    return np.asarray(found / len(words), np.float32)
 
 
 def hubs(scores: Floats, share: float) -> Floats:
