@@ -284,7 +284,8 @@ function useSearch(asked, state, active) {
       }));
     }).catch((failure) => { if (failure.name !== "AbortError") setFound((before) => ({ ...before, loading: false, appending: false, whole: true })); });
   };
-  return [found, () => setAgain((count) => count + 1), more];
+  const stale = !settled || waiting || found.key !== key; // what is shown is not yet the answer to what is asked
+  return [{ ...found, stale }, () => setAgain((count) => count + 1), more];
 }
 
 /** Results that are not there yet: what came into the collection between two pages moves the rest along. */

@@ -16,7 +16,7 @@ export function Found({ asked, change, found, state, again, more, points }) {
   const shared = useShared(results, asked);
   useEffect(() => setOpen(null), [found.key]);
   return html`
-    <section class=${`found ${slow ? "slow" : ""}`} aria-label=${t("found.label")} aria-busy=${loading ? "true" : "false"}>
+    <section class=${`found ${slow ? "slow" : ""}`} aria-label=${t("found.label")} aria-busy=${loading || found.stale ? "true" : "false"}>
       <${Head} asked=${asked} found=${found} shared=${shared} slow=${slow} state=${state} />
       ${error && !(error.kind === "Offline" && !empty) && html`<${Failure} error=${error} again=${again} />`}
       ${!error && empty && !loading && html`<${Nothing} asked=${asked} change=${change} state=${state} found=${found} />`}
