@@ -1,12 +1,16 @@
 """The same work in every home that is here, in one run: adds, searches with and without filters, deletes.
 
-    python benchmarks/homes.py --items 100000
+    python benchmarks/homes.py --items 100000 --json measured.json
+    python benchmarks/homes.py --sizing measured.json
 
 Vectors of 512 dimensions (those of `search.py`, which see) come with a number, a tag and a caption for every
 tenth. All goes through the public API, with one client; servers are started from packages and share the
 machine with it. Of single queries, which no model encodes: p50 and p95 by the clock, and the processor time
 of client and server together, which is what counts where a machine is busy with other things. Recall is that
 of the ten best against a comparison with all vectors in NumPy.
+
+The second computes disk, memory, machines and money for larger collections from what the first has measured,
+as bytes and processor time grow with the items. What a machine holds and costs is assumed, as options say.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import math
 import os
 import platform
 import sys
@@ -163,13 +168,52 @@ def _named(by: Any) -> str:
     return f"codes of {by} bits" if isinstance(by, int) else str(by)
 
 
+def sizing(measured: dict[str, Any], given: argparse.Namespace) -> Iterator[str]:
+    """A table for larger collections, in Markdown."""
+    lines = {(one["home"], one["what"]): one for one in measured["lines"]}
+    yield (
+        f"From {measured['items']:,} items of {DIM} dimensions; a machine has {given.machine_gb:.0f} GB, "
+        f"three quarters of them for what is searched, and costs "
+        f"{given.machine_price:,.0f} a month."
+    )
+    yield ""
+    heads = ("pictures", "home", "disk", "memory", "machines", "a month", "a core stores in an hour")
+    yield f"| {' | '.join(heads)} |"
+    yield f"|{'---|' * len(heads)}"
+    for count in (10**7, 10**9, 10**11):
+        for home, how in {"folder": f"codes of {DIM} bits", "postgresql": "hnsw"}.items():
+            add, make = lines[home, "add"], lines[home, f"make {how}"]
+            # Codes are scanned in memory, and vectors of candidates read; a graph holds vectors and links.
+            each = DIM // 8 + 8 if home == "folder" else make["bytes_an_item"] - add["bytes_an_item"]
+            machines = max(1, math.ceil(each * count / (0.75 * given.machine_gb * 1e9)))
+            yield (
+                f"| {count:,} | {home}, {how} | {_bytes(make['bytes_an_item'] * count)} | "
+                f"{_bytes(each * count)} | {machines:,} | {machines * given.machine_price:,.0f} | "
+                f"{3.6e6 / add['processor_ms_an_item']:,.0f} |"
+            )
+
+
+def _bytes(count: float) -> str:
+    for unit_name in ("MB", "GB", "TB"):
+        count /= 1e6 if unit_name == "MB" else 1e3
+        if count < 1000:
+            return f"{count:.3g} {unit_name}"
+    return f"{count / 1000:.3g} PB"
+
+
 def main() -> None:
     told = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     told.add_argument("--items", type=int, default=100_000)
     told.add_argument("--queries", type=int, default=50)
     told.add_argument("--homes", default="folder,postgresql", help="which, of folder and postgresql")
+    told.add_argument("--sizing", type=Path, help="compute from what was measured, and measure nothing")
+    told.add_argument("--machine-gb", type=float, default=256, help="memory of a machine")
+    told.add_argument("--machine-price", type=float, default=1000, help="of a month")
     told.add_argument("--json", type=Path, help="also write what was measured to a file")
     given = told.parse_args()
+    if given.sizing is not None:
+        print("\n".join(sizing(json.loads(given.sizing.read_text()), given)))
+        return
     count = max(given.queries, min(400, given.items))
     drawn, asked = (np.asarray(one, np.float32) for one in vectors(given.items, count))
     print(f"{given.items:,} items of {DIM} dimensions, {given.queries} queries one by one")

@@ -17,8 +17,10 @@ __all__ = ["command"]
 
 def command(
     paths: Annotated[
-        list[Path] | None,
-        typer.Argument(metavar="[FOLDER...]", help="Folders to serve [this folder].", show_default=False),
+        list[str] | None,
+        typer.Argument(
+            metavar="[FOLDER...]", help="Folders or addresses to serve [this folder].", show_default=False
+        ),
     ] = None,
     host: Annotated[
         str, typer.Option(help="Address to listen on; any but this machine's own needs a token.")
@@ -104,7 +106,7 @@ def command(
         raise UsageError(f"{bench} is no file; --bench takes what diptych bench has written (.jsonl)")
     listener = running.listening(host, port)
     try:
-        collections, empty = running.opened(paths or [Path()], trust=trust)
+        collections, empty = running.opened(paths or ["."], trust=trust)
     except BaseException:
         listener.close()
         raise

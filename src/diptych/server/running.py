@@ -13,6 +13,7 @@ from typing import Any
 import uvicorn
 
 from diptych.engine.collection import Collection, open_collection
+from diptych.engine.homes.address import address_of
 from diptych.errors import MissingData, UsageError
 from diptych.server.app import create_app
 from diptych.server.found import announced
@@ -79,22 +80,26 @@ def listening(host: str, port: int) -> socket.socket:
 
 
 def opened(paths: Sequence[str | Path], *, trust: bool) -> tuple[list[Collection], list[Collection]]:
-    """The collections of folders, and those among them of which nothing is indexed yet.
+    """The collections of folders and addresses, and those among them of which nothing is indexed yet.
 
     Raises:
         MissingData, CollectionError: as `open_collection`.
         UsageError: a folder is given twice.
     """
     found: list[Collection] = []
+    known: list[tuple[Any, ...]] = []
     with contextlib.ExitStack() as cleaning:
         for path in paths:
-            if not Path(path).is_dir():
+            on_server = address_of(path) is not None
+            if not on_server and not Path(path).is_dir():
                 what = "is not a folder" if Path(path).exists() else "does not exist"
                 raise MissingData(f"{path} {what}; give the folders whose pictures are to be served")
-            one = open_collection(path, trust=trust)
+            one = open_collection(path, trust=trust, create=not on_server)
             cleaning.callback(one.close)
-            if any((one.folder, one.below) == (other.folder, other.below) for other in found):
+            which = (one.folder, one.below, one.home.name if on_server else "")
+            if which in known:
                 raise UsageError(f"{path} is given twice; each folder is served once")
+            known.append(which)
             found.append(one)
         cleaning.pop_all()
     return found, [one for one in found if one.home.column is None]

@@ -11,7 +11,7 @@ from diptych.errors import UsageError
 
 __all__ = ["Address", "address_of"]
 
-_SCHEMES = {"postgresql": "postgresql", "postgres": "postgresql", "milvus": "milvus"}
+_SCHEMES = {"postgresql": "postgresql", "postgres": "postgresql"}
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _LIKE_ONE = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)
 _SECRET = ("password", "passfile", "sslpassword", "token", "record")
@@ -23,7 +23,7 @@ class Address:
     """Where a collection lives on a server.
 
     Args:
-        scheme: "postgresql" or "milvus".
+        scheme: "postgresql".
         url: What the server's own client is given; holds the password, and is never shown.
         collection: Which one of the collections there.
         folder: The folder on this machine that names of files are relative to, if it is said.
