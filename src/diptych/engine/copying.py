@@ -233,22 +233,24 @@ class _Copying:
         """Store a file with all that belongs to it; inside a batch."""
         target, key = self.target, self._key(file.key)
         number = target.put_file(key, file.size, file.mtime_ns, file.hash)
-        main, *beside = [there for _, there in self._pairs()] or [None]
+        columns = [there for _, there in self._pairs()]
         if file.image:
-            target.put_image(number, None if main is None else content.image[0])
+            target.put_image(number, content.image[0] if columns else None)
         texts = [
-            Caption(text, None if main is None else content.captions[at][0], source)
+            Caption(text, content.captions[at][0] if columns else None, source)
             for at, (text, source) in enumerate(content.texts)
         ]
         target.add_captions(number, texts)
         target.put_stamp(number, file.captions)
         target.put_fields(number, _plain(fields))
-        rows = target.rows_of(key) if beside else []
+        rows = target.rows_of(key) if columns[1:] else []
         vectors = ([content.image] if file.image else []) + list(content.captions)
-        for at, column in enumerate(beside, 1):
-            found = {row: one[at] for row, one in zip(rows, vectors, strict=True) if one[at] is not None}
+        for at, column in enumerate(columns[1:], 1):
+            found = {
+                row: vector for row, one in zip(rows, vectors, strict=True) if (vector := one[at]) is not None
+            }
             if found:
-                target.using(column).put_vectors(found, among=False)  # type: ignore[arg-type]
+                target.using(column).put_vectors(found, among=False)
         self.copied += 1
 
     def _forget(self) -> None:
