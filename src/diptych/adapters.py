@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from diptych.core import Floats, encodes, offered
+from diptych.core import SIDES, Floats, encodes, offered
 from diptych.errors import BadData, UsageError
 from diptych.media.pictures import open_picture
 
@@ -137,7 +137,7 @@ class ForMteb:
                 "name": self._name,
                 "revision": self._revision,
                 "similarity_fn_name": meta.ScoringFunction(compared),
-                "modalities": [side for side in ("image", "text") if encodes(self._encoder, side)],
+                "modalities": [side for side in SIDES if encodes(self._encoder, side)],
             }
         )
 
@@ -182,7 +182,8 @@ class ForMteb:
         rows = np.atleast_2d(np.asarray(vectors, np.float32))
         if self._encoder.similarity != "cosine":
             return rows
-        return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+        scaled: Floats = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+        return scaled
 
 
 def for_mteb(encoder: Any, *, name: str = "", revision: str = "") -> ForMteb:
