@@ -77,9 +77,9 @@ def command(
             if sidecars and not _sidecar(path, caption):
                 kept.append(path)
     if as_json:
-        say_json({"captions": told, "skipped": [one.as_dict() for one in lost]})
-    for one in lost:
-        say(f"not described {one.path}: {one.reason}", err=True)
+        say_json({"captions": told, "skipped": [skipped.as_dict() for skipped in lost]})
+    for skipped in lost:
+        say(f"not described {skipped.path}: {skipped.reason}", err=True)
     if kept:
         others = f" and {len(kept) - 1} others" if len(kept) > 1 else ""
         say(f"left as they are, as there are texts already: that of {kept[0]}{others}", err=True)

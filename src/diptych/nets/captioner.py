@@ -72,7 +72,7 @@ class CaptionNet(nn.Module):
     def look(self, grid: Tensor) -> Tensor:
         """Keys and values (2 layers, b, heads, cells, d) of pictures (b, cells, features)."""
         cells = self.drop(self.cell_norm(self.cell(grid)) + self.cell_place)
-        told = self.memory(self.seen_norm(self.see(cells)))
+        told: Tensor = self.memory(self.seen_norm(self.see(cells)))
         told = told.reshape(told.size(0), told.size(1), 2 * self.layers, self.heads, -1)
         return told.permute(2, 0, 3, 1, 4)
 
@@ -157,7 +157,8 @@ class _See(nn.Module):
         every = self.all(self.norms[0](x)).reshape(x.size(0), x.size(1), self.heads, -1)
         told = functional.scaled_dot_product_attention(*every.transpose(1, 2).chunk(3, dim=-1))
         x = x + self.drop(self.out(told.transpose(1, 2).flatten(2)))
-        return x + self.drop(self.outer(functional.gelu(self.inner(self.norms[1](x)))))
+        found: Tensor = x + self.drop(self.outer(functional.gelu(self.inner(self.norms[1](x)))))
+        return found
 
 
 class _Block(nn.Module):

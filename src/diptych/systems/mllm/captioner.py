@@ -368,7 +368,7 @@ class _Lesson:
         self.split, self.pieces = split, pieces
 
     @classmethod
-    def of(cls, split: Split, grids: NDArray[np.uint8], given: Mapping[str, Any]) -> Self:
+    def of(cls, split: Split, grids: NDArray[Any], given: Mapping[str, Any]) -> Self:
         """Of a split whose pictures' cells are there."""
         from tokenizers import Tokenizer
 
