@@ -51,7 +51,7 @@ if TYPE_CHECKING:  # encoding needs neither data sets nor metrics
     from diptych.data.base import Split
     from diptych.training.trainer import Trainer
 
-__all__ = ["Builtin", "Seen"]
+__all__ = ["Builtin"]
 
 VARIANTS: Mapping[str, Mapping[str, Any]] = {
     "default": {},
