@@ -25,6 +25,8 @@ def test_results_as_json() -> None:
         "unknown_words": ["xyz"],
         "remark": "",
         "missing": 0,
+        "rerank": None,
+        "notes": {},
         "seconds": 0.1235,
         "results": [
             {

@@ -198,6 +198,7 @@ class Results(list[Result]):
             nothing_matches=told["nothing_matches"],
             best=None if told["best"] is None else Result.from_dict(told["best"]),
             unknown_words=told["unknown_words"],
+            remark=told["remark"],
             missing=told["missing"],
             reranked=None if told["rerank"] is None else Reranked(**told["rerank"]),
             seconds=told["seconds"],

@@ -222,6 +222,7 @@ class Found(_Told):
     nothing_matches: bool
     best: ResultFacts | None
     unknown_words: list[str]
+    remark: str
     missing: int
     rerank: RerankFacts | None
     notes: dict[str, Any]

@@ -56,6 +56,7 @@ function Head({ asked, found, shared, slow, state }) {
       ${results.length > 0 && facts.nothing_matches && html`
         <div class="notice"><strong>${t("found.nothing")}</strong> ${t("found.leastbad")}</div>`}
       ${facts.unknown_words?.length > 0 && html`<p class="notice">${t("found.unknown", { words: facts.unknown_words.map((one) => `“${one}”`).join(", "), count: facts.unknown_words.length })}</p>`}
+      ${facts.remark && html`<p class="notice">${facts.remark}</p>`}
       ${results.length > 0 && facts.rerank && html`<p class="note">${facts.rerank.degraded
         ? t("found.degraded", { name: facts.rerank.system, reason: facts.rerank.degraded })
         : t("found.reranked", { name: facts.rerank.system, count: facts.rerank.pairs, time: duration((facts.rerank.pairs * facts.rerank.milliseconds_a_pair) / 1000) })}</p>`}

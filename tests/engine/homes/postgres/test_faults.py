@@ -242,7 +242,7 @@ def test_wrong_credentials_are_refused_and_never_told(
         code, _, said = run("index", str(Path(__file__).parent), "--in", address)
         assert (code, "CREATE EXTENSION vector" in said, "right" in said) == (1, True, False)
         for odd in ("postgresql://guest:tops3cret@/guests?host=%zz", "postgresql://x:tops3cret@[::1/db"):
-            with pytest.raises(DiptychError, match="address") as odder:
+            with pytest.raises(DiptychError, match=r"address|does not answer") as odder:
                 open_collection(odd)
             assert "tops3cret" not in "".join(traceback.format_exception(odder.value))
         code, _, said = run("info", f"postgresql://postgres@/nowhere?{place}")
