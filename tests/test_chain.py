@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from diptych.chain import Chain, Scale, ScorerChain, Standard, join
-from diptych.core import CAPABILITIES, Forwards, offered
+from diptych.core import CAPABILITIES, Forwards, offered, space_of
 from diptych.errors import UsageError
 from diptych.features.dual import Dual
 
@@ -17,7 +17,7 @@ class Tower:
     """Offers all there is."""
 
     similarity = "cosine"
-    name, seed, fingerprint = "tower", 5, "tower:1"
+    name, seed, fingerprint, space = "tower", 5, "tower:1", "tower"
     image_size, batch_size, rerank_depth, agree_depth = 32, 8, 10, 3
     rerank_weights: ClassVar[Any] = {"image": 0.3, "text": 0.6}
     rerank_lines: ClassVar[Any] = {}
@@ -67,7 +67,8 @@ def test_the_stand_in_offers_all_there_is() -> None:
 
 def test_a_chain_offers_what_its_head_does() -> None:
     chain = join(Tower(), image=Plain(), text=Plain())
-    assert gives(chain) == CAPABILITIES - {"image_size", "batch_size", "prepare_image"}
+    assert gives(chain) == CAPABILITIES - {"image_size", "batch_size", "prepare_image", "space"}
+    assert space_of(chain) == chain.fingerprint, "features of others make another space"
     assert offered(chain, "rerank_depth") == 10
     assert offered(chain, "calibrate")(None, 7, to="image", entries=2) == 7
     assert chain.fingerprint == "image=Plain > text=Plain > head=tower:1"

@@ -117,8 +117,11 @@ class _Joined(Forwards):
     def offering(self, capability: str) -> Any:
         """What reads pictures is the image extractor's matter; the vectors and their scores are the head's.
 
-        So a head that was trained on top of a calibrated tower is not calibrated itself.
+        So a head that was trained on top of a calibrated tower is not calibrated itself. Its space is not the
+        chain's, as the features differ: the chain's fingerprint says what its vectors compare with.
         """
+        if capability == "space":
+            return None
         return (self.image or self.head) if capability in DECODING else self.head
 
     def __getattr__(self, name: str) -> Any:
