@@ -82,7 +82,8 @@ function Nothing({ asked, change, state, found }) {
   const held = collection[asked.to === "image" ? "images" : "texts"];
   let [title, text, action] = ["", "", null];
   if (!collection.images && !collection.texts) {
-    [title, text] = job ? [t("empty.first"), t("empty.first.more")] : [t("empty.none"), t("empty.none.more", { folder: collection.folder || collection.name })];
+    const going = job && ["waiting", "running"].includes(job.state);  // one that has ended found nothing
+    [title, text] = going ? [t("empty.first"), t("empty.first.more")] : [t("empty.none"), t("empty.none.more", { folder: collection.folder || collection.name })];
   } else if (!held) {
     [title, text] = [t(`empty.side.${asked.to}`), t(`empty.side.${asked.to}.more`)];
   } else if (asked.least && found.facts.best) {
