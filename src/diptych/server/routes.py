@@ -35,11 +35,11 @@ from diptych.server.jobs import Job
 from diptych.server.pictures import SIZES, original
 from diptych.server.security import COOKIE
 
-__all__ = ["router"]
+__all__ = ["FAILURES", "router"]
 
 _T = TypeVar("_T")
 
-_FAILURES: dict[int | str, dict[str, Any]] = {
+FAILURES: dict[int | str, dict[str, Any]] = {
     status: {"model": schema.Failure, "description": what}
     for status, what in {
         400: "It cannot be done as it was asked.",
@@ -59,7 +59,7 @@ _FAILURES: dict[int | str, dict[str, Any]] = {
     }.items()
 }
 
-router = APIRouter(responses=_FAILURES)
+router = APIRouter(responses=FAILURES)
 
 _FOREVER = "private, max-age=31536000, immutable"
 _MOST_FACETS = 1_000
