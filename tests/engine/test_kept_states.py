@@ -42,6 +42,16 @@ def test_a_damaged_cache_is_no_error(tmp_path: Path) -> None:
     assert kept.get([b"a"]) == {}
 
 
+def test_a_place_that_takes_nothing_is_no_error(tmp_path: Path) -> None:
+    kept = States(tmp_path / "away", "one")
+    kept.put({b"a": b"1"})
+    assert kept.get([b"a"]) == {}
+    (tmp_path / LOOKED_AT).mkdir()
+    kept = States(tmp_path, "one")
+    kept.put({b"a": b"1"})
+    assert kept.get([b"a"]) == {}
+
+
 class Mean:
     """Scores by the mean colour, which is what it keeps of a picture."""
 

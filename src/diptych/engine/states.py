@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from diptych.engine.place import LOOKED_AT
@@ -39,26 +39,29 @@ class States:
         found: dict[bytes, bytes] = {}
         if not self._path.is_file():
             return found
-        with self._open() as database:
-            for start in range(0, len(hashes), _AT_A_TIME):
-                some = hashes[start : start + _AT_A_TIME]
-                marks = ",".join("?" * len(some))
-                found.update(
-                    database.execute(
-                        f"SELECT hash, state FROM states WHERE made_by = ? AND hash IN ({marks})",
-                        (self._made_by, *some),
+        try:
+            with self._opened() as database:
+                for start in range(0, len(hashes), _AT_A_TIME):
+                    some = hashes[start : start + _AT_A_TIME]
+                    marks = ",".join("?" * len(some))
+                    found.update(
+                        database.execute(
+                            f"SELECT hash, state FROM states WHERE made_by = ? AND hash IN ({marks})",
+                            (self._made_by, *some),
+                        )
                     )
-                )
+        except sqlite3.Error as error:
+            self._tell(error)
         return found
 
     def put(self, states: Mapping[bytes, bytes]) -> None:
         """Keep some; where the disk or another search does not let it, nothing happens."""
-        with self._open() as database:
-            database.execute(
-                "CREATE TABLE IF NOT EXISTS states (number INTEGER PRIMARY KEY, made_by TEXT, hash BLOB, "
-                "state BLOB, UNIQUE (made_by, hash))"
-            )
-            with database:
+        try:
+            with self._opened() as database, database:
+                database.execute(
+                    "CREATE TABLE IF NOT EXISTS states (number INTEGER PRIMARY KEY, made_by TEXT, hash BLOB, "
+                    "state BLOB, UNIQUE (made_by, hash))"
+                )
                 database.executemany(
                     "INSERT OR IGNORE INTO states (made_by, hash, state) VALUES (?, ?, ?)",
                     [(self._made_by, key, state) for key, state in states.items()],
@@ -70,11 +73,12 @@ class States:
                         "LIMIT 1 OFFSET ?)",
                         (count // 2,),
                     )
+        except sqlite3.Error as error:
+            self._tell(error)
 
-    @contextlib.contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
-        try:
-            with contextlib.closing(sqlite3.connect(self._path, timeout=_WAIT)) as database:
-                yield database
-        except sqlite3.Error as error:  # damaged, full, protected or busy: the pictures are there
-            _log.info("what a re-ranker made of pictures is not kept in %s (%s)", self._path, error)
+    def _opened(self) -> contextlib.closing[sqlite3.Connection]:
+        return contextlib.closing(sqlite3.connect(self._path, timeout=_WAIT))
+
+    def _tell(self, error: sqlite3.Error) -> None:
+        # Damaged, full, protected or busy: the pictures are there, and are looked at again.
+        _log.info("what a re-ranker made of pictures is not kept in %s (%s)", self._path, error)
