@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -31,7 +32,7 @@ def name_of(key: bytes) -> str:
     return key[1:].decode("utf-8", "replace") if is_own(key) else os.fsdecode(key)
 
 
-class Names:
+class Names(ABC):
     """How a home names files: as bytes, relative to the collection's folder where they lie in it.
 
     So any name that a file system allows survives, and the whole folder may be moved.
@@ -61,9 +62,9 @@ class Names:
             raise self.damaged(f"{key!r} is no name of a file")
         return self.root / os.fsdecode(key)
 
+    @abstractmethod
     def damaged(self, why: str) -> CollectionError:
         """What to say of a home that is no whole collection."""
-        raise NotImplementedError
 
     def files(self, under: Path | None = None) -> Iterator[Known]:
         """The files, or those below a folder, in the order of their names.
@@ -83,9 +84,9 @@ class Names:
                     yield known
             after = page[-1].key
 
+    @abstractmethod
     def page(self, after: bytes, before: bytes) -> list[Known]:
         """Some of the files with names above one and below another, in their order."""
-        raise NotImplementedError
 
     def check_shown(self, items: Iterable[Stored]) -> None:
         """See that items may be shown: a stranger would else choose what is shown of the whole disk.

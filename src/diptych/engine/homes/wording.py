@@ -10,6 +10,7 @@ import math
 import os
 import re
 import unicodedata
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -17,11 +18,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from diptych.core import Rows
-from diptych.engine.homes.entries import Worded
+from diptych.core import Rows, Side
+from diptych.engine.homes.entries import State, Worded
 from diptych.media.metadata import KINDS
 
-__all__ = ["FEW", "MOST", "MOST_WORDS", "NOT_TOLD", "Search", "cut", "telling", "words_of_name"]
+__all__ = ["FEW", "MOST", "MOST_WORDS", "NOT_TOLD", "Search", "Words", "cut", "telling", "words_of_name"]
 
 NOT_TOLD = (*(name for name in KINDS if name not in ("tag", "city", "country")), "inscription")
 """Fields that do not say in words what a picture shows; the names of its file and folders stand apart."""
@@ -62,7 +63,7 @@ class _Word:
     weight: float
 
 
-class Search:
+class Search(ABC):
     """One query's search for words; a home says in its own language what is written here.
 
     Args:
@@ -91,29 +92,29 @@ class Search:
 
     # What a home says
 
+    @abstractmethod
     def quoted(self, word: str) -> str:
         """A match of one word, which has letters and digits only."""
-        raise NotImplementedError
 
+    @abstractmethod
     def phrase(self, words: Sequence[str]) -> str:
         """A match of words one after the other."""
-        raise NotImplementedError
 
+    @abstractmethod
     def but_not(self, match: str) -> str:
         """What is put after a match to leave out those of another."""
-        raise NotImplementedError
 
+    @abstractmethod
     def rows(self, match: str) -> Rows:
         """The first entries that match, ascending; only those of `within`, and not those of `unless`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def counted(self, match: str) -> tuple[int, int]:
         """How many entries match, up to `MOST`, and the last of these."""
-        raise NotImplementedError
 
+    @abstractmethod
     def among(self, rows: Rows, match: str) -> Rows:
         """Those of some entries (m,) that match, and not those of `unless`."""
-        raise NotImplementedError
 
     # What is asked of it
 
@@ -168,6 +169,42 @@ class Search:
             count = max(count, round(count * self._last / last))
         weight = math.log1p(max(self._entries - count + 0.5, 0.5) / (count + 0.5))
         return _Word(match, count, weight)
+
+
+class Words(ABC):
+    """What a home answers about words: its entries are counted once a state, and searched in its language."""
+
+    _counted: dict[Side, tuple[State, int]]
+
+    @property
+    @abstractmethod
+    def state(self) -> State:
+        """Which moment is read."""
+
+    @abstractmethod
+    def count(self, side: Side) -> int:
+        """How many items a side has."""
+
+    @abstractmethod
+    def asked(
+        self, side: Side, text: str, entries: int, without: Sequence[str], within: Rows | None
+    ) -> Search:
+        """A search of a side for the words of a text; see `Search`."""
+
+    def words(
+        self,
+        side: Side,
+        text: str,
+        *,
+        without: Sequence[str] = (),
+        within: Rows | None = None,
+        also: Rows | None = None,
+    ) -> Worded:
+        """The entries of a side that share words with a text; see `Home.words`."""
+        state = self.state
+        if self._counted.get(side, (None, 0))[0] != state:  # which takes a while where there are millions
+            self._counted[side] = state, self.count(side)
+        return self.asked(side, text, self._counted[side][1], without, within).run(also)
 
 
 def cut(text: str) -> list[str]:

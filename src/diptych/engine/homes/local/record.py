@@ -20,7 +20,7 @@ import numpy as np
 
 from diptych.core import Rows, Side
 from diptych.engine.conditions import Condition
-from diptych.engine.homes.entries import Caption, Known, State, Stored, Worded
+from diptych.engine.homes.entries import Caption, Known, State, Stored
 from diptych.engine.homes.local import words
 from diptych.engine.homes.local.columns import Columns
 from diptych.engine.homes.local.database import Database, damaged
@@ -29,6 +29,7 @@ from diptych.engine.homes.local.filtered import Filtered
 from diptych.engine.homes.local.inscribed import Inscribed
 from diptych.engine.homes.local.migrations import SCHEMA_VERSION, migrate, version_of
 from diptych.engine.homes.names import PAGE, Names, is_own, name_of
+from diptych.engine.homes.wording import Words
 from diptych.errors import CollectionError, TooNew
 from diptych.index.flat import among
 from diptych.media.metadata import Fields, Value
@@ -43,7 +44,7 @@ _FILE = """SELECT path, id, size, mtime_ns, hash, captions,
     EXISTS (SELECT 1 FROM item WHERE item.file = file.id AND side = 'image') AS image FROM file """
 
 
-class Record(Columns, Names):
+class Record(Columns, Names, Words):
     """One collection's SQLite file: a `Home`, but for its searching.
 
     Args:
@@ -445,21 +446,11 @@ class Record(Columns, Names):
 
     # Words
 
-    def words(
-        self,
-        side: Side,
-        text: str,
-        *,
-        without: Sequence[str] = (),
-        within: Rows | None = None,
-        also: Rows | None = None,
-    ) -> Worded:
-        """The entries of a side that share words with a text; see `Home.words`."""
-        state = self.state
-        if self._counted.get(side, (None, 0))[0] != state:  # which takes a while where there are millions
-            self._counted[side] = state, self.count(side)
-        entries = self._counted[side][1]
-        return words.find(self._db, side, text, entries=entries, without=without, within=within, also=also)
+    def asked(
+        self, side: Side, text: str, entries: int, without: Sequence[str], within: Rows | None
+    ) -> words.WordSearch:
+        """A search of a side for the words of a text."""
+        return words.WordSearch(self._db, side, text, entries, without, within)
 
     def words_from(self, rows: Sequence[int], text: str) -> Mapping[int, str]:
         """Where the words of what is asked stand in each item; see `Home.words_from`."""

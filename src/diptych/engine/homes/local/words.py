@@ -21,12 +21,11 @@ import numpy as np
 
 from diptych.core import Rows, Side
 from diptych.engine.homes import wording
-from diptych.engine.homes.entries import Worded
 from diptych.engine.homes.local.database import Database
 from diptych.engine.homes.wording import FEW, MOST_WORDS, NOT_TOLD, Search, cut, telling, words_of_name
 from diptych.index.flat import among
 
-__all__ = ["SCHEMA", "find", "sources", "spans", "write"]
+__all__ = ["SCHEMA", "WordSearch", "sources", "spans", "write"]
 
 _TOKENIZER = "tokenize = 'porter unicode61 remove_diacritics 2'"
 _OF_ITEMS = f"content = 'item', content_rowid = 'row', {_TOKENIZER}"
@@ -99,21 +98,7 @@ def write(db: sqlite3.Connection) -> None:
 # Finding
 
 
-def find(
-    db: Database,
-    side: Side,
-    text: str,
-    *,
-    entries: int,
-    without: Sequence[str] = (),
-    within: Rows | None = None,
-    also: Rows | None = None,
-) -> Worded:
-    """The entries of a side, so many, that share words with a text; see `Home.words`."""
-    return _Search(db, side, text, entries, without, within).run(also)
-
-
-class _Search(Search):
+class WordSearch(Search):
     """One query's search for words, in FTS5's language."""
 
     ALL, ANY = " AND ", " OR "
@@ -187,7 +172,7 @@ def sources(db: Database, rows: Sequence[int], text: str) -> dict[int, str]:
     """Where the words of pictures or texts came from: the source of the text that has most of them.
 
     Args:
-        rows: Of items that `find` found.
+        rows: Of items that a search found.
         text: What was asked.
 
     Returns:
@@ -216,7 +201,7 @@ def sources(db: Database, rows: Sequence[int], text: str) -> dict[int, str]:
 
 
 def spans(texts: Sequence[str], text: str) -> list[tuple[tuple[int, int], ...]]:
-    """Where words of a query stand in texts: spans (start, end) of characters, as `find` would find them."""
+    """Where words of a query stand in texts: spans (start, end) of characters, as a search finds them."""
     asked = " OR ".join(map(_quoted, telling(cut(text)[:MOST_WORDS])))
     if not asked:
         return [()] * len(texts)

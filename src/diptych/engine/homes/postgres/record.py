@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 
 from diptych.core import Rows, Side
 from diptych.engine.conditions import Condition
-from diptych.engine.homes.entries import Caption, Known, State, Stored, Worded
+from diptych.engine.homes.entries import Caption, Known, State, Stored
 from diptych.engine.homes.names import PAGE, is_own, name_of
 from diptych.engine.homes.postgres import words
 from diptych.engine.homes.postgres.columns import Columns
 from diptych.engine.homes.postgres.database import Database
 from diptych.engine.homes.postgres.facts import Facts
+from diptych.engine.homes.wording import Words
 from diptych.errors import CollectionError
 from diptych.media.metadata import Fields, Value
 from diptych.printable import printable
@@ -32,7 +33,7 @@ _FILE = """SELECT path, id, size, mtime_ns, hash, captions,
     EXISTS (SELECT 1 FROM item WHERE item.file = file.id AND side = 'image') AS image FROM file """
 
 
-class Record(Columns):
+class Record(Columns, Words):
     """One collection's tables: a `Home`, but for its searching.
 
     Args:
@@ -389,21 +390,11 @@ class Record(Columns):
 
     # Words
 
-    def words(
-        self,
-        side: Side,
-        text: str,
-        *,
-        without: Sequence[str] = (),
-        within: Rows | None = None,
-        also: Rows | None = None,
-    ) -> Worded:
-        """The entries of a side that share words with a text; see `Home.words`."""
-        state = self.state
-        if self._counted.get(side, (None, 0))[0] != state:  # which takes a while where there are millions
-            self._counted[side] = state, self.count(side)
-        entries = self._counted[side][1]
-        return words.find(self._db, side, text, entries=entries, without=without, within=within, also=also)
+    def asked(
+        self, side: Side, text: str, entries: int, without: Sequence[str], within: Rows | None
+    ) -> words.WordSearch:
+        """A search of a side for the words of a text."""
+        return words.WordSearch(self._db, side, text, entries, without, within)
 
     def words_from(self, rows: Sequence[int], text: str) -> Mapping[int, str]:
         """Where the words of what is asked stand in each item; see `Home.words_from`."""

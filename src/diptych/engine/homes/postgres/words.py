@@ -15,12 +15,11 @@ import numpy as np
 
 from diptych.core import Rows, Side
 from diptych.engine.homes import wording
-from diptych.engine.homes.entries import Worded
 from diptych.engine.homes.postgres.database import Database
 from diptych.engine.homes.wording import FEW, MOST_WORDS, NOT_TOLD, Search, cut, telling, words_of_name
 from diptych.index.flat import among
 
-__all__ = ["find", "plain", "sources", "write"]
+__all__ = ["WordSearch", "plain", "sources", "write"]
 
 _LONGEST = 200_000  # characters of one text whose words are kept; the server holds a megabyte of words
 _QUERY = "to_tsquery('words', %s)"
@@ -58,21 +57,7 @@ def write(db: Database, files: Iterable[int]) -> None:
         )  # fmt: skip
 
 
-def find(
-    db: Database,
-    side: Side,
-    text: str,
-    *,
-    entries: int,
-    without: Sequence[str] = (),
-    within: Rows | None = None,
-    also: Rows | None = None,
-) -> Worded:
-    """The entries of a side, so many, that share words with a text; see `Home.words`."""
-    return _Search(db, side, text, entries, without, within).run(also)
-
-
-class _Search(Search):
+class WordSearch(Search):
     """One query's search for words, in the language of `to_tsquery`."""
 
     ALL, ANY = " & ", " | "
