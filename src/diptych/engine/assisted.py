@@ -37,7 +37,7 @@ from diptych.systems.mllm.cirevl import CIReVL
 from diptych.systems.mllm.gemini import Gemini, Judge
 
 if TYPE_CHECKING:
-    from diptych.engine.collection import Collection
+    from diptych.engine.asked import Asked
     from diptych.engine.opening import Opened
 
 __all__ = ["Assistant", "Guarded", "allow_pictures", "allowed_hosts", "expanding", "host_of"]
@@ -103,7 +103,7 @@ def allowed_hosts(opened: Opened) -> list[str]:
     return list(json.loads(opened.home.get(_SETTING) or "[]"))
 
 
-def allow_pictures(opened: Collection, host: str, *, allow: bool = True) -> None:
+def allow_pictures(opened: Asked, host: str, *, allow: bool = True) -> None:
     """Record whether pictures of a collection may be sent to a host; until it is recorded, they may not.
 
     Raises:
@@ -140,7 +140,7 @@ class Assistant:
 
     def __init__(
         self,
-        opened: Collection,
+        opened: Asked,
         llm: str | LanguageModel | None = None,
         *,
         captioner: str | LanguageModel | None = None,
