@@ -10,13 +10,13 @@ import typer
 from diptych.cli._inline import can_show, show
 from diptych.cli._llm import Budget, Llm, Seconds, assistant, cost
 from diptych.cli._options import AsJson, Trust
-from diptych.cli._terminal import say, say_json, say_table, shown, typed
+from diptych.cli._results import print_table
+from diptych.cli._terminal import say, say_json, typed
 from diptych.errors import DiptychError, UsageError
 
 if TYPE_CHECKING:
     from diptych.engine.chat import Conversation
     from diptych.engine.collection import Collection
-    from diptych.engine.results import Results
     from diptych.engine.sessions import Turn
 
 __all__ = ["command"]
@@ -129,7 +129,9 @@ def _show(talk: Conversation, turn: Turn, *, as_json: bool) -> None:
     if turn.searched != turn.said:
         say(f"searched: {turn.searched}", err=True)
     if talk.results:
-        _print(talk.results)
+        print_table(talk.results, "image")
+        if can_show():
+            show(talk.results)
     else:
         say("nothing was found", err=True)
     if turn.degraded and talk.model is not None:
@@ -138,23 +140,6 @@ def _show(talk: Conversation, turn: Turn, *, as_json: bool) -> None:
         say(f"{cost(turn.usage)}; in all {cost(talk.spent.as_dict())}", err=True)
     if turn.ask:
         say(turn.ask)
-
-
-def _print(results: Results) -> None:
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, show_header=False)
-    for how in ("right", "left", "right"):
-        table.add_column(justify=how, no_wrap=True)
-    table.add_column(overflow="fold")
-    for one in results:
-        name = shown(one.id if one.path is None else one.path.name)
-        if one.text:
-            name.append_text(shown("  " + one.text.partition("\n")[0], "dim"))
-        table.add_row(str(one.rank), shown(one.word), f"{one.score:.3f}", name)
-    say_table(table)
-    if can_show():
-        show(results)
 
 
 def _list(known: dict[str, Path], *, as_json: bool) -> None:
