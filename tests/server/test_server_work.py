@@ -134,7 +134,7 @@ def test_too_many_searches_are_told_to_come_again(served: Made, monkeypatch: pyt
         assert go.wait(30)
         raise DiptychError("enough")
 
-    monkeypatch.setattr("diptych.server.routes.answer", slow)
+    monkeypatch.setattr("diptych.server.routes.shared.answer", slow)
     threads = [threading.Thread(target=client.get, args=("/api/v1/search?q=red",)) for _ in range(2)]
     for thread in threads:
         thread.start()

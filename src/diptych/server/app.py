@@ -86,7 +86,7 @@ def create_app(
         An ASGI application, whose attribute `serving` is what it works with.
     """
     from diptych.server import chat
-    from diptych.server.routes import FAILURES, router
+    from diptych.server.routes import FAILURES, ROUTERS
 
     settings = settings or Settings()
     metrics = Metrics()
@@ -123,7 +123,8 @@ def create_app(
     )
     app.state.serving = serving
     app.state.talks = None if settings.llm is None else chat.Talks(settings.llm)
-    app.include_router(router)
+    for router in ROUTERS:
+        app.include_router(router)
     app.include_router(chat.router, responses=FAILURES)
     _tell_errors(app, serving)
     maps = _prepare_page()

@@ -1,0 +1,95 @@
+"""What endpoints need of the server, which they find in the request, and how each may fail."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
+
+from fastapi import Depends, Query, Request
+from fastapi import Path as InPath
+
+from diptych.server import schema
+from diptych.server.app import Json, Serving
+from diptych.server.asking import answer, facts_of_results
+from diptych.server.errors import Refused
+
+__all__ = [
+    "FAILURES",
+    "Count",
+    "Here",
+    "Name",
+    "Number",
+    "Offset",
+    "Where",
+    "Writing",
+    "is_local",
+    "looked_up",
+    "searched",
+]
+
+_T = TypeVar("_T")
+
+FAILURES: dict[int | str, dict[str, Any]] = {
+    status: {"model": schema.Failure, "description": what}
+    for status, what in {
+        400: "It cannot be done as it was asked.",
+        401: "A token is needed.",
+        403: "It is not allowed.",
+        404: "There is no such thing.",
+        409: "Another process is writing, or the model is another.",
+        410: "It is not there any more.",
+        413: "It is too large.",
+        421: "The server has another name.",
+        422: "A value, or a picture, cannot be read.",
+        429: "Too many wait already.",
+        500: "A fault of the server.",
+        501: "A package is not installed.",
+        503: "The collection cannot be used, or the server is being stopped.",
+        504: "It took too long.",
+    }.items()
+}
+
+
+def serving_of(request: Request) -> Serving:
+    found: Serving = request.app.state.serving
+    return found
+
+
+async def only_reads(request: Request) -> None:
+    if not serving_of(request).settings.write:
+        raise Refused(
+            "Forbidden", "this server only reads; whoever runs it can start it so that it also writes"
+        )
+
+
+Here = Annotated[Serving, Depends(serving_of)]
+Name = Annotated[str | None, Query(max_length=1_000, description="Of the collection; the first if left out.")]
+Where = Annotated[str | None, Query(max_length=schema.MOST_WORDS, description="What fields must fulfil.")]
+Number = Annotated[int, InPath(ge=0, le=2**63 - 1, description="Of the item.")]
+Count = Annotated[int, Query(ge=1, le=schema.MOST_RESULTS)]
+Offset = Annotated[int, Query(ge=0, le=10_000_000)]
+Writing = Depends(only_reads)
+
+
+def is_local(request: Request) -> bool:
+    """Whether whoever asks is at this machine, and may see its paths."""
+    return bool(request.state.local)
+
+
+async def searched(request: Request, serving: Serving, query: schema.Query) -> Json:
+    """The answer to a search, which waits for its turn."""
+    served = serving.holding.get(query.collection)
+    local, urls = is_local(request), serving.settings.urls
+
+    def work() -> Json:
+        results, question = answer(served, query, serving.uploads, urls=urls, rerank=serving.settings.rerank)
+        if results.reranked is not None:
+            serving.reranked = results.seconds
+        return Json(facts_of_results(results, served, query, question, local=local))
+
+    return await serving.searches.run(work)
+
+
+async def looked_up(serving: Serving, work: Callable[[], _T]) -> _T:
+    """What work gives that needs no model, done beside other requests."""
+    return await serving.files.run(work)
