@@ -9,8 +9,8 @@ import numpy as np
 from engine_helpers import Paint
 
 from diptych.engine.collection import discard, open_collection
+from diptych.engine.homes.states import States
 from diptych.engine.place import LOOKED_AT
-from diptych.engine.states import States
 from diptych.media.pictures import open_picture
 from diptych.testing import Colours
 
@@ -27,7 +27,7 @@ def test_states_are_kept_by_content_and_by_what_made_them(tmp_path: Path) -> Non
 
 
 def test_a_full_cache_forgets_the_oldest(tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr("diptych.engine.states._MOST", 10)
+    monkeypatch.setattr("diptych.engine.homes.states._MOST", 10)
     kept = States(tmp_path, "one")
     keys = [bytes([one]) for one in range(11)]
     for key in keys:

@@ -33,7 +33,7 @@ DATABASE = "collection.sqlite"
 """The file that makes a folder one that holds a collection."""
 
 LOOKED_AT = "looked-at.sqlite"
-"""What re-rankers have made of pictures; see `diptych.engine.states`."""
+"""What re-rankers have made of pictures; see `diptych.engine.homes.states`."""
 
 
 def absolute(path: str | Path) -> Path:

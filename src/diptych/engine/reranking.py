@@ -2,7 +2,7 @@
 
 The scorer reads the pictures from their files, as they are now: each once a search, however often the search
 is widened, and one that cannot be read comes last of those that were looked at. What a scorer makes of a
-picture alone is kept, where it offers that (`diptych.engine.states`).
+picture alone is kept, where it offers that (`diptych.engine.homes.states`).
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from diptych.engine.decoding import THREADS
 from diptych.engine.gallery import Gallery, gallery_of
 from diptych.engine.homes.base import Home
 from diptych.engine.homes.names import own_key
+from diptych.engine.homes.states import States
 from diptych.engine.model import Model, model_name
 from diptych.engine.opening import Opened
 from diptych.engine.results import Reranked
-from diptych.engine.states import States
 from diptych.errors import BadData, ImageError, UsageError
 from diptych.media.pictures import DECODING as DECODED
 from diptych.media.raw import open_any
