@@ -161,3 +161,24 @@ def test_without_a_language_model_there_is_no_chat(album: Path, visit: Visit) ->
     with serving(album) as site:
         page = visit().open(site.url)
         assert not page.page.get_by_role("link", name="Chat").count()
+
+
+def test_what_is_typed_into_a_dialogue_stays_while_the_page_still_loads(album: Path, visit: Visit) -> None:
+    """The page begins a dialogue for a collection; that the collection comes late must not begin it anew."""
+
+    def answer(request: Request) -> None:
+        request.json({"data": [{"id": "scripted"}]})
+
+    with llm_serving(answer) as (address, _), serving(album, "--llm", f"llm:{address}#scripted") as site:
+        page = visit()
+        page.page.add_init_script(
+            "const real = fetch; window.fetch = async (url, options) => {"
+            "  if (String(url).endsWith('/collections')) await new Promise((done) => setTimeout(done, 1000));"
+            "  return real(url, options); };"
+        )
+        page.page.goto(site.url + "#/chat")
+        box = page.page.get_by_label("What you say")
+        page.until(box.count, "the box")
+        box.fill("a tall thing that stands")
+        page.page.wait_for_timeout(2_000)
+        assert box.input_value() == "a tall thing that stands"

@@ -86,7 +86,9 @@ def create_app(
         An ASGI application, whose attribute `serving` is what it works with.
     """
     from diptych.server import chat
-    from diptych.server.routes import FAILURES, ROUTERS
+    from diptych.server.routes import collections as about_collections
+    from diptych.server.routes import items, itself, jobs, searching
+    from diptych.server.routes.shared import FAILURES
 
     settings = settings or Settings()
     metrics = Metrics()
@@ -123,8 +125,8 @@ def create_app(
     )
     app.state.serving = serving
     app.state.talks = None if settings.llm is None else chat.Talks(settings.llm)
-    for router in ROUTERS:
-        app.include_router(router)
+    for part in (searching, items, about_collections, jobs, itself):
+        app.include_router(part.router)
     app.include_router(chat.router, responses=FAILURES)
     _tell_errors(app, serving)
     maps = _prepare_page()

@@ -25,8 +25,9 @@ function App() {
   const refresh = useCallback(async () => {
     try {
       const found = await ask("health");
+      const held = found.authorized ? (await ask("collections")).collections : null;
+      if (held) setCollections(held); // first and at once: a page that is keyed by the collection must not begin without one
       setHealth(found);
-      if (found.authorized) setCollections((await ask("collections")).collections);
       setFault(null);
     } catch (error) {
       if (error.kind === "Unauthorized") setHealth((now) => ({ ...now, authorized: false }));
