@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
 import os
 import re
 import shlex
 import subprocess
 import sys
 import types
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +18,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 import diptych.errors
+from diptych.optional import EXTRAS
 
 ROOT = Path(__file__).parents[1]
 GENERATED = "docs/cli.md"  # compared with the program by tests/cli/test_commands.py
@@ -25,6 +29,9 @@ PAGES = sorted(
 )
 
 
+SERVER = "http://localhost:8765"  # where `diptych serve` listens unless it is told otherwise
+
+
 class Block(NamedTuple):
     line: int
     language: str
@@ -33,18 +40,28 @@ class Block(NamedTuple):
 
 
 def blocks(page: str) -> list[Block]:
-    """The fenced blocks of a page; a comment `not run: REASON` right above one says why it is not run."""
+    """The fenced blocks of a page; a comment `not run: REASON` right above one says why it is not run.
+
+    Above one that needs an extra that not every Python has, it is `run where: EXTRA`.
+    """
     found, lines = [], (ROOT / page).read_text(encoding="utf-8").splitlines()
     at = 0
     while at < len(lines):
         if opened := re.fullmatch(r"```(\w*)", lines[at]):
-            told = re.fullmatch(r"<!-- not run: (.+) -->", lines[at - 1])
+            told = re.fullmatch(r"<!-- (not run|run where): (.+) -->", lines[at - 1])
             end = lines.index("```", at + 1)
             content = "\n".join(lines[at + 1 : end])
-            found.append(Block(at + 1, opened[1], content, told[1] if told else ""))
+            found.append(Block(at + 1, opened[1], content, _why_not(*told.groups()) if told else ""))
             at = end
         at += 1
     return found
+
+
+def _why_not(said: str, what: str) -> str:
+    """Why a block is not run here; empty if it is."""
+    if said == "not run":
+        return what
+    return "" if all(map(importlib.util.find_spec, EXTRAS[what])) else f"diptych[{what}] is not installed"
 
 
 def pages(language: str) -> list[str]:
@@ -69,6 +86,24 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@contextlib.contextmanager
+def served(page: str, language: str, environment: dict[str, str]) -> Iterator[Callable[[str], str]]:
+    """What turns the address of a server in the blocks of a page into that of one that serves `photos`."""
+    if not any(SERVER in b.content for b in blocks(page) if b.language == language and not b.reason):
+        yield lambda content: content
+        return
+    command = [sys.executable, "-m", "diptych", "serve", "photos", "--write", "--port", "0"]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as server:
+        assert server.stderr is not None
+        try:
+            address = (
+                next(line for line in server.stderr if line.startswith("http://")).split()[0].rstrip("/")
+            )
+            yield lambda content: content.replace(SERVER, address)
+        finally:
+            server.terminate()
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_every_block_says_what_it_is(page: str) -> None:
     for block in blocks(page):
@@ -87,22 +122,23 @@ def test_the_commands_of_a_page_work(page: str, place: Path) -> None:
     (shims / "diptych").chmod(0o755)
     environment = {**os.environ, "PATH": f"{shims}{os.pathsep}{os.environ['PATH']}"}
     subprocess.run(["diptych", "index", "-q", "photos"], env=environment, check=True)
-    for block in blocks(page):
-        if block.language == "bash" and not block.reason:
-            done = subprocess.run(
-                ["bash", "-euc", block.content], env=environment, capture_output=True, text=True, check=False
-            )
-            assert done.returncode == 0, f"{page}:{block.line}: {done.stderr}"
-            assert "Traceback" not in done.stderr
+    with served(page, "bash", environment) as turned:
+        for block in blocks(page):
+            if block.language == "bash" and not block.reason:
+                command = ["bash", "-euc", turned(block.content)]
+                done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+                assert done.returncode == 0, f"{page}:{block.line}: {done.stderr}"
+                assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("page", pages("python"))
 def test_the_python_of_a_page_works(page: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module = types.ModuleType("page")
     monkeypatch.setitem(sys.modules, "page", module)  # where its dataclasses look for their names
-    for block in blocks(page):
-        if block.language == "python" and not block.reason:
-            exec(compile(block.content, f"{page}:{block.line}", "exec"), vars(module))
+    with served(page, "python", dict(os.environ)) as turned:
+        for block in blocks(page):
+            if block.language == "python" and not block.reason:
+                exec(compile(turned(block.content), f"{page}:{block.line}", "exec"), vars(module))
 
 
 def test_every_promise_of_security_names_tests_that_are_there() -> None:

@@ -5,6 +5,7 @@ DiptychError
 │   ├── UnknownName       no system, variant, data set, protocol ... of that name (lists the nearest)
 │   └── BadParameter      a hyper-parameter that does not exist or has the wrong type
 ├── MissingExtra          an optional package is not installed (holds the install command)
+├── PluginError           a package that adds to Diptych does not work (says which, and what is wrong)
 ├── MissingData           files of a data set or model are absent (says where they come from and go)
 ├── BadData               files are there but not what they should be
 ├── ImageError            one picture cannot be read (holds path and reason)
@@ -38,6 +39,7 @@ __all__ = [
     "MissingData",
     "MissingExtra",
     "NoReply",
+    "PluginError",
     "ServerError",
     "TooNew",
     "TrainingError",
@@ -103,6 +105,10 @@ class MissingExtra(DiptychError):
     def __init__(self, purpose: str, extra: str) -> None:
         self.purpose, self.extra = purpose, extra
         super().__init__(f"{purpose} needs an optional package: pip install 'diptych[{extra}]'")
+
+
+class PluginError(DiptychError):
+    """What a package of somebody else announces cannot be used; the message names both, and the fault."""
 
 
 class MissingData(DiptychError):

@@ -1,29 +1,48 @@
-"""Cards: what the docstrings of systems, extractors and data sets say, read without importing them."""
+"""Cards: what the docstrings of parts (systems, data sets, indexes ...) say, read without importing them."""
 
 from __future__ import annotations
 
 import ast
 import contextlib
 import importlib
-import importlib.metadata
-import importlib.util
 import inspect
 import re
 import tokenize
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from diptych.errors import UnknownName
+from diptych.catalogue.plugins import Kind, Plugin, plugins
+from diptych.errors import PluginError, UnknownName
 from diptych.optional import lacking
 
-__all__ = ["Card", "Kind", "card", "cards", "module_of", "named_by", "names", "needing"]
-
-Kind = Literal["system", "feature", "dataset"]
+__all__ = ["Card", "Kind", "card", "cards", "faults", "module_of", "named_by", "names", "needing"]
 
 _ROOT = Path(__file__).parents[1]
-_CALLED: Mapping[str, str] = {"system": "system", "feature": "feature extractor", "dataset": "data set"}
+_CALLED: Mapping[Kind, str] = {
+    "system": "system",
+    "feature": "feature extractor",
+    "dataset": "data set",
+    "index": "index",
+    "home": "home of collections",
+    "llm": "language model",
+}
+# The files of each kind, which are named after them; homes, which are folders, after these.
+_FILES: Mapping[Kind, str] = {
+    "system": "systems/*/[!_]*.py",
+    "feature": "features/[!_]*.py",
+    "dataset": "data/sets/[!_]*.py",
+    "index": "index/[!_]*.py",
+    "home": "engine/homes/*/home.py",
+    "llm": "llm/[!_]*.py",
+}
+# What each thing of a package must have beyond what is noticed when it is first used.
+_NEEDED: Mapping[Kind, tuple[str, ...]] = {
+    "index": ("add", "remove", "search"),
+    "home": ("batch", "snapshot", "vectors_now"),
+    "llm": ("reply",),
+}
 _FIELD = re.compile(r"([A-Z][A-Za-z -]{1,30}):(?:\s+(.*))?$")
 
 
@@ -39,6 +58,8 @@ class Card:
         idea: The prose after the fields.
         path: The file.
         module: What `importlib.import_module` takes.
+        kind: What it is a card of.
+        package: Who brings it, if that is not Diptych: name and version.
     """
 
     name: str
@@ -48,6 +69,8 @@ class Card:
     idea: str
     path: Path
     module: str
+    kind: Kind = "system"
+    package: str = ""
 
     def as_dict(self) -> dict[str, str]:
         """What it says, as JSON has it; its fields stand among the others."""
@@ -66,21 +89,34 @@ def names(kind: Kind) -> list[str]:
 
 
 def card(kind: Kind, name: str) -> Card:
-    """The card of one system, feature extractor or data set.
+    """The card of one system, feature extractor, data set, index, home or language-model adapter.
 
     Raises:
         UnknownName: if there is none of that name; the message lists the nearest.
+        PluginError: a package announces it, but it cannot be found or has no card.
     """
     known = cards(kind)
     key = name.replace("-", "_")
-    if key not in known:
-        raise UnknownName(_CALLED[kind], name, known)
-    return known[key]
+    if key in known:
+        return known[key]
+    if told := faults(kind).get(key):
+        raise PluginError(told)
+    raise UnknownName(_CALLED[kind], name, known)
 
 
 def cards(kind: Kind) -> dict[str, Card]:
     """All cards of that kind by name; nothing is imported."""
-    return {found.name: found for found in _find(kind)}
+    found = {one.name: one for one in _own(kind)}
+    for plugin in plugins(kind):
+        if (one := _plugged(kind, plugin)) and isinstance(one, Card):
+            found[one.name] = one
+    return found
+
+
+def faults(kind: Kind) -> dict[str, str]:
+    """What is wrong with what packages announce of that kind, a sentence each; nothing is imported."""
+    told = {plugin.name: _plugged(kind, plugin) for plugin in plugins(kind)}
+    return {name: one for name, one in told.items() if isinstance(one, str)}
 
 
 def module_of(card: Card) -> Any:
@@ -88,9 +124,16 @@ def module_of(card: Card) -> Any:
 
     Raises:
         MissingExtra: it needs a package that is not installed.
+        PluginError: it is another package's, and cannot be imported.
     """
     with needing(card.name):
-        return importlib.import_module(card.module)
+        try:
+            return importlib.import_module(card.module)
+        except Exception as error:
+            missing = isinstance(error, ImportError) and lacking(error, card.name) is not None
+            if missing or not card.package:
+                raise
+            raise PluginError(_sentence(card, f"{type(error).__name__}: {error}")) from error
 
 
 def named_by(card: Card) -> Any:
@@ -98,9 +141,17 @@ def named_by(card: Card) -> Any:
 
     Raises:
         MissingExtra: the module needs a package that is not installed.
+        PluginError: it is another package's, and has no such class, or one that lacks what it must have.
     """
     module = module_of(card)
-    return getattr(module, module.__all__[0])
+    named = getattr(module, "__all__", None) or [""]
+    found = getattr(module, named[0], None)
+    if card.package and not isinstance(found, type):
+        raise PluginError(_sentence(card, f"{card.module} names no class first in its __all__"))
+    lost = [one for one in _NEEDED.get(card.kind, ()) if not hasattr(found, one)]
+    if card.package and lost:
+        raise PluginError(_sentence(card, f"{named[0]} lacks {', '.join(lost)}"))
+    return found
 
 
 @contextlib.contextmanager
@@ -119,30 +170,38 @@ def needing(name: str) -> Iterator[None]:
         raise extra from error
 
 
-def _find(kind: Kind) -> Iterator[Card]:
-    if kind == "system":
-        for path in sorted((_ROOT / "systems").glob("*/[!_]*.py")):
-            family = path.parent.name
-            yield from _read(path.stem, path, family, f"diptych.systems.{family}.{path.stem}")
-        yield from _third_party(kind)
-        return
-    folder = {"feature": "features", "dataset": "data/sets"}[kind]
-    for path in sorted((_ROOT / folder).glob("[!_]*.py")):
-        yield from _read(path.stem, path, "", f"diptych.{folder.replace('/', '.')}.{path.stem}")
-    yield from _third_party(kind)
+def _own(kind: Kind) -> Iterator[Card]:
+    """The cards of what lies in this package."""
+    for path in sorted(_ROOT.glob(_FILES[kind])):
+        place = path.relative_to(_ROOT.parent).with_suffix("")
+        name = path.parent.name if kind == "home" else path.stem
+        family = path.parent.name if kind == "system" else ""
+        if found := _read(name, path, family, ".".join(place.parts), kind):
+            yield found
 
 
-def _third_party(kind: Kind) -> Iterator[Card]:
-    """What other packages bring, by entry points of ``diptych.systems``, ``.features`` and ``.datasets``."""
-    for point in importlib.metadata.entry_points(group=f"diptych.{kind}s"):
-        spec = importlib.util.find_spec(point.module)
-        if spec is not None and spec.origin:
-            family = "third party" if kind == "system" else ""
-            yield from _read(point.name, Path(spec.origin), family, point.module)
+def _plugged(kind: Kind, plugin: Plugin) -> Card | str:
+    """The card of what a package announces, or the sentence that says what is wrong with it."""
+    if plugin.path is None:
+        return plugin.broken(plugin.fault)
+    family = "third party" if kind == "system" else ""
+    try:
+        found = _read(plugin.name, plugin.path, family, plugin.module, kind, plugin.package)
+    except (OSError, SyntaxError, ValueError, tokenize.TokenError) as error:
+        return plugin.broken(f"{plugin.path} is no Python that can be read ({error})")
+    if found is None:
+        return plugin.broken(
+            f"the docstring of {plugin.module} has no lines 'Field: text', so it has no card"
+        )
+    return found
 
 
-def _read(name: str, path: Path, family: str, module: str) -> Iterator[Card]:
-    """The card of one file; a file whose docstring has no fields (a shared part) has none."""
+def _sentence(card: Card, fault: str) -> str:
+    return Plugin(card.name, card.module, card.package, card.path).broken(fault)
+
+
+def _read(name: str, path: Path, family: str, module: str, kind: Kind, package: str = "") -> Card | None:
+    """The card of one file; None of one whose docstring has no fields (a shared part)."""
     title, _, rest = _docstring(path).partition("\n")
     fields: dict[str, str] = {}
     lines = rest.splitlines()
@@ -157,9 +216,10 @@ def _read(name: str, path: Path, family: str, module: str) -> Iterator[Card]:
         elif line.strip():
             break
         lines.pop(0)
-    if fields:
-        short = title.partition(": ")[2] or title
-        yield Card(name, short.strip(), family, fields, "\n".join(lines).strip(), path, module)
+    if not fields:
+        return None
+    short = (title.partition(": ")[2] or title).strip()
+    return Card(name, short, family, fields, "\n".join(lines).strip(), path, module, kind, package)
 
 
 def _docstring(path: Path) -> str:

@@ -63,6 +63,7 @@ def command(
         for name, found in facts["packages"].items()
         if not found
     ]
+    facts["other packages"] = _plugins(wrong)
     facts["built-in model"] = _built_in(wrong)
     facts["language model"] = _language_model(llm, wrong)
     facts["collection"] = _collection(place, wrong)
@@ -83,6 +84,8 @@ def _print(facts: dict[str, Any]) -> None:
     say("installed: " + ", ".join(f"{n} {v}" for n, v in facts["packages"].items() if v))
     for extra, whole in facts["extras"].items():
         say(f"  {extra:<12}" + ("yes" if whole else f"no; pip install 'diptych[{extra}]'"))
+    if added := facts["other packages"]:
+        say("added by other packages: " + ", ".join(f"{what} ({who})" for what, who in added.items()))
     say(f"built-in model: {facts['built-in model']}")
     say(f"language model: {_can(facts['language model'])}")
     say("pictures that are read: " + ", ".join(facts["pictures"]))
@@ -124,6 +127,24 @@ def _device() -> str:
     from diptych.training.trainer import Trainer
 
     return str(Trainer(quiet=True).device)
+
+
+def _plugins(wrong: list[str]) -> dict[str, str]:
+    """What other packages add, and which bring it; each is imported, to see that it can be used."""
+    from diptych import catalogue
+    from diptych.errors import DiptychError
+
+    added: dict[str, str] = {}
+    for kind in catalogue.GROUPS:
+        wrong += catalogue.faults(kind).values()
+        for name, card in catalogue.cards(kind).items():
+            if card.package:
+                added[f"{kind} {name}"] = card.package
+                try:
+                    catalogue.named_by(card)
+                except DiptychError as error:
+                    wrong.append(str(error))
+    return added
 
 
 def _built_in(wrong: list[str]) -> str:

@@ -112,6 +112,12 @@ def command(
         int | None,
         typer.Option(help="First hits that --rerank ranks anew; default 128.", min=1, show_default=False),
     ] = None,
+    index: Annotated[
+        str | None,
+        typer.Option(
+            help="Search vectors through this kind of index; see diptych list indexes.", show_default=False
+        ),
+    ] = None,
     keep: Annotated[
         int | None,
         typer.Option(help="Ranks to save of each query; default: all, or 1,000 of very many.", min=1),
@@ -150,7 +156,7 @@ def command(
             "--data": data, "--root": root, "--embeddings": embeddings, "--scores": scores, "--pairs": pairs,
             "--captions": captions, "--labels": labels, "--similarity": similarity, "--run": run,
             "--protocol": protocol, "--cut": cut, "--matches": matches, "--rerank": rerank, "--depth": depth,
-            "--keep": keep, "--strict": strict, "--clip-benchmark": clip_benchmark,
+            "--index": index, "--keep": keep, "--strict": strict, "--clip-benchmark": clip_benchmark,
         },
     )  # fmt: skip
     if depth is not None and rerank is None:
@@ -172,7 +178,9 @@ def command(
         found = _again(run, matches or [], tuple(cut or (50,)))
     elif embeddings or scores:
         files = [*(embeddings or []), *([Path(system)] if system else [])]
-        found, dataset = _given(files, scores, pairs, captions, labels or [], similarity, protocol, keep)
+        found, dataset = _given(
+            files, scores, pairs, captions, labels or [], similarity, protocol, keep, index
+        )
         folder = out or Path("evaluations") / found.data
     else:
         if not system or not data:
@@ -181,7 +189,7 @@ def command(
                 "vectors, `diptych evaluate --embeddings image.npy text.npy`; or a saved ranking: "
                 "`diptych evaluate --run FOLDER`"
             )
-        dataset, found = _evaluated(system, data, protocol, root, keep, strict, rerank, depth)
+        dataset, found = _evaluated(system, data, protocol, root, keep, strict, rerank, depth, index)
         parts = [Path(one).name for one in (system, rerank, data) if one]
         folder = out or Path("evaluations") / "-".join(parts).replace(":", "-").replace("@", "-")
     if folder is not None:
@@ -268,6 +276,7 @@ def _given(
     similarity: str | None,
     protocol: str | None,
     keep: int | None,
+    index: str | None,
 ) -> tuple[Evaluation, Dataset]:
     """Vectors or scores that lie on disk, measured as any system on any data set."""
     from diptych.data.given import read_scores, read_vectors
@@ -289,9 +298,8 @@ def _given(
     else:
         system, dataset = read_scores(scores, pairs=pairs, captions=captions, labels=labels)
     notes = [one.note for one in dataset.protocols.values() if one.note.startswith("paired")]
-    found = evaluate(
-        system, dataset, protocol, keep=keep, facts={"pairs": notes[0] if notes else "none", "seed": None}
-    )
+    paired = {"pairs": notes[0] if notes else "none", "seed": None}
+    found = evaluate(system, dataset, protocol, keep=keep, index=index, facts=paired)
     return found, dataset
 
 
@@ -304,6 +312,7 @@ def _evaluated(
     strict: bool,
     rerank: str | None,
     depth: int | None,
+    index: str | None,
 ) -> tuple[Dataset, Evaluation]:
     from diptych import catalogue
     from diptych.cli._read import say_left_out, say_read
@@ -328,6 +337,7 @@ def _evaluated(
         protocol,
         name=system,
         rerank=rerank,
+        index=index,
         keep=keep,
         strict=strict,
         facts=facts,

@@ -1,4 +1,4 @@
-"""``diptych list``: systems, feature extractors and data sets with their cards."""
+"""``diptych list``: systems, feature extractors, data sets and other parts with their cards."""
 
 from __future__ import annotations
 
@@ -11,15 +11,19 @@ from diptych.cli._options import AsJson
 from diptych.cli._terminal import say, say_json, say_table
 
 if TYPE_CHECKING:
-    from diptych.catalogue import Card
+    from diptych.catalogue import Card, Kind
 
 __all__ = ["command"]
 
-_KINDS: dict[str, Literal["system", "feature", "dataset"]] = {
+_KINDS: dict[str, Kind] = {
     "systems": "system",
     "features": "feature",
     "data": "dataset",
+    "indexes": "index",
+    "homes": "home",
+    "llms": "llm",
 }
+_HOW: dict[str, str] = {"homes": "Address", "llms": "Name"}  # the field that says how one is named
 
 
 _MEANS = {
@@ -30,7 +34,7 @@ _MEANS = {
 
 
 def command(
-    what: Annotated[str, typer.Argument(help="systems, features or data.")] = "systems",
+    what: Annotated[str, typer.Argument(help="systems, features, data, indexes, homes or llms.")] = "systems",
     pattern: Annotated[str, typer.Argument(help="Names to show; * stands for anything.")] = "*",
     by: Annotated[
         Literal["family", "structure", "representation"] | None,
@@ -39,7 +43,10 @@ def command(
     full: Annotated[bool, typer.Option("--full", help="Show whole cards.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """List systems, feature extractors or data sets."""
+    """List systems, feature extractors, data sets, indexes, homes or language-model adapters.
+
+    Also those that other packages bring.
+    """
     from diptych import catalogue
     from diptych.errors import UnknownName, UsageError
 
@@ -47,6 +54,8 @@ def command(
         raise UnknownName("list", what, _KINDS)
     if by is not None and what != "systems":
         raise UsageError(f"--by groups systems, and these are {what}; leave --by out")
+    for sentence in catalogue.faults(_KINDS[what]).values():
+        say(sentence, err=True)
     found = [
         card
         for card in catalogue.cards(_KINDS[what]).values()
@@ -68,10 +77,13 @@ def command(
         from rich.table import Table
 
         table = Table(box=None, pad_edge=False)
-        for heading in ("name", *(("family", "learns from") if what == "systems" else ()), "what"):
+        how = ("how it is named",) if what in _HOW else ()
+        for heading in ("name", *(("family", "learns from") if what == "systems" else how), "what"):
             table.add_column(heading, no_wrap=heading == "name")
         for card in sorted(found, key=lambda c: (c.family, c.name)):
-            extra = (card.family, card.fields.get("Learns from", "")) if what == "systems" else ()
+            extra: tuple[str, ...] = (card.family, card.fields.get("Learns from", ""))
+            if what != "systems":
+                extra = (card.fields.get(_HOW[what], ""),) if what in _HOW else ()
             table.add_row(card.name, *extra, card.title)
         say_table(table)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from diptych import catalogue
 from diptych.engine.homes.address import Address, address_of
 from diptych.engine.homes.base import Home
 from diptych.engine.homes.local.home import Local
@@ -14,6 +15,8 @@ from diptych.engine.place import DATABASE, absolute, default_home, find, place_o
 from diptych.errors import MissingData
 
 __all__ = ["OnDisk", "OnServer", "Where", "where_of"]
+
+_NAMED = {"postgresql": "postgres"}  # homes that are not called as their addresses begin
 
 
 class Where(Protocol):
@@ -58,7 +61,10 @@ class OnDisk:
 
 @dataclass(frozen=True, slots=True)
 class OnServer:
-    """On a server.
+    """On a server, or wherever the home of a package keeps it.
+
+    The home's module has `is_there(address)` and, first in its ``__all__``, a class that is made of the
+    address, the folder of what belongs to such collections on this machine, and that of a new collection.
 
     Args:
         address: Of it.
@@ -75,16 +81,18 @@ class OnServer:
 
     def is_there(self) -> bool:
         """Whether the server has it."""
-        from diptych.engine.homes.postgres.home import is_there
-
-        return is_there(self.address)
+        there: bool = catalogue.module_of(self._card).is_there(self.address)
+        return there
 
     def home(self) -> Home:
         """The home in its tables."""
-        from diptych.engine.homes.postgres.home import Postgres
-
-        found: Home = Postgres(self.address, default_home() / "servers", self.folder)
+        kind = catalogue.named_by(self._card)
+        found: Home = kind(self.address, default_home() / "servers", self.folder)
         return found
+
+    @property
+    def _card(self) -> catalogue.Card:
+        return catalogue.card("home", _NAMED.get(self.address.scheme, self.address.scheme))
 
 
 def where_of(

@@ -84,7 +84,12 @@ class Both:
 
 
 def compared(
-    system: Any, query: Split, gallery: Split, vectors: Mapping[Split, Floats] | None = None
+    system: Any,
+    query: Split,
+    gallery: Split,
+    vectors: Mapping[Split, Floats] | None = None,
+    *,
+    index: str | None = None,
 ) -> Both:
     """Scores of images of `query` with texts of `gallery`, and of its texts with the images.
 
@@ -92,6 +97,7 @@ def compared(
         system: Whatever `over` takes.
         query, gallery: The same object, if they are the same split.
         vectors: The system's of the images of a split, where they are there already.
+        index: As for `diptych.pipeline.over`.
 
     Raises:
         UsageError: the system cannot search that way.
@@ -102,18 +108,18 @@ def compared(
     for split, known in (vectors or {}).items():
         items[split, "image"].remember(system, "image", known)
     images, texts = items[query, "image"], items[query, "text"]
-    stage, there = _asked(system, images, items[gallery, "text"], "text")
+    stage, there = _asked(system, images, items[gallery, "text"], "text", index)
     if query is gallery and stage.symmetric and isinstance(there, metrics.Embedded | metrics.Matrix):
         return Both(dict(zip(DIRECTIONS, (there, there.transposed()), strict=True)), mirrored=True)
-    _, back = _asked(system, texts, items[gallery, "image"], "image")
+    _, back = _asked(system, texts, items[gallery, "image"], "image", index)
     return Both(dict(zip(DIRECTIONS, (there, back), strict=True)), mirrored=False)
 
 
 def _asked(
-    system: Any, queries: Sequence[Item], gallery: Sequence[Item], to: Side
+    system: Any, queries: Sequence[Item], gallery: Sequence[Item], to: Side, index: str | None
 ) -> tuple[Any, metrics.Scores]:
     """The stage over a gallery, and its scores of queries."""
-    stage = over(system, gallery, max(len(gallery), 1), to=to)
+    stage = over(system, gallery, max(len(gallery), 1), to=to, index=index)
     return stage, scores_of(stage, Run(queries, gallery))
 
 
@@ -125,6 +131,7 @@ def evaluate(
     name: str = "",
     rerank: Any = None,
     depth: int = DEPTH,
+    index: str | None = None,
     keep: int | None = None,
     rank: bool = True,
     strict: bool = False,
@@ -141,6 +148,8 @@ def evaluate(
             anew; see `diptych.pipeline.Hybrid`. Its weight is its own, if it knows this encoder; else it is
             calibrated on the protocol's validation split, where there is one, and 0.5 where there is none.
         depth: First hits that it ranks anew.
+        index: Name of the kind of index that an encoder's vectors are searched through, to see what one that
+            is not exact costs; not with `rerank`.
         keep: Ranks to keep of each query; None keeps all where there are few enough, else 1,000.
         rank: False keeps no ranking and, in pair protocols, measures recall and ranks only.
         strict: Refuse a picture that cannot be read. Otherwise it is left out with the texts that are its
@@ -156,6 +165,8 @@ def evaluate(
     chosen = as_dataset(dataset).protocol(protocol)
     alone, reranked = system, None
     if rerank is not None:
+        if index is not None:
+            raise UsageError("what an index finds is measured without a re-ranker; leave one of the two out")
         scorer = rerank
         if isinstance(rerank, str):
             scorer = system if rerank == name else catalogue.load(rerank)
@@ -173,7 +184,7 @@ def evaluate(
         vectors = {part: known for part, known in seen.values() if known is not None}
         query, gallery = seen[query][0], seen[gallery][0]
         prints += [part.sha256() for part in dict.fromkeys((query, gallery))]
-        both = compared(system, query, gallery, vectors)
+        both = compared(system, query, gallery, vectors, index=index)
         relevance = _relevance(query, gallery, chosen.relevance)
         kept = {direction: _Kept(scores.shape, keep) for direction, scores in both.scores.items()}
         measured = both.measured(
@@ -202,6 +213,7 @@ def evaluate(
         "commit": commit(),
         **({"read": report.as_dict()} if report.lines() else {}),
         **({"rerank": _told(system, rerank, reranked)} if rerank is not None else {}),
+        **({"index": index} if index is not None else {}),
         **(facts or {}),
     }
     pooled = {direction: metrics.pooled(found) for direction, found in parts.items()}

@@ -1,4 +1,8 @@
-"""Exact search: every query is compared with every vector."""
+"""flat: every query is compared with every vector, which is what other indexes are measured against.
+
+Similarities: cosine, dot, hamming, maxsim
+Finds: the true best, ties by row
+"""
 
 from __future__ import annotations
 

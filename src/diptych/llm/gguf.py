@@ -1,4 +1,8 @@
-"""A model in a GGUF file, run in this process by llama.cpp; nothing leaves the machine."""
+"""gguf: a model in a GGUF file, run in this process by llama.cpp; nothing leaves the machine.
+
+Name: llm:FILE.gguf
+Needs: diptych[llm]
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Chat and vision-chat models of the transformers library, from a folder; nothing leaves the machine."""
+"""local: chat and vision-chat models of the transformers library; nothing leaves the machine.
+
+Name: llm:FOLDER
+Needs: diptych[towers]
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a name to a language model: ``llm:URL#model``, ``llm:FOLDER`` or ``llm:FILE.gguf``."""
+"""From a name to a language model: ``llm:URL#model``, ``llm:FOLDER``, ``llm:FILE.gguf`` or a package's."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from diptych import catalogue
-from diptych.errors import MissingData, UsageError
+from diptych.errors import MissingData, UnknownName, UsageError
 from diptych.llm.protocol import LanguageModel
 from diptych.llm.tapes import Cached
 from diptych.llm.wrappers import Budgeted, Retrying, Timed
@@ -38,10 +38,12 @@ def named(name: str) -> LanguageModel:
     Args:
         name: ``llm:URL#model`` for an OpenAI-compatible server (without ``#model``, the first that it lists),
             ``llm:FOLDER`` for a model of transformers, or ``llm:FILE.gguf``; or ``captioner`` for the system
-            that describes pictures, ``captioner@FOLDER`` for one that was trained.
+            that describes pictures, ``captioner@FOLDER`` for one that was trained; or ``ADAPTER:WHAT`` for
+            what the adapter of another package makes of ``WHAT``.
 
     Raises:
         UsageError: it is no such name.
+        PluginError: the package of that adapter cannot be used.
         MissingData: there is no such file or folder.
         MissingExtra: it needs a package that is not installed.
     """
@@ -49,6 +51,9 @@ def named(name: str) -> LanguageModel:
         captioner: Any = catalogue.load(name)
         return cast("LanguageModel", captioner)
     kind, _, where = name.partition(":")
+    if kind != "llm" and (adapter := _plugged(kind)) is not None:
+        model: LanguageModel = adapter(where)
+        return model
     if kind != "llm" or not where:
         raise UsageError(f"{name!r} names no language model; write {NAMES}", argument="llm")
     if where.startswith(("http://", "https://")):
@@ -125,6 +130,19 @@ def wanted(given: str | LanguageModel | None, who: str) -> LanguageModel:
             f"{who} asks a language model, and none is named; write {NAMES}, or set {DEFAULT}", argument="llm"
         )
     return ready(name)
+
+
+def _plugged(kind: str) -> Any:
+    """The adapter that a package has under that name; None if none has.
+
+    Raises:
+        PluginError: one has, and it cannot be used.
+    """
+    try:
+        card = catalogue.card("llm", kind)
+    except UnknownName:
+        return None
+    return catalogue.named_by(card) if card.package else None
 
 
 def _price() -> tuple[float, float]:

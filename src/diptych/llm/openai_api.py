@@ -1,4 +1,7 @@
-"""Models behind an OpenAI-compatible address: OpenAI, Gemini's compatible endpoint, vLLM, Ollama, llama.cpp.
+"""openai_api: OpenAI-compatible servers, such as OpenAI, Gemini's endpoint, vLLM, Ollama and llama.cpp.
+
+Name: llm:URL#MODEL
+Needs: diptych[llm]
 
 The key of a host comes from the environment, is sent to that host alone, and stands in no name, log or error.
 """

@@ -5,7 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
-from diptych.core import SIDES, Item, Searchable, Side, Stage, checked_k, encodes, offered, scores_pairs
+import numpy as np
+
+from diptych import catalogue
+from diptych.core import (
+    SIDES,
+    Floats,
+    Item,
+    Rows,
+    Searchable,
+    Side,
+    Stage,
+    checked_k,
+    encodes,
+    offered,
+    scores_pairs,
+)
 from diptych.errors import UsageError
 from diptych.index.flat import Flat
 from diptych.pipeline.encode import encode
@@ -25,8 +40,14 @@ class Indexed(Protocol):
         """What searches the vectors that an encoder made of the entries, by position; None if it has none."""
         ...
 
+    def vectors(self, places: Rows) -> Floats:
+        """The vectors (m, d) that it keeps of entries (m,)."""
+        ...
 
-def over(system: Any, gallery: Sequence[Item], k: int, *, to: Side = "image") -> Stage:
+
+def over(
+    system: Any, gallery: Sequence[Item], k: int, *, to: Side = "image", index: str | None = None
+) -> Stage:
     """The stage that ranks a gallery with a system; the only dispatch on what a system is.
 
     Args:
@@ -35,11 +56,21 @@ def over(system: Any, gallery: Sequence[Item], k: int, *, to: Side = "image") ->
         gallery: Entries to rank; an `Indexed` one is searched through the vectors that it keeps.
         k: Hits to keep for each query.
         to: The side of the gallery that is searched: "image" (text queries find images, TqI) or "text" (IqT).
+        index: Name of the kind of index that is made of an encoder's vectors; None for the exact one, or
+            that of an `Indexed` gallery.
 
     Raises:
-        UsageError: `k` is not positive, the gallery is of the other side, or the system is nothing of these.
+        UsageError: `k` is not positive, the gallery is of the other side, the system is nothing of these, or
+            an index is named and the system has no vectors.
+        UnknownName, PluginError: there is no such index, or it cannot be used.
     """
     k = checked_k(k)
+    if index is not None and not any(by_vectors(system, side) for side in SIDES):
+        raise UsageError(
+            f"an index holds vectors, and {offered(system, 'name', type(system).__name__)} searches without; "
+            "leave it out",
+            argument="index",
+        )
     if isinstance(system, Stage):
         return system
     if callable(getattr(system, "over", None)):
@@ -50,7 +81,7 @@ def over(system: Any, gallery: Sequence[Item], k: int, *, to: Side = "image") ->
     # No more hits than entries: the number may come from somebody who wants everything.
     k = min(k, max(len(gallery), 1))
     if any(by_vectors(system, side) for side in SIDES):
-        return _searched(system, gallery, k, to)
+        return _searched(system, gallery, k, to, index)
     if scores_pairs(system):
         return Exhaustive(system, k, to=to)
     raise UsageError(f"{type(system).__name__} is no encoder, scorer or retriever, so it cannot search")
@@ -62,10 +93,17 @@ def by_vectors(system: Any, side: Side) -> bool:
     return not own and encodes(system, side)
 
 
-def _searched(system: Any, gallery: Sequence[Item], k: int, to: Side) -> Stage:
+def _searched(system: Any, gallery: Sequence[Item], k: int, to: Side, kind: str | None) -> Stage:
     """A search, and what a system in two stages does with its first hits."""
     index = gallery.searchable(system) if isinstance(gallery, Indexed) else None
-    if index is None:
+    if kind is not None:
+        everything = np.arange(len(gallery))
+        kept = isinstance(gallery, Indexed) and index is not None
+        vectors = gallery.vectors(everything) if kept else encode(system, gallery, side=to)
+        made = catalogue.named_by(catalogue.card("index", kind))(vectors.shape[-1], system.similarity)
+        made.add(everything, vectors)
+        index = made
+    elif index is None:
         index = Flat.of(encode(system, gallery, side=to), system.similarity)
     reranked = int(offered(system, "rerank_depth", 0)) if scores_pairs(system) else 0
     agreed = int(offered(system, "agree_depth", 0))

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
-from diptych.errors import UsageError
+from diptych import catalogue
+from diptych.errors import UnknownName, UsageError
 
 __all__ = ["Address", "address_of"]
 
-_SCHEMES = {"postgresql": "postgresql", "postgres": "postgresql"}
+_SCHEMES = {"postgresql": "postgresql", "postgres": "postgresql"}  # of packages: the name of the entry point
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _LIKE_ONE = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)
 _SECRET = ("password", "passfile", "sslpassword", "token", "record")
@@ -23,7 +25,7 @@ class Address:
     """Where a collection lives on a server.
 
     Args:
-        scheme: "postgresql".
+        scheme: "postgresql", or that of a package's home.
         url: What the server's own client is given; holds the password, and is never shown.
         collection: Which one of the collections there.
         folder: The folder on this machine that names of files are relative to, if it is said.
@@ -52,6 +54,7 @@ def address_of(path: object) -> Address | None:
 
     Raises:
         UsageError: it is an address, but none of a collection.
+        PluginError: its scheme is that of a package which cannot be used.
 
     Example:
         >>> found = address_of("postgresql://me:secret@db/photos?collection=beach")
@@ -62,12 +65,7 @@ def address_of(path: object) -> Address | None:
     """
     if not isinstance(path, str) or not (found := _LIKE_ONE.match(path)):
         return None
-    scheme = _SCHEMES.get(found[1].lower())
-    if scheme is None:
-        raise UsageError(
-            f"a collection lives in a folder, or at an address that begins with "
-            f"{', '.join(f'{name}://' for name in _SCHEMES)}, not with {found[0]}"
-        )
+    scheme = _SCHEMES.get(found[1].lower()) or _plugged(found[1].lower())
     try:
         parts = urlsplit(path)
         given = parse_qsl(parts.query, keep_blank_values=True)
@@ -102,4 +100,22 @@ def address_of(path: object) -> Address | None:
         f"{scheme}://{user}{place}{parts.path}" + (f"?{urlencode(plain, safe='/')}" if plain else ""),
         tuple(others),
         tuple(one for one in secrets if one),
+    )
+
+
+def _plugged(scheme: str) -> str:
+    """A scheme, if it is that of a package's home.
+
+    Raises:
+        PluginError: that package cannot be used.
+        UsageError: it is nobody's.
+    """
+    others = [name for name, card in catalogue.cards("home").items() if card.package]
+    if scheme in others:
+        return scheme
+    with contextlib.suppress(UnknownName):  # nobody announces it, not even in vain
+        catalogue.card("home", scheme)
+    known = ", ".join(f"{name}://" for name in (*_SCHEMES, *others))
+    raise UsageError(
+        f"a collection lives in a folder, or at an address that begins with {known}, not with {scheme}://"
     )

@@ -1,4 +1,7 @@
-"""The home on one machine: an SQLite file that holds everything, and disposable search files beside it."""
+"""local: an SQLite file on one machine that holds everything, and disposable search files beside it.
+
+Address: a folder
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""The home in a schema of a PostgreSQL database; vectors are compared by pgvector, exactly or by a graph."""
+"""postgres: a schema of a PostgreSQL database; vectors are compared by pgvector, exactly or by a graph.
+
+Address: postgresql://USER@HOST/DATABASE
+Needs: diptych[postgres]
+"""
 
 from __future__ import annotations
 
