@@ -110,7 +110,11 @@ def command(
     ] = None,
     depth: Annotated[
         int | None,
-        typer.Option(help="First hits that --rerank ranks anew; default 128.", min=1, show_default=False),
+        typer.Option(
+            help="First hits that --rerank ranks anew, or --index finds; default 128.",
+            min=1,
+            show_default=False,
+        ),
     ] = None,
     index: Annotated[
         str | None,
@@ -159,8 +163,10 @@ def command(
             "--index": index, "--keep": keep, "--strict": strict, "--clip-benchmark": clip_benchmark,
         },
     )  # fmt: skip
-    if depth is not None and rerank is None:
-        raise UsageError("--depth is how many hits --rerank ranks anew; give that too, or leave it out")
+    if depth is not None and rerank is None and index is None:
+        raise UsageError(
+            "--depth is how many hits --rerank ranks anew, or --index finds; give one of these, too"
+        )
     if kind == "two evaluations":
         from diptych.cli._comparing import compare_saved
 
@@ -179,7 +185,7 @@ def command(
     elif embeddings or scores:
         files = [*(embeddings or []), *([Path(system)] if system else [])]
         found, dataset = _given(
-            files, scores, pairs, captions, labels or [], similarity, protocol, keep, index
+            files, scores, pairs, captions, labels or [], similarity, protocol, keep, index, depth
         )
         folder = out or Path("evaluations") / found.data
     else:
@@ -218,7 +224,8 @@ def command(
 _GOES_WITH = {
     "--run": ("--cut", "--matches", "--clip-benchmark"),
     "--embeddings": (
-        "--pairs", "--captions", "--labels", "--similarity", "--protocol", "--keep", "--clip-benchmark",
+        "--pairs", "--captions", "--labels", "--similarity", "--protocol", "--index", "--depth", "--keep",
+        "--clip-benchmark",
     ),
     "--scores": ("--pairs", "--captions", "--labels", "--protocol", "--keep", "--clip-benchmark"),
     "two evaluations": (),
@@ -227,6 +234,7 @@ _GOES_WITH = {
         "--root",
         "--protocol",
         "--rerank",
+        "--index",
         "--depth",
         "--keep",
         "--strict",
@@ -277,11 +285,13 @@ def _given(
     protocol: str | None,
     keep: int | None,
     index: str | None,
+    depth: int | None,
 ) -> tuple[Evaluation, Dataset]:
     """Vectors or scores that lie on disk, measured as any system on any data set."""
     from diptych.data.given import read_scores, read_vectors
     from diptych.errors import UsageError
     from diptych.evaluation import evaluate
+    from diptych.pipeline import DEPTH
 
     system: Any
     if scores is None:
@@ -299,7 +309,8 @@ def _given(
         system, dataset = read_scores(scores, pairs=pairs, captions=captions, labels=labels)
     notes = [one.note for one in dataset.protocols.values() if one.note.startswith("paired")]
     paired = {"pairs": notes[0] if notes else "none", "seed": None}
-    found = evaluate(system, dataset, protocol, keep=keep, index=index, facts=paired)
+    deep = DEPTH if depth is None else depth
+    found = evaluate(system, dataset, protocol, keep=keep, index=index, depth=deep, facts=paired)
     return found, dataset
 
 
@@ -419,6 +430,11 @@ def _print(found: Evaluation) -> None:
         + ". Interval: 95 %, bootstrap over queries."
         + (" Ties: worst to best order." if any(ties.values()) else "")
         + _second(facts.get("rerank"))
+        + (
+            f" Searched through {kind['kind']} for {kind['depth']} hits."
+            if (kind := facts.get("index"))
+            else ""
+        )
     )
     table = Table(box=None, pad_edge=False, title=shown(facts["system"]), title_justify="left")
     table.add_column("")

@@ -90,6 +90,7 @@ def compared(
     vectors: Mapping[Split, Floats] | None = None,
     *,
     index: str | None = None,
+    depth: int = DEPTH,
 ) -> Both:
     """Scores of images of `query` with texts of `gallery`, and of its texts with the images.
 
@@ -97,7 +98,8 @@ def compared(
         system: Whatever `over` takes.
         query, gallery: The same object, if they are the same split.
         vectors: The system's of the images of a split, where they are there already.
-        index: As for `diptych.pipeline.over`.
+        index: As for `diptych.pipeline.over`; asked for `depth` hits.
+        depth: Has no meaning without `index`.
 
     Raises:
         UsageError: the system cannot search that way.
@@ -108,18 +110,20 @@ def compared(
     for split, known in (vectors or {}).items():
         items[split, "image"].remember(system, "image", known)
     images, texts = items[query, "image"], items[query, "text"]
-    stage, there = _asked(system, images, items[gallery, "text"], "text", index)
+    asked = {"index": index, "depth": depth}
+    stage, there = _asked(system, images, items[gallery, "text"], "text", **asked)
     if query is gallery and stage.symmetric and isinstance(there, metrics.Embedded | metrics.Matrix):
         return Both(dict(zip(DIRECTIONS, (there, there.transposed()), strict=True)), mirrored=True)
-    _, back = _asked(system, texts, items[gallery, "image"], "image", index)
+    _, back = _asked(system, texts, items[gallery, "image"], "image", **asked)
     return Both(dict(zip(DIRECTIONS, (there, back), strict=True)), mirrored=False)
 
 
 def _asked(
-    system: Any, queries: Sequence[Item], gallery: Sequence[Item], to: Side, index: str | None
+    system: Any, queries: Sequence[Item], gallery: Sequence[Item], to: Side, *, index: str | None, depth: int
 ) -> tuple[Any, metrics.Scores]:
     """The stage over a gallery, and its scores of queries."""
-    stage = over(system, gallery, max(len(gallery), 1), to=to, index=index)
+    wanted = len(gallery) if index is None else depth  # asked for everything, any index would give everything
+    stage = over(system, gallery, max(wanted, 1), to=to, index=index)
     return stage, scores_of(stage, Run(queries, gallery))
 
 
@@ -147,9 +151,9 @@ def evaluate(
         rerank: A scorer of pairs, or another encoder, or its name, that ranks the first hits of an encoder
             anew; see `diptych.pipeline.Hybrid`. Its weight is its own, if it knows this encoder; else it is
             calibrated on the protocol's validation split, where there is one, and 0.5 where there is none.
-        depth: First hits that it ranks anew.
+        depth: First hits that it ranks anew; with `index`, hits that the index is asked for.
         index: Name of the kind of index that an encoder's vectors are searched through, to see what one that
-            is not exact costs; not with `rerank`.
+            is not exact costs; not with `rerank`. What it does not find counts as ranked behind everything.
         keep: Ranks to keep of each query; None keeps all where there are few enough, else 1,000.
         rank: False keeps no ranking and, in pair protocols, measures recall and ranks only.
         strict: Refuse a picture that cannot be read. Otherwise it is left out with the texts that are its
@@ -184,7 +188,7 @@ def evaluate(
         vectors = {part: known for part, known in seen.values() if known is not None}
         query, gallery = seen[query][0], seen[gallery][0]
         prints += [part.sha256() for part in dict.fromkeys((query, gallery))]
-        both = compared(system, query, gallery, vectors, index=index)
+        both = compared(system, query, gallery, vectors, index=index, depth=depth)
         relevance = _relevance(query, gallery, chosen.relevance)
         kept = {direction: _Kept(scores.shape, keep) for direction, scores in both.scores.items()}
         measured = both.measured(
@@ -213,7 +217,7 @@ def evaluate(
         "commit": commit(),
         **({"read": report.as_dict()} if report.lines() else {}),
         **({"rerank": _told(system, rerank, reranked)} if rerank is not None else {}),
-        **({"index": index} if index is not None else {}),
+        **({"index": {"kind": index, "depth": depth}} if index is not None else {}),
         **(facts or {}),
     }
     pooled = {direction: metrics.pooled(found) for direction, found in parts.items()}

@@ -52,8 +52,8 @@ def named(name: str) -> LanguageModel:
         return cast("LanguageModel", captioner)
     kind, _, where = name.partition(":")
     if kind != "llm" and (adapter := _plugged(kind)) is not None:
-        model: LanguageModel = adapter(where)
-        return model
+        plugged: LanguageModel = adapter(where)
+        return plugged
     if kind != "llm" or not where:
         raise UsageError(f"{name!r} names no language model; write {NAMES}", argument="llm")
     if where.startswith(("http://", "https://")):

@@ -95,11 +95,14 @@ def by_vectors(system: Any, side: Side) -> bool:
 
 def _searched(system: Any, gallery: Sequence[Item], k: int, to: Side, kind: str | None) -> Stage:
     """A search, and what a system in two stages does with its first hits."""
-    index = gallery.searchable(system) if isinstance(gallery, Indexed) else None
+    keeps: Indexed | None = gallery if isinstance(gallery, Indexed) else None
+    index = None if keeps is None else keeps.searchable(system)
     if kind is not None:
         everything = np.arange(len(gallery))
-        kept = isinstance(gallery, Indexed) and index is not None
-        vectors = gallery.vectors(everything) if kept else encode(system, gallery, side=to)
+        if keeps is None or index is None:
+            vectors = encode(system, gallery, side=to)
+        else:
+            vectors = keeps.vectors(everything)
         made = catalogue.named_by(catalogue.card("index", kind))(vectors.shape[-1], system.similarity)
         made.add(everything, vectors)
         index = made

@@ -1,1 +1,1 @@
-"""What a third party adds: a system, a data set and a feature extractor, each a file."""
+"""What a third party adds: one of each kind of part, each a file."""
