@@ -104,9 +104,11 @@ def files() -> Iterator[dict[str, str]]:
             for row in takewhile(bool, map(_cells, lines)):
                 told = row[headings.index("licence")].replace("see below", f"see docs/models/{card.name}")
                 yield {"what": row[0], "version": "", "terms": told, "for": f"the model {card.stem}"}
-    for notice in sorted((ROOT / "src").rglob("LICENSE*")):
-        first = notice.read_text(encoding="utf-8").strip().partition("\n")[0]
-        yield {"what": notice.parent.name, "version": "", "terms": first, "for": "copied in"}
+    for notice in sorted(one for folder in ("src", "docs") for one in (ROOT / folder).rglob("LICENSE*")):
+        text = notice.read_text(encoding="utf-8").strip()
+        known = "Permission is hereby granted, free of charge" in text
+        stated = "MIT" if known else text.partition("\n")[0]
+        yield {"what": notice.parent.name, "version": "", "terms": stated, "for": "copied in"}
 
 
 def _cells(line: str) -> list[str]:

@@ -66,10 +66,10 @@ def main() -> None:
     for page, text in pages().items():
         (work / "docs" / page).parent.mkdir(parents=True, exist_ok=True)
         (work / "docs" / page).write_text(text, encoding="utf-8")
-    for picture in sorted((ROOT / "docs").rglob("*.png")):
-        target = work / "docs" / picture.relative_to(ROOT / "docs")
+    for kept in sorted([*(ROOT / "docs").rglob("*.png"), *(ROOT / "docs" / "vendor").rglob("*.*")]):
+        target = work / "docs" / kept.relative_to(ROOT / "docs")
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(picture, target)
+        shutil.copy(kept, target)
     settings = yaml.safe_load((ROOT / "docs" / "site.yml").read_text(encoding="utf-8"))
     settings |= {"site_dir": str(given.out.resolve()), "docs_dir": str(work / "docs")}
     (work / "properdocs.yml").write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")

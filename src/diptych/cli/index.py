@@ -148,6 +148,14 @@ def command(
     cards: Annotated[
         float, typer.Option(min=0, help="Graphics cards for each, or the part of one.", show_default="none")
     ] = 0.0,
+    vectors_of: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Take vectors of unchanged files from rclip's database, if --model made them.",
+            show_default=False,
+        ),
+    ] = None,
     caption: Annotated[
         bool,
         typer.Option(
@@ -215,6 +223,8 @@ def command(
         raise UsageError("a cluster takes in what is there; run --ray without --watch")
     if codes is not None and watch:
         raise UsageError("--codes is made once, after indexing; run it without --watch")
+    if vectors_of is not None and watch:
+        raise UsageError("--vectors-of takes what is there, once; run it without --watch")
     if add_model is not None and watch:
         raise UsageError("--add-model is done once, after indexing; run it without --watch")
     by = int(codes) if codes is not None and codes.isdecimal() else codes
@@ -232,6 +242,7 @@ def command(
         "max_pixels": max_pixels,
     }  # fmt: skip
     once = {**how, "check": check, "forget_missing": forget_missing, "cluster": _cluster(ray, workers, cards)}
+    once["vectors_of"] = vectors_of
     try:
         if rebuild:
             with rebuilding(home, model=model) as fresh:
@@ -435,6 +446,10 @@ def _report(opened: Collection, summary: Summary, as_json: bool, quiet: bool, ve
         f"{opened.folder}: {', '.join(counts) or 'no pictures or texts found'} "
         f"in {summary.seconds:.1f} s{rate}; it holds {pictures} and {texts}"
     )
+    if summary.lent:
+        lines.append(
+            f"{counted(summary.lent, 'pictures')} did not have to be encoded: their vectors were there"
+        )
     lines += _told_models(summary, opened.folder, verbose)
     lines += _told_inscriptions(summary, opened.folder, verbose)
     lines += _told_captioned(summary, opened.folder, verbose)

@@ -108,6 +108,7 @@ class Collection(Asked):
         ocr: bool = False,
         cluster: Cluster | None = None,
         caption: Any = None,
+        vectors_of: str | Path | None = None,
         batch_size: int | None = None,
         on_progress: Callable[[Progress], None] | None = None,
     ) -> Summary:
@@ -137,11 +138,14 @@ class Collection(Asked):
             caption: Also describe the pictures that no captioner has described, by that of this name
                 ("captioner" for the one that comes with Diptych) or by an object that has `captions`. Each
                 caption is a text of the source "generated".
+            vectors_of: A database of rclip, whose vectors of unchanged files are taken and not made again. A
+                few are compared with what the collection's model makes; those of another are refused.
             batch_size: Pictures encoded and stored at a time; the encoder's own choice if None.
             on_progress: Called after every batch.
 
         Raises:
             UsageError: a path that does not exist, or a captioner that describes nothing.
+            WrongModel: the vectors that are to be taken were made by another model.
             MissingExtra: text is to be read, or a cluster or storage used, without the package for it.
             Unreachable: a cluster or storage does not answer; what was stored before is kept.
             CollectionBusy: another process is writing.
@@ -150,7 +154,18 @@ class Collection(Asked):
 
         if max_pixels is not None and max_pixels < 1:
             raise UsageError(f"a picture has at least 1 pixel, so max_pixels cannot be {max_pixels}")
-        how = How(recursive, texts, follow_links, check, forget_missing, max_pixels, ocr, cluster, caption)
+        how = How(
+            recursive,
+            texts,
+            follow_links,
+            check,
+            forget_missing,
+            max_pixels,
+            ocr,
+            cluster,
+            caption,
+            vectors_of,
+        )
         return update(self, paths, how, batch_size=batch_size, on_progress=on_progress)
 
     def remove(self, *paths: str | Path) -> int:

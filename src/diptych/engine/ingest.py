@@ -15,6 +15,7 @@ from diptych.engine.captioning import GENERATED, generated_of
 from diptych.engine.decoding import vector_of
 from diptych.engine.homes.base import Home
 from diptych.engine.homes.entries import Caption, Known
+from diptych.engine.lending import Lent
 from diptych.engine.looking import Asked, Copy, Eyes, Failed, Here, Picture, Seen, Texts, nothing_known
 from diptych.engine.model import Model
 from diptych.engine.plan import Work
@@ -42,6 +43,7 @@ class Ingest:
         summary: Counts what is done.
         max_pixels: As for `diptych.media.pictures.open_picture`.
         eyes: Look into the files; threads of this process if None.
+        lent: Vectors that are taken and not made.
 
     Attributes:
         told: Names of the caption files of which the summary has said that they could not be used.
@@ -55,7 +57,9 @@ class Ingest:
         *,
         max_pixels: int | None = None,
         eyes: Eyes | None = None,
+        lent: Lent | None = None,
     ) -> None:
+        self._lent = lent
         self.home, self.model, self.summary, self.max_pixels = home, model, summary, max_pixels
         self.told: set[bytes] = set()
         self._eyes = eyes
@@ -186,10 +190,12 @@ class Ingest:
     def _contents(self, batch: Sequence[tuple[Work, Seen]]) -> dict[bytes, bytes]:
         """The vectors of a batch's pictures, by the files' names; those that nobody has made are encoded."""
         pictures = [(work, seen) for work, seen in batch if isinstance(seen, Picture)]
-        new = [(work, seen) for work, seen in pictures if seen.vector is None]
+        lent = self._lent_for(work for work, _ in pictures)
+        new = [(work, seen) for work, seen in pictures if seen.vector is None and work.key not in lent]
         encoded = self.model.stored("image", [seen.prepared for _, seen in new])
-        found = {work.key: vector for (work, _), vector in zip(new, encoded, strict=True)}
-        self.summary.encoded += len(pictures)
+        found = lent | {work.key: vector for (work, _), vector in zip(new, encoded, strict=True)}
+        self.summary.encoded += len(pictures) - len(lent)
+        self.summary.lent += len(lent)
         for work, seen in batch:
             if isinstance(seen, Picture):
                 if seen.partly:
@@ -201,6 +207,13 @@ class Ingest:
                 assert content is not None, "what was lost was read again"
                 found[work.key] = content
         return found
+
+    def _lent_for(self, works: Iterable[Work]) -> dict[bytes, bytes]:
+        """The vectors that need not be made, by the files' names."""
+        if self._lent is None:
+            return {}
+        found = {work.key: self._lent.vector(work.found) for work in works}
+        return {key: vector for key, vector in found.items() if vector is not None}
 
     def _content(self, digest: bytes) -> bytes | None:
         """The stored vector of a picture's content."""

@@ -398,6 +398,7 @@ class Summary:
         passed_over: How many files were met that are no pictures by their names, by ending (lower case, with
             its dot; empty for none).
         encoded: Pictures and texts that the model had to encode.
+        lent: Pictures whose vectors another program had made.
         captions: What was read, this time, of the captions beside pictures and in lists, and what was not
             used of them; also the files of loose texts that nobody asked for.
         models: What was made for the further models of the collection, of each that lacked anything.
@@ -418,6 +419,7 @@ class Summary:
     in_part: list[Skipped] = field(default_factory=list)
     passed_over: Counter[str] = field(default_factory=Counter)
     encoded: int = 0
+    lent: int = 0
     captions: Report = field(default_factory=Report)
     models: list[Filled] = field(default_factory=list)
     inscriptions: Inscriptions | None = None
@@ -441,6 +443,7 @@ class Summary:
             "left_out": self.left_out,
             "excluded": self.excluded.as_dict()["not_used"],
             "encoded": self.encoded,
+            "lent": self.lent,
             "captions": self.captions.as_dict(),
             "skipped": [skipped.as_dict() for skipped in self.skipped],
             "in_part": [one.as_dict() for one in self.in_part],
@@ -463,6 +466,7 @@ class Summary:
             "away",
             "left_out",
             "encoded",
+            "lent",
             "seconds",
         )
         inscribed = told["inscriptions"]

@@ -23,6 +23,7 @@ from diptych.engine.homes.names import is_own
 from diptych.engine.ignoring import Rules, Unclear, kept
 from diptych.engine.ingest import Ingest
 from diptych.engine.inscriptions import read_inscriptions
+from diptych.engine.lending import Lent
 from diptych.engine.looking import Eyes
 from diptych.engine.model import Model, adopt
 from diptych.engine.objects import Objects
@@ -55,6 +56,7 @@ class How:
         ocr: Read the text inside pictures, too, once they can be searched.
         cluster: Read and encode on the machines of a Ray cluster; None does so here.
         caption: The captioner, or its name, that describes pictures which none has described; None for none.
+        vectors_of: A database of rclip, whose vectors are taken where the model made them; None for none.
     """
 
     recursive: bool = True
@@ -66,6 +68,7 @@ class How:
     ocr: bool = False
     cluster: Cluster | None = None
     caption: Any = None
+    vectors_of: str | Path | None = None
 
 
 def update(
@@ -92,11 +95,12 @@ def update(
             adopt(opened.home, model)
         batch_size = batch_size or int(offered(model.encoder, "batch_size", 16))
         summary, told = Summary(), _Told(on_progress)
-        with _eyes(model, how) as eyes:
+        with _eyes(model, how) as eyes, _lent(model, how) as lent:
             if given:
                 _updated(
-                    opened.home, model, given, summary, how=how, batch_size=batch_size, eyes=eyes, told=told
-                )
+                    opened.home, model, given, summary, how=how, batch_size=batch_size, eyes=eyes, lent=lent,
+                    told=told,
+                )  # fmt: skip
             if addresses:
                 objects = Objects(opened.home, model, summary, max_pixels=how.max_pixels, eyes=eyes)
                 for count, last in objects.run(
@@ -159,6 +163,18 @@ def _eyes(model: Model, how: How) -> Iterator[Eyes | None]:
         yield workers
 
 
+@contextlib.contextmanager
+def _lent(model: Model, how: How) -> Iterator[Lent | None]:
+    """Vectors that need not be made."""
+    if how.vectors_of is None:
+        yield None
+        return
+    from diptych.engine.homes.rclip import Rclip
+
+    with Rclip(Path(how.vectors_of).expanduser()) as kept:
+        yield Lent(kept, model)
+
+
 def _updated(
     home: Home,
     model: Model,
@@ -168,6 +184,7 @@ def _updated(
     how: How,
     batch_size: int,
     eyes: Eyes | None,
+    lent: Lent | None,
     told: _Told,
 ) -> None:
     """Take in what is new, and forget what is gone.
@@ -180,11 +197,12 @@ def _updated(
         how: How to go about it.
         batch_size: Files encoded and stored at a time.
         eyes: Look into files; threads of this process if None.
+        lent: Vectors that are taken and not made.
         told: Of every batch.
     """
     _take_again(home, given)
     plan = _plan(home, summary, given, how)
-    ingest = Ingest(home, model, summary, max_pixels=how.max_pixels, eyes=eyes)
+    ingest = Ingest(home, model, summary, max_pixels=how.max_pixels, eyes=eyes, lent=lent)
     with _Ahead(home, given, how, wanted=told.wanted) as ahead:
         work = ahead.through(_work(home, plan, given, how))
         with contextlib.closing(ingest.run(work, batch_size=batch_size)) as batches:

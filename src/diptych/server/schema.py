@@ -301,6 +301,7 @@ class SummaryFacts(_Told):
     added: int
     changed: int
     encoded: int
+    lent: int
 
 
 class WhyLine(_Told):
