@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TEST_STAMP := $(VENV)/.installed-dev
 
-.PHONY: browser demo test crash check wheel site format clean install dev
+.PHONY: browser demo pictures test crash check wheel site format clean install dev
 
 install: $(STAMP)
 dev: $(TEST_STAMP)
@@ -53,6 +53,10 @@ wheel: $(TEST_STAMP)
 
 site: $(TEST_STAMP)
 	$(BIN)/python tools/site.py
+
+# The contact sheet that the pages show, made again.
+pictures: $(TEST_STAMP) browser
+	$(BIN)/python tools/pictures.py
 
 format: $(TEST_STAMP)
 	$(BIN)/ruff check --fix .

@@ -66,7 +66,13 @@ def main() -> None:
     for page, text in pages().items():
         (work / "docs" / page).parent.mkdir(parents=True, exist_ok=True)
         (work / "docs" / page).write_text(text, encoding="utf-8")
-    for kept in sorted([*(ROOT / "docs").rglob("*.png"), *(ROOT / "docs" / "vendor").rglob("*.*")]):
+    for kept in sorted(
+        [
+            *(ROOT / "docs").rglob("*.png"),
+            *(ROOT / "docs" / "vendor").rglob("*.*"),
+            ROOT / "docs" / "site.css",
+        ]
+    ):
         target = work / "docs" / kept.relative_to(ROOT / "docs")
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(kept, target)
@@ -82,9 +88,9 @@ def pages() -> dict[str, str]:
     """Every page by its place in the site."""
     found = dict(_kept())
     found["decisions/index.md"] = _decisions()
-    found["survey.md"] = _survey()
-    found["systems/index.md"] = _systems()
     results = _results()
+    found["survey.md"] = _survey(results)
+    found["systems/index.md"] = _systems()
     for card in catalogue.cards("system").values():
         found[f"systems/{card.name}.md"] = _system(card, results.get(card.name, []))
     found["extractors.md"] = _cards("Feature extractors", "feature", "diptych list features")
@@ -131,7 +137,7 @@ def _decisions() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _survey() -> str:
+def _survey(results: Mapping[str, Sequence[Sequence[str]]]) -> str:
     """The survey's figure and Table 1, and its tables of results with what is wrong in them."""
     lines = [
         "# The survey, and what is here of it",
@@ -148,14 +154,22 @@ def _survey() -> str:
         for kind in sorted({card.fields.get("Representation", "") for card in members}):
             named = [card for card in members if card.fields.get("Representation") == kind]
             links = ", ".join(f"[{card.name}](systems/{card.name}.md)" for card in named)
-            lines += [f"- {kind}: {links}" if structure != "pipeline" else f"- {links}"]
+            lines += [f"- {kind or 'of what they search with'}: {links}"]
         lines.append("")
     lines += ["## What it says of each system", ""]
-    lines += ["| system | family | in the survey |", "|---|---|---|"]
+    lines += [
+        "Beside it the first of what each reached here, IqT / TqI; its page has all, and the command.",
+        "",
+    ]
+    lines += ["| system | family | in the survey | here |", "|---|---|---|---|"]
     for card in cards:
         if told := card.fields.get("Survey"):
             family = _FAMILIES.get(card.family, card.family)
-            lines.append(f"| [{card.name}](systems/{card.name}.md) | {family} | {_cell(told)} |")
+            here = next(iter(results.get(card.name, ())), None)
+            reached = "-" if here is None else f"{here[0]}: {here[2]} {here[3]} / {here[4]}"
+            lines.append(
+                f"| [{card.name}](systems/{card.name}.md) | {family} | {_cell(told)} | {_cell(reached)} |"
+            )
     lines += ["", "## Its tables of results", ""]
     for table in map(published, PUBLISHED):
         lines += [f"### {table.title}", "", *(f"- {remark}" for remark in table.remarks), ""]
