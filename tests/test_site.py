@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import sync_playwright
 
 from diptych import catalogue
 
@@ -42,6 +44,21 @@ def test_nothing_is_fetched_from_elsewhere(site: Path) -> None:
         assert not re.search(r"<(?:script|link|img|iframe)[^>]*(?:src|href)=\"(?:https?:)?//", text), page
     for sheet in site.rglob("*.css"):
         assert not re.search(r"url\([\"']?(?:https?:)?//", sheet.read_text(encoding="utf-8")), sheet
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="Chromium is not installed")
+def test_the_search_works_from_the_disk_and_asks_nobody(site: Path) -> None:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"))
+        page, asked = browser.new_page(), []
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto((site / "index.html").as_uri())
+        page.locator(".md-search__input").fill("duplicates")
+        found = page.locator(".md-search-result__item")
+        found.first.wait_for(state="attached", timeout=60_000)
+        assert "diptych duplicates" in " ".join(found.all_text_contents())
+        browser.close()
+    assert not [url for url in asked if not url.startswith(("file:", "data:", "about:", "blob:"))]
 
 
 def test_every_page_can_be_reached(site: Path) -> None:
