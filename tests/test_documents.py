@@ -118,8 +118,9 @@ def test_every_block_says_what_it_is(page: str) -> None:
 def test_the_commands_of_a_page_work(page: str, place: Path) -> None:
     shims = place / "bin"
     shims.mkdir()
-    (shims / "diptych").write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m diptych "$@"\n')
-    (shims / "diptych").chmod(0o755)
+    for name, more in (("diptych", " -m diptych"), ("python", "")):
+        (shims / name).write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)}{more} "$@"\n')
+        (shims / name).chmod(0o755)
     environment = {**os.environ, "PATH": f"{shims}{os.pathsep}{os.environ['PATH']}"}
     subprocess.run(["diptych", "index", "-q", "photos"], env=environment, check=True)
     with served(page, "bash", environment) as turned:
