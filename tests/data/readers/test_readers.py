@@ -565,3 +565,10 @@ def test_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(MissingExtra, match=r"reading Parquet files needs .*diptych\[data\]"):
         open_data(tmp_path / "t.parquet")
+
+
+@pytest.mark.parametrize("name", ["embeddings.pkl", "embeddings.pt"])
+def test_what_can_run_code_is_not_read_and_a_way_out_is_told(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"\x80\x04N.")
+    with pytest.raises(BadData, match=r"can run code of whoever wrote it .* numpy\.save"):
+        arrays.names(tmp_path / name)

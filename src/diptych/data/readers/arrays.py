@@ -58,6 +58,7 @@ _DAMAGED = (
     zlib.error,
 )
 _WANTED = ("image", "text", "label")
+_PICKLED = frozenset({".pkl", ".pickle", ".pt", ".pth"})  # as sentence-transformers' examples keep embeddings
 
 
 def names(path: Path) -> list[str]:
@@ -83,6 +84,11 @@ def names(path: Path) -> list[str]:
                 return [name for name in file if not name.startswith("#")]
     except _DAMAGED as error:
         raise BadData(f"{path} cannot be read ({error})") from error
+    if kind in _PICKLED:
+        raise BadData(
+            f"{path} can run code of whoever wrote it when it is read, so it is not; load it where you trust "
+            "it, and write its arrays with numpy.save or numpy.savez"
+        )
     raise BadData(f"{path} is no feature file; known endings: {', '.join(sorted(SUFFIXES))}")
 
 
