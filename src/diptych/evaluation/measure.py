@@ -110,16 +110,15 @@ def compared(
     for split, known in (vectors or {}).items():
         items[split, "image"].remember(system, "image", known)
     images, texts = items[query, "image"], items[query, "text"]
-    asked = {"index": index, "depth": depth}
-    stage, there = _asked(system, images, items[gallery, "text"], "text", **asked)
+    stage, there = _asked(system, images, items[gallery, "text"], "text", index, depth)
     if query is gallery and stage.symmetric and isinstance(there, metrics.Embedded | metrics.Matrix):
         return Both(dict(zip(DIRECTIONS, (there, there.transposed()), strict=True)), mirrored=True)
-    _, back = _asked(system, texts, items[gallery, "image"], "image", **asked)
+    _, back = _asked(system, texts, items[gallery, "image"], "image", index, depth)
     return Both(dict(zip(DIRECTIONS, (there, back), strict=True)), mirrored=False)
 
 
 def _asked(
-    system: Any, queries: Sequence[Item], gallery: Sequence[Item], to: Side, *, index: str | None, depth: int
+    system: Any, queries: Sequence[Item], gallery: Sequence[Item], to: Side, index: str | None, depth: int
 ) -> tuple[Any, metrics.Scores]:
     """The stage over a gallery, and its scores of queries."""
     wanted = len(gallery) if index is None else depth  # asked for everything, any index would give everything
