@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from diptych.errors import MissingData as MissingData
     from diptych.errors import MissingExtra as MissingExtra
     from diptych.errors import NoReply as NoReply
+    from diptych.errors import PluginError as PluginError
     from diptych.errors import ServerError as ServerError
     from diptych.errors import TooNew as TooNew
     from diptych.errors import TrainingError as TrainingError
@@ -80,6 +81,7 @@ _PUBLIC = {
     "MissingExtra": "diptych.errors:MissingExtra",
     "NewItem": "diptych.engine.items:NewItem",
     "NoReply": "diptych.errors:NoReply",
+    "PluginError": "diptych.errors:PluginError",
     "Rerank": "diptych.pipeline:Rerank",
     "Result": "diptych.engine.results:Result",
     "Results": "diptych.engine.results:Results",
@@ -123,6 +125,7 @@ __all__ = [
     "MissingData",
     "MissingExtra",
     "NoReply",
+    "PluginError",
     "Rerank",
     "Result",
     "Results",

@@ -17,6 +17,7 @@ from diptych.errors import (
     ImageError,
     MissingData,
     MissingExtra,
+    PluginError,
     UsageError,
     WrongModel,
 )
@@ -62,6 +63,7 @@ _STATUS: tuple[tuple[type[DiptychError], int], ...] = (
     (CollectionError, 503),
     (MissingData, 404),
     (MissingExtra, 501),
+    (PluginError, 501),
     (BadData, 422),
 )
 
