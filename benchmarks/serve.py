@@ -6,8 +6,10 @@ A collection of vectors drawn at random, as if the built-in model had made them,
 in a process of its own. Clients in this one ask for texts that differ; the server encodes each with the
 built-in model, searches, and looks at the first hits, whose files are there. Told are searches a second, the
 times of the answers, errors, and the memory of the server at the first tenth and at the end. In the same run
-the bare encoder encodes such texts: one at a time, and in batches as large as the server had on average,
-which is the limit of what any server could reach.
+the bare encoder encodes such texts, one at a time and in batches: of the size that the server had on average,
+and of all clients at once, which is the limit of what any server could reach. As others may use the machine,
+processor times are told beside: of the server for each answer, of the encoder for each text, of the clients.
+With `--keep FOLDER` the collection stays there for the next run.
 """
 
 from __future__ import annotations
@@ -105,6 +107,12 @@ def memory(pid: int) -> float:
     return sum(int(found) for found in re.findall(r"Private_\w+:\s+(\d+)", told)) / 1024
 
 
+def processor(pid: int) -> float:
+    """Seconds of processor time that a process has taken, all of its threads."""
+    facts = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(facts[11]) + int(facts[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def asked(
     address: str, clients: int, seconds: float, pid: int
 ) -> tuple[list[float], Counter[str], list[float]]:
@@ -138,15 +146,15 @@ def asked(
     return times, errors, held
 
 
-def encoded(batch: int, seconds: float) -> float:
-    """Texts a second that the encoder alone encodes in batches."""
+def encoded(batch: int, seconds: float) -> tuple[float, float]:
+    """Texts a second that the encoder alone encodes in batches, and milliseconds of processor time of each."""
     encoder, question, count = diptych.load("builtin"), texts(), 0
     encoder.encode_text([next(question)])
-    started = time.perf_counter()
+    started, used = time.perf_counter(), time.process_time()
     while time.perf_counter() - started < seconds:
         encoder.encode_text([next(question) for _ in range(batch)])
         count += batch
-    return count / (time.perf_counter() - started)
+    return count / (time.perf_counter() - started), 1000 * (time.process_time() - used) / count
 
 
 def batch_size(client: diptych.Client) -> float:
@@ -167,32 +175,58 @@ def main() -> None:
     arguments.add_argument("--items", type=int, default=100_000)
     arguments.add_argument("--clients", type=int, default=50)
     arguments.add_argument("--seconds", type=float, default=60.0)
+    arguments.add_argument("--keep", type=Path)
     given = arguments.parse_args()
-    with tempfile.TemporaryDirectory() as place:
-        os.environ["DIPTYCH_HOME"] = f"{place}/home"
-        folder = Path(place) / "pictures"
-        folder.mkdir()
-        filled(folder, given.items)
+    with contextlib.ExitStack() as cleaning:
+        place = given.keep or Path(cleaning.enter_context(tempfile.TemporaryDirectory()))
+        os.environ["DIPTYCH_HOME"] = str(place.resolve() / "home")
+        folder = place / "pictures"
+        if not folder.is_dir():
+            folder.mkdir(parents=True)
+            filled(folder, given.items)
         with server(folder) as (address, pid), diptych.Client(address) as client:
             while not client.health()["ready"]:
                 time.sleep(0.1)
+            items = client.count()
             for text in itertools.islice(texts(), 3):
                 client.search(text)
+            before, own = processor(pid), time.process_time()
             times, errors, held = asked(address, given.clients, given.seconds, pid)
+            served, own = processor(pid) - before, time.process_time() - own
             size = batch_size(client)
     part = max(1.0, given.seconds / 6)
-    alone, together = encoded(1, part), encoded(max(1, round(size)), part)
-    sorted_times = np.sort(times)
-    p50, p95, p99 = (1000 * float(np.quantile(sorted_times, at)) for at in (0.5, 0.95, 0.99))
+    tell(given, items, times, errors, held)
+    alone, alone_used = encoded(1, part)
+    together, together_used = encoded(max(1, round(size)), part)
+    most, most_used = encoded(given.clients, part)
     rate = len(times) / given.seconds
-    print(f"{given.items:,} items, {given.clients} clients, {given.seconds:g} s, {os.cpu_count()} cores")
+    print(f"encoded        {size:.1f} texts together on average")
+    print(
+        f"encoder alone  {alone:.1f} texts a second one by one, {together:.1f} in such batches, "
+        f"{most:.1f} in batches of {given.clients}"
+    )
+    print(f"of that limit  {rate / alone:.0%}, {rate / together:.0%}, {rate / most:.0%}")
+    print(
+        f"processor      server {1000 * served / len(times):.1f} ms an answer, clients "
+        f"{1000 * own / len(times):.1f}; encoder alone {alone_used:.1f} ms a text one by one, "
+        f"{together_used:.1f} in such batches, {most_used:.1f} in batches of {given.clients}"
+    )
+
+
+def tell(
+    given: argparse.Namespace, items: int, times: list[float], errors: Counter[str], held: list[float]
+) -> None:
+    """Print what clients saw, and what the server held."""
+    p50, p95, p99 = (1000 * float(np.quantile(times, at)) for at in (0.5, 0.95, 0.99))
+    load = os.getloadavg()[0]
+    rate = len(times) / given.seconds
+    print(
+        f"{items:,} items, {given.clients} clients, {given.seconds:g} s, {os.cpu_count()} cores, load {load:.1f}"
+    )
     print(
         f"answers        {len(times):,}: {rate:.1f} a second; p50 {p50:.0f}, p95 {p95:.0f}, p99 {p99:.0f} ms"
     )
     print(f"errors         {sum(errors.values())} {dict(errors) or ''}")
-    print(f"encoded        {size:.1f} texts together on average")
-    print(f"encoder alone  {alone:.1f} texts a second one by one, {together:.1f} in such batches")
-    print(f"of that limit  {rate / together:.0%}")
     first = float(np.median(held[: max(1, len(held) // 10 + 1)]))
     print(f"memory         {first:.0f} MiB at the start, {held[-1]:.0f} at the end, at most {max(held):.0f}")
 

@@ -72,4 +72,13 @@ def test_a_large_mapped_file_is_searched_without_staying_mapped(
         chosen = rows if places is None else places
         truth = queries @ vectors[chosen].astype(np.float32).T
         assert (hits.rows == chosen[np.argsort(-truth, axis=1, kind="stable")[:, :7]]).all()
-    assert len(calls) >= 2 * 640_000 // 140_000  # more than once in each search
+        np.testing.assert_allclose(half.scores(queries, mapped, places), truth, rtol=1e-5, atol=1e-5)
+    assert len(calls) >= 4 * 640_000 // 140_000  # more than once in each search
+
+
+def test_every_finite_number_is_the_same_in_single_precision() -> None:
+    every = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
+    every = every[np.isfinite(every)]
+    one = np.ones((1, 1), np.float32)
+    for at, value in enumerate(half.scores(one, every[:, None])[0]):
+        assert value == np.float32(every[at])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -18,6 +19,7 @@ from starlette.testclient import TestClient
 import diptych
 from diptych.engine.collection import Collection
 from diptych.errors import DiptychError
+from diptych.server import asking
 from diptych.server.app import create_app
 from diptych.server.errors import Refused
 from diptych.server.gate import Gate
@@ -114,10 +116,14 @@ def test_a_gate_refuses_what_is_too_much_and_too_late() -> None:
             with pytest.raises(Refused, match=r"longer than 0\.3 seconds"):
                 await task
         assert gate.taken == 1  # the thread is still taken; who waited for it is gone
+        late = asyncio.create_task(gate.join("kind", 1, lambda asked: asked))
+        with pytest.raises(Refused, match=r"longer than 0\.3 seconds"):
+            await late
         go.set()
         while gate.taken:
             await asyncio.sleep(0.01)
         assert await gate.run(lambda: "again") == "again"
+        assert await gate.join("kind", 2, lambda asked: asked) == 2  # without the one that was late
         gate.close()
         with pytest.raises(Refused, match="is being stopped"):
             await gate.run(lambda: None)
@@ -134,7 +140,7 @@ def test_too_many_searches_are_told_to_come_again(served: Made, monkeypatch: pyt
         assert go.wait(30)
         raise DiptychError("enough")
 
-    monkeypatch.setattr("diptych.server.routes.shared.answer", slow)
+    monkeypatch.setattr("diptych.server.routes.shared.answers", slow)
     threads = [threading.Thread(target=client.get, args=("/api/v1/search?q=red",)) for _ in range(2)]
     for thread in threads:
         thread.start()
@@ -148,6 +154,76 @@ def test_too_many_searches_are_told_to_come_again(served: Made, monkeypatch: pyt
     go.set()
     for thread in threads:
         thread.join()
+
+
+def test_what_is_alike_and_waits_is_one_call() -> None:
+    async def run() -> None:
+        gate = Gate("work", threads=8, waiting=8, deadline=30.0)
+        slow = Slow()
+        asked = [asyncio.create_task(gate.join("double", 0, slow))]
+        while not slow.begun.is_set():
+            await asyncio.sleep(0.01)
+        busy = [asyncio.create_task(gate.join(f"other {at}", 9, slow)) for at in range(os.cpu_count() or 1)]
+        while len(slow.seen) < (os.cpu_count() or 1):  # as many calls as there are cores
+            await asyncio.sleep(0.01)
+        asked += [asyncio.create_task(gate.join("double", number, slow)) for number in (1, 2, -1, 3)]
+        await asyncio.sleep(0.05)
+        assert await gate.run(lambda: "another thread") == "another thread"
+        slow.go.set()
+        found = await asyncio.gather(*asked, return_exceptions=True)
+        assert [str(one) for one in found] == ["0", "2", "4", "minus one", "6"]
+        assert await asyncio.gather(*busy) == [18] * len(busy)
+        assert max(slow.seen) >= 4  # and then one by one, for the fault of one
+        assert gate.taken == 0
+        gate.close()
+        with pytest.raises(Refused, match="is being stopped"):
+            await gate.join("double", 1, slow)
+        assert gate.taken == 0
+
+    asyncio.run(run())
+
+
+def test_searches_that_are_alike_read_the_vectors_once_and_answer_as_ever(
+    served: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = served(threads=2)
+    words = ("red", "green", "blue", "black")
+    alone = {one: client.get(f"/api/v1/search?q={one}").json() for one in words}
+    sizes, go, begun = list[int](), threading.Event(), threading.Event()
+    many = asking.search_many
+
+    def slow(view: Any, items: Any, options: Any) -> Any:
+        sizes.append(len(items))
+        begun.set()
+        assert go.wait(30)
+        return many(view, items, options)
+
+    monkeypatch.setattr(asking, "search_many", slow)
+    monkeypatch.setattr("diptych.server.gate._AT_A_TIME", 1)
+    found = dict[str, Any]()
+
+    def ask(asked: str) -> None:
+        found[asked] = client.get(f"/api/v1/search?{asked}").json()
+
+    others = ["q=red&k=2", "q=red&where=width+%3D+", "q=green&folder=more"]
+    threads = [threading.Thread(target=ask, args=(one,)) for one in (*(f"q={one}" for one in words), *others)]
+    threads[0].start()
+    assert begun.wait(30)
+    for thread in threads[1:]:
+        thread.start()
+    gate = client.app.serving.searches  # type: ignore[attr-defined]
+    while gate.taken < len(threads):
+        time.sleep(0.01)
+    go.set()
+    for thread in threads:
+        thread.join()
+    assert sorted(sizes) == [1, 1, 1, 1, 3]
+    for one in words:
+        assert found[f"q={one}"]["results"] == alone[one]["results"]
+        assert found[f"q={one}"]["query"] == one
+    assert len(found[others[0]]["results"]) == 2
+    assert found[others[1]]["error"]["kind"] == "UsageError"
+    assert {result["id"] for result in found[others[2]]["results"]} == {"more/white.png", "more/black.png"}
 
 
 # Jobs

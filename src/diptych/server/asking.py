@@ -24,7 +24,7 @@ from diptych.server.holding import Served
 from diptych.server.pictures import Uploads, original
 from diptych.server.schema import ImagePart, LikePart, Query, TextPart
 
-__all__ = ["answer", "facts_of_results", "public_name", "reasons"]
+__all__ = ["alike", "answer", "answers", "facts_of_results", "public_name", "reasons"]
 
 _FETCHING = 15.0  # seconds that fetching a picture of a query may take
 
@@ -57,6 +57,37 @@ def answer(
     view = (served.view if words_only else served.warmed)(folder=query.folder, model=query.model)
     item, question = item_of_query(served, query, uploads, urls=urls)
     return search_many(view, [item], options)[0], question
+
+
+def alike(query: Query) -> tuple[Any, ...] | None:
+    """What queries have in common that are answered together; None of one that is answered by itself.
+
+    Only words are asked together: pictures are read, or fetched, which takes each as long as it takes.
+    """
+    if not query.text or query.like or query.image or query.by == "words" or query.rerank:
+        return None
+    return query.collection, query.folder, query.model, options_of(query)
+
+
+def answers(served: Served, queries: Sequence[Query], uploads: Uploads) -> list[tuple[Results, str]]:
+    """What a collection answers to queries that are `alike`, and each question in words.
+
+    The encoder is called once for all of them, and the collection's vectors are read once.
+
+    Args:
+        served, uploads: As for `answer`.
+        queries: At least one.
+
+    Raises:
+        Refused, DiptychError: as for `answer`, whichever query's fault it is.
+    """
+    first = queries[0]
+    view = served.warmed(folder=first.folder, model=first.model)
+    asked = [item_of_query(served, one, uploads, urls=False) for one in queries]
+    found = search_many(view, [item for item, _ in asked], options_of(first))
+    for results in found:
+        results.seconds *= len(found)  # its part of the time, and each waited for all of it
+    return [(results, question) for results, (_, question) in zip(found, asked, strict=True)]
 
 
 def reasons(served: Served, item: int, query: Query, uploads: Uploads, *, urls: bool) -> Why:

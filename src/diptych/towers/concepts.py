@@ -29,6 +29,9 @@ class ConceptSpace:
     def __init__(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         self.arrays = arrays
         self.members = range(int(arrays["members"])) if "members" in arrays else range(0)
+        self._names = unit(
+            arrays["concepts"]
+        )  # a thousand of them: for each text anew, they cost as much as it
 
     @property
     def dim(self) -> int:
@@ -57,8 +60,7 @@ class ConceptSpace:
         """
         if not self.members:
             return np.ones(len(vectors), np.float32)
-        concepts = unit(self.arrays["concepts"])
-        closeness = (unit(vectors - self.arrays["concepts_origin"]) @ concepts.T).max(axis=1)
+        closeness = (unit(vectors - self.arrays["concepts_origin"]) @ self._names.T).max(axis=1)
         naming = 1 / (1 + np.exp(-(closeness - _CLOSE) / _CLOSE_WIDTH))
         least = float(self.arrays["concept_weight"])
         return np.asarray(least + (_NAMING - least) * naming, np.float32)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Query, Request
@@ -10,7 +10,7 @@ from fastapi import Path as InPath
 
 from diptych.server import schema
 from diptych.server.app import Json, Serving
-from diptych.server.asking import answer, facts_of_results
+from diptych.server.asking import alike, answer, answers, facts_of_results
 from diptych.server.errors import Refused
 
 __all__ = [
@@ -87,7 +87,17 @@ async def searched(request: Request, serving: Serving, query: schema.Query) -> J
             serving.reranked = results.seconds
         return Json(facts_of_results(results, served, query, question, local=local))
 
-    return await serving.searches.run(work)
+    def work_together(asked: Sequence[tuple[schema.Query, bool]]) -> list[Json]:
+        found = answers(served, [query for query, _ in asked], serving.uploads)
+        return [
+            Json(facts_of_results(results, served, query, question, local=local))
+            for (results, question), (query, local) in zip(found, asked, strict=True)
+        ]
+
+    kind = alike(query)
+    if kind is None:
+        return await serving.searches.run(work)
+    return await serving.searches.join(kind, (query, local), work_together)
 
 
 async def looked_up(serving: Serving, work: Callable[[], _T]) -> _T:

@@ -83,6 +83,8 @@ def size(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
         monkeypatch.setattr(search_files, "_SMALL_BYTES", 0)
         monkeypatch.setattr(half, "_CHUNK", 64)
         monkeypatch.setattr(snapshot, "_BLOCK_ROWS", 50)
+        monkeypatch.setattr(snapshot, "_MOST_SCORES", 1500)
+        monkeypatch.setattr(half, "_CONVERTED", 32)
     return str(request.param)
 
 

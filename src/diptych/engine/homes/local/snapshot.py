@@ -15,8 +15,9 @@ from diptych.index.flat import best, places_of
 
 __all__ = ["Snapshot"]
 
-_FEW_QUERIES = 8  # beyond, one matrix product of many queries is faster than faiss query by query
+_FEW_QUERIES = 4  # beyond, one matrix product of many queries is faster than faiss query by query
 _BLOCK_ROWS = 16_384
+_MOST_SCORES = 1 << 24  # that are in memory at a time, whatever is asked of however many
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,12 @@ class Snapshot:
         if self.kind != "hamming" and self.single is None and not few and len(queries) <= _FEW_QUERIES:
             return half.search(queries, self.vectors, self.all_rows, k, at)
         rows = self.all_rows if at is None else self.all_rows[at]
-        return best(self._scores(queries, at), rows, k)
+        step = max(_BLOCK_ROWS, _MOST_SCORES // max(len(queries), 1))
+        found = []
+        for start in range(0, count, step):
+            part = slice(start, min(start + step, count))
+            found.append(best(self._scores(queries, part if at is None else at[part]), rows[part], k))
+        return found[0] if len(found) == 1 else _joined(found, k)
 
     def _places(self, within: Rows | None) -> NDArray[np.intp] | None:
         """Where the vectors are that may be found; None for all."""
@@ -79,18 +85,27 @@ class Snapshot:
         queries = np.asarray(vectors, np.float32)
         return similarity.unit(queries) if self.kind == "cosine" else queries
 
-    def _scores(self, queries: Floats, at: NDArray[np.intp] | None) -> Floats:
-        """Scores (q, m) of the vectors at these positions; of all, if None."""
+    def _scores(self, queries: Floats, at: NDArray[np.intp] | slice) -> Floats:
+        """Scores (q, m) of the vectors at these positions."""
         if self.single is not None:
-            return queries @ (self.single if at is None else self.single[at]).T
-        count = len(self.vectors) if at is None else len(at)
-        scores = np.empty((len(queries), count), np.float32)
-        for start in range(0, count, _BLOCK_ROWS):
+            return queries @ self.single[at].T
+        if self.kind != "hamming":
+            if isinstance(at, slice):
+                return half.scores(queries, self.vectors[at])
+            return half.scores(queries, self.vectors, at)
+        positions = np.arange(at.start, at.stop) if isinstance(at, slice) else at
+        scores = np.empty((len(queries), len(positions)), np.float32)
+        for start in range(0, len(positions), _BLOCK_ROWS):
             part = slice(start, start + _BLOCK_ROWS)
-            block = self.vectors[part if at is None else at[part]]
-            if self.kind == "hamming":
-                scores[:, part] = similarity.hamming(queries, similarity.unpack(block))
-            else:
-                scores[:, part] = queries @ block.astype(np.float32).T
+            block = self.vectors[positions[part]]
+            scores[:, part] = similarity.hamming(queries, similarity.unpack(block))
             half.let_go(self.vectors)
         return scores
+
+
+def _joined(parts: list[Hits], k: int) -> Hits:
+    """The k best of each query among the best of parts of the rows, which come in their order."""
+    rows = np.concatenate([part.rows for part in parts], axis=1)
+    scores = np.concatenate([part.scores for part in parts], axis=1)
+    lines = [best(scores[at : at + 1], rows[at], k) for at in range(len(rows))]
+    return Hits(np.concatenate([one.rows for one in lines]), np.concatenate([one.scores for one in lines]))
