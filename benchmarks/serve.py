@@ -147,7 +147,7 @@ def asked(
 
 
 def encoded(batch: int, seconds: float) -> tuple[float, float]:
-    """Texts a second that the encoder alone encodes in batches, and milliseconds of processor time of each."""
+    """Texts a second that the encoder alone encodes in batches, and processor milliseconds of each."""
     encoder, question, count = diptych.load("builtin"), texts(), 0
     encoder.encode_text([next(question)])
     started, used = time.perf_counter(), time.process_time()
