@@ -220,9 +220,8 @@ def tell(
     p50, p95, p99 = (1000 * float(np.quantile(times, at)) for at in (0.5, 0.95, 0.99))
     load = os.getloadavg()[0]
     rate = len(times) / given.seconds
-    print(
-        f"{items:,} items, {given.clients} clients, {given.seconds:g} s, {os.cpu_count()} cores, load {load:.1f}"
-    )
+    cores = f"{os.cpu_count()} cores, load {load:.1f}"
+    print(f"{items:,} items, {given.clients} clients, {given.seconds:g} s, {cores}")
     print(
         f"answers        {len(times):,}: {rate:.1f} a second; p50 {p50:.0f}, p95 {p95:.0f}, p99 {p99:.0f} ms"
     )

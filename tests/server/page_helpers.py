@@ -219,4 +219,4 @@ def visit(chromium: Any) -> Iterator[Callable[..., Browsed]]:
     wrong = [one for page in pages for one in page.wrong]
     for context in contexts:
         context.close()
-    assert not wrong
+    assert not wrong, wrong

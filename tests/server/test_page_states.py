@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import re
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from page_helpers import SHOWN, Browsed, chromium, lay, needs_chromium, serving, visit  # noqa: F401
+from PIL import Image
 
 import diptych
 from llm_servers import Request
@@ -182,3 +184,128 @@ def test_what_is_typed_into_a_dialogue_stays_while_the_page_still_loads(album: P
         box.fill("a tall thing that stands")
         page.page.wait_for_timeout(2_000)
         assert box.input_value() == "a tall thing that stands"
+
+
+class Held:
+    """A model behind a URL that replies when it is let go, each time anew."""
+
+    def __init__(self) -> None:
+        self.go = threading.Event()
+
+    def __call__(self, request: Request) -> None:
+        if request.body is None:
+            request.json({"data": [{"id": "scripted"}]})
+            return
+        self.go.wait(150)
+        request.say("Description: a rocket at night" if "at night" in str(request.body) else "Is it tall?")
+
+
+def test_a_slow_language_model_holds_nobody_up_and_is_seen_to_work(album: Path, visit: Visit) -> None:
+    model = Held()
+    with (
+        llm_serving(model) as (address, _),
+        serving(album, "--llm", f"llm:{address}#scripted", "--deadline", "150") as site,
+    ):
+        page = visit()
+        page.page.goto(site.url + "#/chat")
+        box = page.page.get_by_label("What you say")
+        page.until(box.count, "the box")
+        box.fill("a rocket")
+        page.page.keyboard.press("Enter")
+        # What was said stands there at once, what was found before anything is asked back.
+        page.until(lambda: "a rocket" in page.page.locator(".talk .says").inner_text(), "what was said")
+        page.until(lambda: len(page.names()) > 3, "what was found")
+        status = page.page.locator(".talk [role=status]")
+        page.until(lambda: status.count() and "Thinking of a question" in status.inner_text(), "a status")
+        talk = page.page.locator(".talk")
+        page.until(lambda: re.search(r"of a question…\s+\d+ s", talk.inner_text()), "for how long already")
+        page.shot("chat_slow")
+        assert page.violations() == []
+        other = visit().open(site.url + "#/?q=a+cat")
+        assert other.names()[0].startswith("garden/cat")
+        # Other pages are looked at meanwhile; what goes on goes on.
+        box.fill("it stands")
+        page.page.get_by_role("link", name="Search").click()
+        page.settled()
+        page.page.get_by_role("link", name="Chat").click()
+        page.until(lambda: status.count() and "Thinking of a question" in status.inner_text(), "a status")
+        assert box.input_value() == "it stands"
+        model.go.set()
+        page.until(lambda: "Is it tall?" in page.page.locator(".talk").inner_text(), "a question")
+        assert not status.count()
+        model.go.clear()
+        box.fill("yes, at night")
+        page.page.keyboard.press("Enter")
+        page.until(lambda: status.count() and "Putting together" in status.inner_text(), "a status")
+        site.process.kill()  # and with it the turn, but no other
+        page.until(lambda: box.input_value() == "yes, at night", "what was said, to be said again")
+        assert "Is it tall?" in page.page.locator(".talk").inner_text()
+        assert page.page.locator(".talk .says").count() == 1
+        assert "The server does not answer" in page.text()
+        page.wrong.clear()  # the browser tells of every request that failed
+
+
+def test_a_turn_ends_at_its_deadline_and_without_its_model(album: Path, visit: Visit) -> None:
+    model = Held()
+    with llm_serving(model) as (address, _):
+        options = ("--llm", f"llm:{address}#scripted", "--deadline", "6")
+        with serving(album, *options) as site:
+            page = visit().open(site.url + "#/?q=a+rocket")  # its model is loaded then
+            page.page.get_by_role("link", name="Chat").click()
+            box = page.page.get_by_label("What you say")
+            box.fill("a rocket")
+            page.page.keyboard.press("Enter")
+            talk = page.page.locator(".talk")
+            page.until(lambda: "(the model took too long)" in talk.inner_text(), "why it is not the model's")
+            assert page.page.locator(".talk .asks").last.inner_text().endswith("?")
+            page.shot("chat_late")
+
+
+def test_each_collection_shows_its_own_pictures(album: Path, visit: Visit, tmp_path: Path) -> None:
+    other = tmp_path / "others"
+    other.mkdir()
+    for number in range(3):
+        Image.new("RGB", (300, 100), (90 * number, 0, 90)).save(other / f"wide{number}.png")
+    with diptych.open(other) as collection:
+        collection.add()
+    with serving(album, str(other)) as site:
+        page = visit().open(site.url)
+        page.page.locator(".tile button").first.click()
+        page.page.get_by_role("button", name="More like this").click()
+        page.settled()
+        page.page.locator(".brand select").select_option("others")
+        page.until(
+            lambda: len(page.names()) == 3, "the three, and none that are like one of another collection"
+        )
+        images = "[...document.querySelectorAll('.tile img')]"
+        page.until(lambda: page.page.evaluate(f"{images}.every(one => one.complete)"), "pictures")
+        shapes = page.page.evaluate(f"{images}.map(one => one.naturalWidth / one.naturalHeight)")
+        assert [round(shape) for shape in shapes] == [3, 3, 3]
+        page.page.locator(".tile button").first.click()
+        page.until(lambda: "300 × 100" in page.page.locator("dialog").inner_text(), "what is known of it")
+
+
+def test_first_hits_are_looked_at_again_and_what_that_costs_is_told(album: Path, visit: Visit) -> None:
+    with serving(album, "--rerank", "builtin") as site:
+        page = visit().open(site.url + "#/?q=a+man+with+a+camera")
+        before = page.names()
+        assert "looked again" not in page.text()
+        page.page.get_by_text("How to search").click()
+        toggle = page.page.get_by_role("checkbox", name="Look again with builtin")
+        assert "better order, but slower" in page.page.locator(".options").inner_text()  # nobody knows yet
+        toggle.check()
+        page.settled()
+        assert re.search(r"builtin looked again at the first \d+, in \d", page.text())
+        assert page.names() != before
+        assert page.page.url.endswith("&rerank=1")
+        page.shot("rerank")
+        assert page.violations() == []
+        options = page.page.locator(".options")
+        page.until(lambda: re.search(r"takes about \d.* longer", options.inner_text()), "the cost")
+        page.page.reload()
+        page.settled()
+        page.page.get_by_text("How to search").click()
+        page.until(lambda: re.search(r"takes about \d.* longer", options.inner_text()), "the cost, as before")
+        toggle.uncheck()
+        page.settled()
+        assert page.names() == before

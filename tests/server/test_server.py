@@ -136,3 +136,22 @@ def test_what_cannot_be_answered_is_told_in_one_form(
     answer = served().get(asked)
     assert (answer.status_code, answer.json()["error"]["kind"]) == (status, kind)
     schema.Failure.model_validate(answer.json(), strict=True)
+
+
+def test_thumbnails_are_kept_by_browsers_only_where_they_can_be_no_other_server_s(
+    served: Callable[..., TestClient],
+) -> None:
+    client = served()
+    (item,) = [one["item"] for one in client.get("/api/v1/search?q=red&k=1").json()["results"]]
+    run = client.get("/api/v1/health").json()["run"]
+    for asked, kept in (
+        ("", False),
+        ("?collection=photos", False),
+        (f"?run={run}&collection=photos", True),
+        ("?run=another&collection=photos", False),
+        (f"?run={run}", False),
+    ):
+        how = client.get(f"/api/v1/items/{item}/thumbnail{asked}").headers["cache-control"]
+        assert ("immutable" in how) == kept, asked
+        assert ("no-cache" in how) != kept, asked
+    assert served().get("/api/v1/health").json()["run"] != run

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
 
 from diptych.core import Item
 from diptych.engine.results import Results
@@ -16,9 +16,40 @@ from diptych.systems.mllm import chatir, eiirwqr
 if TYPE_CHECKING:
     from diptych.engine.collection import Collection
 
-__all__ = ["Conversation"]
+__all__ = ["Conversation", "Step"]
 
 _PULL, _PUSH = 0.75, 0.25  # of what was liked and disliked, beside the words; Rocchio's beta and gamma
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """How far a turn is.
+
+    Args:
+        step: "describing" while one description is made of what was said, "found" when it has been searched
+            and a question is thought of.
+        said: As in the turn.
+        searched: The description; empty as long as there is none.
+        results: What was found with it; None as long as nothing was searched.
+    """
+
+    step: Literal["describing", "found"]
+    said: str
+    searched: str = ""
+    results: Results | None = None
+
+
+_REASONS = {
+    "timeout": "the model took too long",
+    "unreachable": "the model cannot be reached",
+    "key": "the model wants a key, or another",
+    "rejected": "the model takes no such prompt",
+    "context_overflow": "this is more than the model can read",
+    "parse": "the model's reply cannot be read",
+    "refusal": "the model would not",
+    "budget": "nothing is left of what it may cost",
+}
+"""Reasons of `NoReply` as a dialogue tells them."""
 
 
 class Conversation:
@@ -35,6 +66,7 @@ class Conversation:
         session: Keeps the turns; those it has are gone on from.
         k: Results a turn.
         where: As for `Collection.search`.
+        on_step: Called with each step of a turn, as a model may take its time.
 
     Attributes:
         results: Of the last turn; None before one, and after `resume` until something is said.
@@ -48,8 +80,10 @@ class Conversation:
         *,
         k: int = 10,
         where: str | None = None,
+        on_step: Callable[[Step], None] | None = None,
     ) -> None:
         self.opened, self.model, self.session, self.k, self.where = opened, model, session, k, where
+        self.on_step = on_step
         self.results: Results | None = None
         self._talk: chatir.Talk | None = None
 
@@ -111,10 +145,11 @@ class Conversation:
         talk, turns = self._talking(), [*self.session.turns, turn]
         dialogue = dialogue_of(turns)
         usage, reasons = Usage(), []
+        self._tell(Step("describing", turn.said))
         said = talk.query(dialogue)
         usage, text = usage + said.usage, said.text
         if said.reason:
-            reasons.append(f"the dialogue was searched as it stands ({said.reason})")
+            reasons.append(f"the dialogue was searched as it stands ({_told(said.reason)})")
         good, bad = likes(turns)
         captions = [caption for one in turn.liked if (caption := self._caption(one))]
         if captions and self.model is not None:
@@ -126,7 +161,7 @@ class Conversation:
             usage += answer.usage
             text = answer.value or text
             if answer.value is None:
-                reasons.append(f"what is liked counts by its looks alone ({answer.reason})")
+                reasons.append(f"what is liked counts by its looks alone ({_told(answer.reason)})")
         self.results = (
             self.opened.search(
                 text=text,
@@ -137,13 +172,14 @@ class Conversation:
             if not bad
             else self._away(text, good, bad)
         )
+        self._tell(Step("found", turn.said, text, self.results))
         question = turn.question if turn.kind == "like" else ""  # which still waits for its answer
         if not question:
             missed = [old.question for old in turns if old.kind == "say" and old.question]
             asked = talk.question(dialogue, [one for one in missed if one not in dict(dialogue.turns)])
             question, usage = asked.text, usage + asked.usage
             if asked.reason:
-                reasons.append(f"the question is one of a list ({asked.reason})")
+                reasons.append(f"the question is one of a list ({_told(asked.reason)})")
         return self.session.add(
             replace(
                 turn,
@@ -154,6 +190,10 @@ class Conversation:
                 degraded="; ".join(dict.fromkeys(reasons)),
             )
         )
+
+    def _tell(self, step: Step) -> None:
+        if self.on_step is not None:
+            self.on_step(step)
 
     def _away(self, text: str, good: Sequence[str], bad: Sequence[str]) -> Results:
         """The results of a search that is pushed away from what was not meant."""
@@ -176,6 +216,10 @@ class Conversation:
             encoder = self.opened.encoder
             self._talk = chatir.Talk(how, self.model or _Nobody(), encoder)
         return self._talk
+
+
+def _told(reason: str) -> str:
+    return _REASONS.get(reason, reason)
 
 
 class _Nobody:

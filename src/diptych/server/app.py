@@ -7,10 +7,11 @@ import json
 import logging
 import mimetypes
 import re
+import secrets
 import threading
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,8 @@ class Serving:
     metrics: Metrics
     searches: Gate
     files: Gate
+    chats: Gate
+    run: str = field(default_factory=lambda: secrets.token_hex(6))  # another server may have other items
     guard: Guard | None = None
     stopping: bool = False
     reranked: float | None = None  # seconds of the latest search that ranked anew
@@ -102,7 +105,12 @@ def create_app(
         metrics,
         Gate("search", threads=settings.threads, waiting=settings.waiting, deadline=settings.deadline),
         Gate("files", threads=4, waiting=4 * settings.waiting, deadline=settings.deadline),
+        Gate(
+            "chat", threads=8, waiting=16, deadline=3 * settings.deadline
+        ),  # which its model has, and searches
     )
+
+    talks = None if settings.llm is None else chat.Talks(settings.llm, settings.deadline)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -111,8 +119,11 @@ def create_app(
         serving.stop()
         serving.searches.close()
         serving.files.close()
+        serving.chats.close()
         serving.jobs.close()
         serving.holding.close()
+        if talks is not None:
+            talks.close()
 
     app = FastAPI(
         title="Diptych",
@@ -124,7 +135,7 @@ def create_app(
         lifespan=lifespan,
     )
     app.state.serving = serving
-    app.state.talks = None if settings.llm is None else chat.Talks(settings.llm)
+    app.state.talks = talks
     for part in (searching, items, about_collections, jobs, itself):
         app.include_router(part.router)
     app.include_router(chat.router, responses=FAILURES)

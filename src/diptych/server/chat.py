@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import tempfile
 import threading
+import time
 from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
+from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import BaseModel, ConfigDict, Field
 
-from diptych.engine.chat import Conversation
+from diptych.engine.chat import Conversation, Step
 from diptych.engine.sessions import Session
+from diptych.errors import DiptychError, NoReply
+from diptych.llm import LanguageModel, Prompt, Reply
+from diptych.llm.wrappers import Timed, Wrapped
 from diptych.server import schema
 from diptych.server.app import Json, Serving
 from diptych.server.asking import facts_of_results
-from diptych.server.errors import Refused
+from diptych.server.errors import Refused, facts_of
 
 if TYPE_CHECKING:
+    from diptych.engine.results import Results
     from diptych.server.holding import Served
 
 __all__ = ["Talks", "router"]
@@ -62,15 +71,50 @@ class Talked(BaseModel):
     found: schema.Found | None
 
 
+class InTime(Wrapped):
+    """Gives a model so many seconds for a whole turn, however many replies that takes.
+
+    Args:
+        inner: The model.
+        seconds: Of a turn.
+    """
+
+    def __init__(self, inner: LanguageModel, seconds: float) -> None:
+        super().__init__(inner)
+        self._seconds, self._until = seconds, 0.0
+
+    def begin(self) -> None:
+        """Begin a turn."""
+        self._until = time.monotonic() + self._seconds
+
+    def reply(self, prompt: Prompt) -> Reply:
+        """The reply, if the turn has time left for it.
+
+        Raises:
+            NoReply: it has not, or the model inside has none.
+        """
+        left = self._until - time.monotonic()
+        try:
+            if left > 0:
+                return Timed(self.inner, left).reply(prompt)
+        except NoReply as error:
+            if error.reason != "timeout":
+                raise
+        raise NoReply(
+            f"{self.name} took longer than the {self._seconds:g} seconds of a turn", reason="timeout", again=0
+        )
+
+
 class Talk:
     """One dialogue, led by one request at a time.
 
     Args:
         conversation: With its own log.
+        model: That asks back in it.
     """
 
-    def __init__(self, conversation: Conversation) -> None:
-        self.conversation, self.lock = conversation, threading.Lock()
+    def __init__(self, conversation: Conversation, model: InTime) -> None:
+        self.conversation, self.model, self.lock = conversation, model, threading.Lock()
 
 
 class Talks:
@@ -78,20 +122,26 @@ class Talks:
 
     Args:
         llm: Name of the language model that asks back.
+        seconds: That it has for a turn.
     """
 
-    def __init__(self, llm: str) -> None:
-        self.llm = llm
+    def __init__(self, llm: str, seconds: float) -> None:
+        self.llm, self.seconds = llm, seconds
         self._folder = tempfile.TemporaryDirectory(prefix="diptych-chat-")
         self._talks: OrderedDict[tuple[str, str], Talk] = OrderedDict()
         self._lock = threading.Lock()
+
+    def close(self) -> None:
+        """Forget all that was said."""
+        self._folder.cleanup()
 
     def begin(self, served: Served, *, k: int, where: str | None) -> tuple[str, Talk]:
         """A new dialogue with its name, which nobody can guess."""
         name = secrets.token_urlsafe(12)
         opened = served.warmed()
         log = Session(Path(self._folder.name) / f"{name}.jsonl")
-        talk = Talk(Conversation(opened, opened.assisted(self.llm).model, log, k=k, where=where))
+        model = InTime(opened.assisted(self.llm, seconds=self.seconds).model, self.seconds)
+        talk = Talk(Conversation(opened, model, log, k=k, where=where), model)
         with self._lock:
             self._talks[served.name, name] = talk
             while len(self._talks) > _MOST:
@@ -115,23 +165,91 @@ class Talks:
 @router.post("/api/v1/chat", response_model=Talked)
 async def chat(request: Request, said: Said) -> Any:
     """Say something in a dialogue, or point at results: what was found, and what is asked back."""
+    return await _talked(request, said)
+
+
+@dataclass(slots=True)
+class _Following:
+    """A turn that goes on.
+
+    Args:
+        work: The turn.
+        first: The step that it took first; None of one that is over.
+        steps: Those after it; None follows the last.
+    """
+
+    work: asyncio.Task[Json]
+    first: Json | None
+    steps: asyncio.Queue[Json | None]
+
+
+async def _begun(request: Request, said: Said) -> _Following:
+    """A turn that has begun, so that one that is refused is told as any other request."""
+    loop, steps = asyncio.get_running_loop(), asyncio.Queue[Json | None]()
+    work = asyncio.ensure_future(
+        _talked(request, said, lambda facts: loop.call_soon_threadsafe(steps.put_nowait, facts))
+    )
+
+    def over(_: object) -> None:
+        if not work.cancelled():
+            work.exception()  # looked at here, as nobody may follow any more
+        steps.put_nowait(None)
+
+    work.add_done_callback(over)
+    first = await steps.get()
+    if first is None and (failed := work.exception()) is not None:
+        raise failed
+    return _Following(work, first, steps)
+
+
+@router.post("/api/v1/chat/events", response_class=EventSourceResponse)
+async def chat_events(
+    request: Request, following: Annotated[_Following, Depends(_begun)]
+) -> AsyncIterator[ServerSentEvent]:
+    """The same as it goes on: `step` for each step of the turn, then `end` with the dialogue, or `error`."""
+    step = following.first
+    while step is not None:
+        yield ServerSentEvent(event="step", raw_data=bytes(step.body).decode())
+        step = await following.steps.get()
+    try:
+        talked = await following.work
+    except DiptychError as error:
+        serving: Serving = request.app.state.serving
+        local = bool(request.state.local)
+        told = Json(facts_of(error, local=local, folders=serving.holding.folders))
+        yield ServerSentEvent(event="error", raw_data=bytes(told.body).decode())
+    else:
+        yield ServerSentEvent(event="end", raw_data=bytes(talked.body).decode())
+
+
+async def _talked(request: Request, said: Said, on_step: Callable[[Json], Any] | None = None) -> Json:
+    """The dialogue after a turn, done beside searches, so that a slow model holds nobody else up.
+
+    Raises:
+        Refused: there is no such dialogue, or no language model; as for `Gate.run`.
+    """
     serving: Serving = request.app.state.serving
     talks: Talks | None = request.app.state.talks
     if talks is None:
         raise Refused("NotFound", "this server was started without a language model")
     served = serving.holding.get(said.collection)
     local = bool(request.state.local)
+    known = None if said.chat is None else talks.get(served, said.chat)
 
     def work() -> Json:
-        if said.chat is None:
-            name, talk = talks.begin(served, k=said.k, where=said.where)
-        else:
-            name, talk = said.chat, talks.get(served, said.chat)
-        with talk.lock:
-            _turn(talk.conversation, said)
-            return Json(_facts(served, name, talk.conversation, local=local))
+        name, talk = talks.begin(served, k=said.k, where=said.where) if known is None else (said.chat, known)
 
-    return await serving.searches.run(work)
+        def told(step: Step) -> None:
+            if on_step is not None:
+                on_step(Json(_step_facts(served, talk.conversation, step, local=local)))
+
+        with talk.lock:
+            talk.conversation.on_step = told
+            talk.model.begin()
+            _turn(talk.conversation, said)
+            return Json(_facts(served, str(name), talk.conversation, local=local))
+
+    return await serving.chats.run(work)
 
 
 def _turn(talk: Conversation, said: Said) -> None:
@@ -146,15 +264,26 @@ def _turn(talk: Conversation, said: Said) -> None:
 
 def _facts(served: Served, name: str, talk: Conversation, *, local: bool) -> dict[str, Any]:
     turns = talk.session.turns
-    found = None
-    if talk.results is not None and turns:
-        asked = schema.Query(text=[turns[-1].searched], k=talk.k, offset=0)
-        found = facts_of_results(talk.results, served, asked, turns[-1].searched, local=local)
+    searched = turns[-1].searched if turns else ""
     return {
         "chat": name,
         "model": "" if talk.model is None else talk.model.name,
         "turns": [
             {name: getattr(one, name) for name in ("said", "searched", "ask", "degraded")} for one in turns
         ],
-        "found": found,
+        "found": _found(served, talk, talk.results if turns else None, searched, local=local),
     }
+
+
+def _step_facts(served: Served, talk: Conversation, step: Step, *, local: bool) -> dict[str, Any]:
+    found = _found(served, talk, step.results, step.searched, local=local)
+    return {"step": step.step, "said": step.said, "searched": step.searched, "found": found}
+
+
+def _found(
+    served: Served, talk: Conversation, results: Results | None, searched: str, *, local: bool
+) -> dict[str, Any] | None:
+    if results is None:
+        return None
+    asked = schema.Query(text=[searched], k=talk.k, offset=0)
+    return facts_of_results(results, served, asked, searched, local=local)

@@ -469,6 +469,7 @@ class Health(_Told):
 
     status: Literal["ok", "stopping"]
     version: str
+    run: str = Field(description="Another of each server that is started; see thumbnails.")
     ready: bool = Field(description="Whether the models are loaded.")
     token: bool = Field(description="Whether a token is needed.")
     authorized: bool = Field(description="Whether this request came with it, where one is needed.")

@@ -1,5 +1,5 @@
 // The page: two panels, what is asked on the left and what was found on the right, and the pages beside the search.
-import { ask, follow, reach } from "./api.mjs";
+import { ask, follow, reach, showing } from "./api.mjs";
 import { Asked } from "./asked.mjs";
 import { BenchPage } from "./bench.mjs";
 import { ChatPage } from "./chat.mjs";
@@ -53,6 +53,7 @@ function App() {
   useEvent("hashchange", () => setRoute(routeNow()));
 
   const [job, jobError, start] = useJobs(health?.authorized && collection?.name, refresh);
+  if (collection && health) showing(collection.name, health.run);
   const state = { health, collection, job, jobError };
   const say = async (language) => { await choose(language); setLanguage(language); };
 
@@ -69,7 +70,7 @@ function App() {
       ${job && ["waiting", "running"].includes(job.state) && route.page !== "collection" && html`<a class="running" href="#/collection"><${Progress} job=${job} short /></a>`}
     <//>
     ${route.page === "collection" && html`<main id="found" tabindex="-1"><${CollectionPage} state=${state} start=${start} /></main>`}
-    ${route.page === "chat" && html`<${ChatPage} key=${collection?.name} state=${state}>${brand}<//>`}
+    ${health.chat && html`<${ChatPage} key=${collection?.name} active=${route.page === "chat"} state=${state}>${brand}<//>`}
     ${route.page === "bench" && html`<main id="found" tabindex="-1"><${BenchPage} /></main>`}
     ${route.page !== "search" && foot}`;
 }
@@ -146,7 +147,10 @@ function useJobs(collection, ended) {
 }
 
 function SearchPage({ active, address, state, foot, children }) {
-  const [asked, setAsked] = useState(() => fromAddress(address));
+  const [kept, setAsked] = useState(() => fromAddress(address));
+  const name = state.collection?.name, shown = useRef(name);
+  const same = !shown.current || shown.current === name; // items of another collection have other numbers
+  const asked = same ? kept : { ...kept, terms: kept.terms.filter((one) => one.kind !== "item") };
   const written = useRef(address);
   const [problem, setProblem] = useState("");
   const sealed = useRef(true); // whether what is typed next begins a new entry of the history
@@ -168,6 +172,10 @@ function SearchPage({ active, address, state, foot, children }) {
     sealed.current = true;
     setAsked(fromAddress(query));
   });
+  useEffect(() => {
+    if (!same) change(asked, true);
+    shown.current = name;
+  }, [name]);
   const wide = useWide();
   const pick = usePictures(asked, setAsked, setProblem, state.health);
   const [found, again, more] = useSearch(asked, state, active);
@@ -180,13 +188,16 @@ function SearchPage({ active, address, state, foot, children }) {
   return html`
     <div class=${`panels-two ${active ? "" : "narrow"}`}>
       <div class="left">${children}
-        ${active && html`<${Asked} asked=${asked} change=${change} state=${state} problem=${problem || (whereProblem && whereProblem.message)} pick=${pick} rerank=${state.health.rerank} />${wide && foot}`}
+        ${active && html`<${Asked} asked=${asked} change=${change} state=${state} problem=${problem || (whereProblem && whereProblem.message)} pick=${pick} rerank=${costed(state.health.rerank, found.facts.rerank)} />${wide && foot}`}
       </div>
       ${active && html`<main class="right" id="found" tabindex="-1"><${Found} asked=${asked} change=${change} found=${found} state=${state} again=${again} more=${more} /></main>`}
     </div>
     ${active && !wide && foot}
     ${active && html`<${DropPlace} pick=${pick} />`}`;
 }
+
+/** What ranks anew, with the seconds that it took last: here, or for whoever asked before. */
+const costed = (known, last) => known && { ...known, seconds: last && !last.degraded ? (last.pairs * last.milliseconds_a_pair) / 1000 : known.seconds };
 
 /** Takes pictures that are dropped, pasted or picked: each becomes a part of the query and is sent once. */
 function usePictures(asked, setAsked, setProblem, health) {
@@ -259,10 +270,10 @@ function useSearch(asked, state, active) {
     stop.current = mine;
     setFound((before) => ({ ...before, loading: true, appending: false }));
     searched(asked, name, 0, mine.signal).then((facts) => {
-      setFound({ ...EMPTY, key, facts, results: facts.results, whole: facts.results.length < PAGE });
+      setFound({ ...EMPTY, key, of: name, facts, results: facts.results, whole: facts.results.length < PAGE });
     }).catch((error) => {
       if (error.name === "AbortError") return;
-      setFound((before) => ({ ...(error.kind === "Offline" ? before : EMPTY), key, error, loading: false }));
+      setFound((before) => ({ ...(error.kind === "Offline" ? before : EMPTY), key, of: name, error, loading: false }));
     });
     return () => mine.abort();
   }, [key, active, settled, waiting]);
@@ -286,7 +297,8 @@ function useSearch(asked, state, active) {
     }).catch((failure) => { if (failure.name !== "AbortError") setFound((before) => ({ ...before, loading: false, appending: false, whole: true })); });
   };
   const stale = !settled || waiting || found.key !== key; // what is shown is not yet the answer to what is asked
-  return [{ ...found, stale }, () => setAgain((count) => count + 1), more];
+  const own = found.of && found.of !== name ? { ...EMPTY, loading: true } : found; // another collection's pictures are not to be had from this one
+  return [{ ...own, stale }, () => setAgain((count) => count + 1), more];
 }
 
 /** Results that are not there yet: what came into the collection between two pages moves the rest along. */

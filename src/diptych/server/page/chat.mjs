@@ -1,42 +1,54 @@
 // The chat: a dialogue on the left in which the system asks back, and on the right what was found so far.
-import { ask } from "./api.mjs";
+import { told } from "./api.mjs";
 import { Found } from "./found.mjs";
 import { html, useEffect, useRef, useSlow, useState } from "./lib.mjs";
 import { nothing, toAddress } from "./query.mjs";
-import { t } from "./words.mjs";
+import { duration, t } from "./words.mjs";
 
 const NONE = { results: [], facts: {}, error: null, loading: false, appending: false, whole: true, key: "" };
+const NEW = { chat: null, turns: [], found: null };
+const kept = new Map(); // the dialogue about each collection
 
-export function ChatPage({ state, children }) {
-  const [talk, setTalk] = useState({ chat: null, turns: [], found: null });
-  const [waiting, setWaiting] = useState(false);
-  const [error, setError] = useState(null);
-  const box = useRef(null), end = useRef(null);
-  const slow = useSlow(waiting);
+/** Stays while another page is shown, with the turn that goes on and what is typed. */
+export function ChatPage({ active, state, children }) {
   const collection = state.collection?.name;
+  const [talk, set] = useState(kept.get(collection) || NEW);
+  const [turn, setTurn] = useState(null); // the one that goes on
+  const [error, setError] = useState(null);
+  const [draft, setDraft] = useState("");
+  const box = useRef(null), end = useRef(null), stop = useRef(null);
+  const setTalk = (next) => { kept.set(collection, next); set(next); };
   const say = async (what) => {
-    setWaiting(true);
+    const mine = new AbortController();
+    stop.current = mine;
+    setTurn({ said: what.say || "", step: null });
     setError(null);
     try {
-      setTalk(await ask("chat", { method: "POST", body: { collection, ...(talk.chat ? { chat: talk.chat } : {}), ...what } }));
+      const body = { collection, ...(talk.chat ? { chat: talk.chat } : {}), ...what };
+      setTalk(await told("chat/events", (_, step) => setTurn((now) => ({ ...now, step })), { method: "POST", body, signal: mine.signal }));
     } catch (failure) {
+      if (mine.signal.aborted) return; // a new dialogue was begun, or another page
       setError(failure);
-      if (failure.argument === "chat") setTalk({ chat: null, turns: [], found: null });
+      if (what.say) setDraft((now) => now || what.say); // the turn was not kept: it can be said again
+      if (failure.argument === "chat") setTalk({ ...talk, chat: null }); // the next thing said begins a new one
     }
-    setWaiting(false);
+    setTurn(null);
   };
-  useEffect(() => { end.current?.scrollIntoView({ block: "nearest" }); box.current?.focus(); }, [talk.turns.length]);
+  useEffect(() => () => stop.current?.abort(), []);
+  useEffect(() => { end.current?.scrollIntoView({ block: "nearest" }); box.current?.focus({ preventScroll: true }); }, [talk.turns.length, turn?.said, turn?.step?.step, active]);
   const send = (event) => {
     event.preventDefault();
-    const text = box.current.value.trim();
-    if (!text || waiting) return;
-    box.current.value = "";
+    const text = draft.trim();
+    if (!text || turn) return;
+    setDraft("");
     say({ say: text });
   };
-  const last = talk.turns.at(-1);
-  const asked = { ...nothing(), words: last?.searched || "" };
-  const found = { ...NONE, results: talk.found?.results || [], facts: talk.found || {}, loading: waiting, error, key: String(talk.turns.length) };
-  const points = { more: (result) => say({ more: [result.rank] }), less: (result) => say({ less: [result.rank] }) };
+  const anew = () => { stop.current?.abort(); setTurn(null); setTalk(NEW); setError(null); box.current?.focus(); };
+  if (!active) return null;
+  const last = talk.turns.at(-1), facts = turn?.step?.found || talk.found; // what is found is shown before anything is asked back
+  const asked = { ...nothing(), words: turn?.step?.searched || last?.searched || turn?.said || draft };
+  const found = { ...NONE, results: facts?.results || [], facts: facts || {}, loading: Boolean(turn) && !turn.step?.found, error, key: String(talk.turns.length) };
+  const points = turn ? undefined : { more: (result) => say({ more: [result.rank] }), less: (result) => say({ less: [result.rank] }) };
   return html`
     <div class="panels-two">
       <div class="left">${children}
@@ -48,23 +60,35 @@ export function ChatPage({ state, children }) {
               ${turn.searched !== turn.said && html`<li key=${`q${at}`} class="note">${t("chat.searched", { text: turn.searched })}</li>`}
               ${turn.degraded && html`<li key=${`d${at}`} class="note">${t("chat.degraded", { reason: turn.degraded })}</li>`}
               ${turn.ask && html`<li key=${`a${at}`} class="asks">${turn.ask}</li>`}`)}
-            ${slow && html`<li class="note" role="status">${t("chat.waiting")}</li>`}
+            ${turn && html`<${Going} turn=${turn} />`}
             <li ref=${end} aria-hidden="true" />
           </ol>
           <form onSubmit=${send}>
             <label><span class="unseen">${t("chat.say")}</span>
-              <textarea ref=${box} rows="2" maxlength="2000" placeholder=${last ? t("chat.answer") : t("chat.describe")}
+              <textarea ref=${box} rows="2" maxlength="2000" value=${draft} onInput=${(event) => setDraft(event.target.value)} placeholder=${last ? t("chat.answer") : t("chat.describe")}
                 onKeyDown=${(event) => { if (event.key === "Enter" && !event.shiftKey) send(event); }} /></label>
-            <div class="adders"><button class="main" disabled=${waiting}>${t("chat.send")}</button>
-              ${last && html`<button type="button" disabled=${waiting} onClick=${() => say({ undo: true })}>${t("chat.undo")}</button>
-              <button type="button" onClick=${() => { setTalk({ chat: null, turns: [], found: null }); setError(null); }}>${t("asked.clear")}</button>`}</div>
+            <div class="adders"><button class="main" disabled=${Boolean(turn)}>${t("chat.send")}</button>
+              ${last && html`<button type="button" disabled=${Boolean(turn) || !talk.chat} onClick=${() => say({ undo: true })}>${t("chat.undo")}</button>`}
+              ${(last || turn) && html`<button type="button" onClick=${anew}>${t("asked.clear")}</button>`}</div>
           </form>
           ${talk.model && html`<p class="note">${t("chat.model", { name: talk.model })}</p>`}
         </section>
       </div>
       <main class="right" id="found" tabindex="-1">
-        ${(last || error) && html`<${Found} asked=${asked} found=${found} state=${state} again=${() => setError(null)} more=${() => {}} points=${points}
+        ${(last || turn || error) && html`<${Found} asked=${asked} found=${found} state=${state} again=${() => setError(null)} more=${() => {}} points=${points}
           change=${(next) => { location.hash = `#/?${toAddress(next)}`; }} />`}
       </main>
     </div>`;
+}
+
+/** The turn that goes on: what was said, what is done with it, and for how long already. */
+function Going({ turn }) {
+  const slow = useSlow(true);
+  const [seconds, count] = useState(0);
+  useEffect(() => { const timer = setInterval(() => count((now) => now + 1), 1000); return () => clearInterval(timer); }, []);
+  const { step, said } = turn;
+  return html`
+    ${said && html`<li class="says">${said}</li>`}
+    ${step?.searched && step.searched !== said && html`<li class="note">${t("chat.searched", { text: step.searched })}</li>`}
+    ${slow && html`<li class="note"><span role="status">${t(step?.found ? "chat.asking" : "chat.describing")}</span>${seconds > 2 && html` <span aria-hidden="true">${duration(seconds)}</span>`}</li>`}`;
 }

@@ -35,7 +35,7 @@ export function CollectionPage({ state, start }) {
         <p>${(collection.fields || []).map((field) => html`<span class="tagged" key=${field}>${named(`field.${field}`, field)}</span> `)}</p>
         <p class="note">${t("collection.fields.more")}</p></section>
       <${Skipped} skipped=${skipped} />
-      <${Duplicates} collection=${collection} />
+      <${Duplicates} key=${collection.name} collection=${collection} />
     </section>`;
 }
 

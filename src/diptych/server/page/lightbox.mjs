@@ -26,7 +26,7 @@ export function Lightbox({ results, at, to, asked, change, state, like, also, mo
     else return;
     event.preventDefault();
   };
-  const item = useItem(result.item);
+  const item = useItem(result.item, state.collection.name);
   const reasons = useWhy(why && result, asked, state);
   return html`
     <dialog ref=${dialog} class="lightbox" aria-label=${placed(result.id).name} onKeyDown=${key} onClose=${() => to(null)}
@@ -63,14 +63,14 @@ export function Lightbox({ results, at, to, asked, change, state, like, also, mo
     </dialog>`;
 }
 
-function useItem(number) {
+function useItem(number, collection) {
   const [state, set] = useState({});
   useEffect(() => {
     const stop = new AbortController();
     set({});
-    ask(`items/${number}`, { signal: stop.signal }).then((found) => set({ found }), (error) => error.name !== "AbortError" && set({ error }));
+    ask(`items/${number}`, { query: { collection }, signal: stop.signal }).then((found) => set({ found }), (error) => error.name !== "AbortError" && set({ error }));
     return () => stop.abort();
-  }, [number]);
+  }, [number, collection]);
   return state;
 }
 

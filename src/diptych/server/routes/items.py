@@ -156,13 +156,21 @@ async def thumbnail(
     size: Annotated[
         int, Query(ge=1, le=100_000, description=f"Longer side; one of {', '.join(map(str, SIZES))}.")
     ] = 320,
+    run: Annotated[
+        str | None, Query(max_length=64, description="What `health` tells of this server.")
+    ] = None,
     collection: Name = None,
 ) -> Response:
-    """The picture of an item, small and upright; it never changes, as another picture has another number."""
+    """The picture of an item, small and upright; it never changes, as another picture has another number.
+
+    An address that says of which run of a server it is may be kept; without that, a later server at the same
+    address would seem to have the pictures of this one.
+    """
     served = serving.holding.get(collection)
     side = next((one for one in SIZES if one >= size), SIZES[-1])
     content = await looked_up(serving, lambda: serving.thumbnails.get(served, _picture(served, item), side))
-    return Response(content, media_type="image/jpeg", headers={"Cache-Control": _FOREVER})
+    kept = _FOREVER if run == serving.run and collection is not None else "private, no-cache"
+    return Response(content, media_type="image/jpeg", headers={"Cache-Control": kept})
 
 
 @router.get(

@@ -32,6 +32,7 @@ async def health(request: Request, serving: Here) -> Any:
     facts = {
         "status": "stopping" if serving.stopping else "ok",
         "version": __version__,
+        "run": serving.run,
         "ready": serving.holding.ready,
         "token": settings.token is not None,
         "authorized": bool(request.state.authorized),
@@ -98,6 +99,7 @@ async def look() -> Response:
 async def metrics(serving: Here) -> Response:
     """Counters for Prometheus."""
     text = await looked_up(
-        serving, lambda: serving.metrics.text(serving.holding, (serving.searches, serving.files))
+        serving,
+        lambda: serving.metrics.text(serving.holding, (serving.searches, serving.files, serving.chats)),
     )
     return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
