@@ -94,6 +94,7 @@ def test_a_folder_without_pictures_says_what_to_do(visit: Visit, tmp_path: Path)
         page = visit()
         page.page.goto(site.url)
         page.until(lambda: "No pictures here yet" in page.text(), "what to do")
+        assert "run diptych index, or start the server with --update" in page.text()  # this one only reads
         assert page.violations() == []
         page.shot("no_pictures")
         page.wrong.clear()
@@ -107,6 +108,7 @@ def test_a_server_that_goes_away_and_comes_back(album: Path, visit: Visit) -> No
         site.stop()
         page.page.fill("input[name=q]", "a rocket")
         page.until(lambda: "The server does not answer" in page.text(), "that it is away")
+        assert page.text().count("The server does not answer") == 1
         assert page.names() == before  # what was found stays
         assert page.violations() == []
         page.shot("offline")

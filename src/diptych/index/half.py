@@ -116,7 +116,8 @@ def scores(queries: Floats, vectors: NDArray[Any], places: NDArray[np.intp] | No
     """
     count = len(vectors) if places is None else len(places)
     found = np.empty((len(queries), count), np.float32)
-    bits, single = (np.empty((_CONVERTED, vectors.shape[1]), kind) for kind in (np.int32, np.float32))
+    shape = _CONVERTED, vectors.shape[1]
+    bits, single = np.empty(shape, np.int32), np.empty(shape, np.float32)
     first = 0  # place from which on vectors may be mapped
     for start in range(0, count, _CONVERTED):
         stop = min(start + _CONVERTED, count)

@@ -18,7 +18,7 @@ export function Found({ asked, change, found, state, again, more, points }) {
   return html`
     <section class=${`found ${slow ? "slow" : ""}`} aria-label=${t("found.label")} aria-busy=${loading || found.stale ? "true" : "false"}>
       <${Head} asked=${asked} found=${found} shared=${shared} slow=${slow} state=${state} />
-      ${error && !(error.kind === "Offline" && !empty) && html`<${Failure} error=${error} again=${again} />`}
+      ${error && html`<${Failure} error=${error} again=${again} />`}
       ${!error && empty && !loading && html`<${Nothing} asked=${asked} change=${change} state=${state} found=${found} />`}
       ${empty && slow && !error && html`<${Waiting} />`}
       ${!empty && asked.to === "image" && html`<${Grid} results=${results} shared=${shared} whole=${whole} more=${more} open=${setOpen} appending=${found.appending} />`}
@@ -65,7 +65,7 @@ function Head({ asked, found, shared, slow, state }) {
 }
 
 export function Failure({ error, again }) {
-  if (error.kind === "Offline") return html`<div class="state" role="alert"><h2>${t("state.offline")}</h2><p>${t("state.offline.more")}</p></div>`;
+  if (error.kind === "Offline") return null; // which is said above every page
   const known = { Late: "state.late", Busy: "state.busy", Starting: "state.starting", Internal: "state.internal" }[error.kind];
   return html`
     <div class="state" role="alert"><h2>${t(known || "state.error")}</h2>
@@ -83,7 +83,7 @@ function Nothing({ asked, change, state, found }) {
   let [title, text, action] = ["", "", null];
   if (!collection.images && !collection.texts) {
     const going = job && ["waiting", "running"].includes(job.state);  // one that has ended found nothing
-    [title, text] = going ? [t("empty.first"), t("empty.first.more")] : [t("empty.none"), t("empty.none.more", { folder: collection.folder || collection.name })];
+    [title, text] = going ? [t("empty.first"), t("empty.first.more")] : [t("empty.none"), t(state.health.write ? "empty.none.more" : "empty.none.readonly", { folder: collection.folder || collection.name })];
   } else if (!held) {
     [title, text] = [t(`empty.side.${asked.to}`), t(`empty.side.${asked.to}.more`)];
   } else if (asked.least && found.facts.best) {
