@@ -228,10 +228,21 @@ def separated(by_name: dict[str, Floats]) -> dict:
     for name, values in by_name.items():
         if name == "absent" or not len(values):
             continue
-        above = (values[:, None] > absent).mean() + (values[:, None] == absent).mean() / 2
+        above = (values[:, None] > absent) + (values[:, None] == absent) / 2
         kept = {false: share(values, float(np.quantile(absent, 1 - false)), strictly=True) for false in FALSE}
-        found[name] = {"queries": len(values), "AUC": round(float(above), 3), "kept": kept}
+        found[name] = {
+            "queries": len(values), "AUC": round(float(above.mean()), 3), "interval": interval(above),
+            "kept": kept,
+        }  # fmt: skip
     return found
+
+
+def interval(above: Floats) -> list[float]:
+    """Of 95 per cent, of the mean of a table (queries, absent things): both might have been others."""
+    random, count = np.random.default_rng(0), 1_000
+    rows, columns = (random.multinomial(size, np.full(size, 1 / size), count) / size for size in above.shape)
+    means = np.einsum("ra,ra->r", rows @ above, columns)
+    return [round(float(one), 3) for one in np.quantile(means, (0.025, 0.975))]
 
 
 def share(values: Floats, cut: float, *, strictly: bool = False) -> float:
@@ -266,12 +277,15 @@ def table(facts: dict) -> str:
         for size, figures in model["sizes"].items():
             lines.append(f"\n{name}, {size} pictures: per cent kept where so many absent things are")
             lines.append(
-                f"{'':<38}{'queries':>8}{'AUC':>8}" + "".join(f"{100 * one:>7.0f} %" for one in FALSE)
+                f"{'':<38}{'queries':>8}{'AUC':>8}{'95 %':>14}"
+                + "".join(f"{100 * one:>7.0f} %" for one in FALSE)
             )
             for method, kinds in figures.items():
                 for kind, one in kinds.items() if method != "cuts" else ():
                     kept = "".join(f"{one['kept'][false]:>9}" for false in FALSE)
-                    lines.append(f"{method + ', ' + kind:<38}{one['queries']:>8}{one['AUC']:>8.3f}{kept}")
+                    low, high = one["interval"]
+                    told = f"{one['queries']:>8}{one['AUC']:>8.3f}  {low:.3f}-{high:.3f}"
+                    lines.append(f"{method + ', ' + kind:<38}{told}{kept}")
             lines.append(
                 "  relevance, per cent of queries that reach a percentage; fair is 96, good 98, strong 99.5"
             )

@@ -110,7 +110,8 @@ def test_no_picture_leaves_the_machine_until_it_is_recorded(collection: Collecti
     with pytest.raises(NoReply, match=r"are not sent to api\.example, as nobody has allowed it"):
         helper.model.reply(asked("?", Image.new("RGB", (8, 8))))
     found = helper.search("blue", image=tmp_path / "red.png", compose=True)
-    assert found.notes["reason"] == "pictures"
+    assert found.notes["reason"] == "parse"  # of "yes", when it was told in words what the picture shows
+    assert "<<<a" in model.prompts[-1].messages[-1].text
     helper.search("red", rerank="yes_no")
     assert not any(prompt.pictures for prompt in model.prompts)
     collection.allow_pictures("api.example")
@@ -122,6 +123,23 @@ def test_no_picture_leaves_the_machine_until_it_is_recorded(collection: Collecti
     assert isinstance(Assistant(collection, model).model, Guarded)
     with pytest.raises(UsageError, match="asked on this machine"):
         collection.allow_pictures("")
+
+
+def test_a_model_that_does_not_see_composes_from_what_the_packaged_captioner_says(
+    collection: Collection, tmp_path: Path
+) -> None:
+    blind = Scripted("Description: something blue", abilities=Abilities(pictures=0, local=True))
+    helper = Assistant(collection, blind)
+    picture = tmp_path / "elsewhere.png"
+    Image.new("RGB", (64, 64), "red").save(picture)
+    found = helper.search("in blue", image=Image.open(picture), compose=True)
+    assert "degraded" not in found.notes
+    (prompt,) = blind.prompts
+    assert load("captioner").captions([picture])[0] in prompt.messages[-1].text
+    assert not prompt.pictures
+    # The picture counts beside the words, as that captioner is often wrong.
+    scores = {Path(one.path).stem: one.score for one in found}
+    assert min(scores["red"], scores["blue"]) > scores["green"]
 
 
 ASKED = "Is it red, green or blue?", "Is it as red as a rose?"

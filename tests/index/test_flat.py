@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from diptych import similarity
 from diptych.errors import BadData, UsageError
-from diptych.index.flat import Flat, best, places_of
+from diptych.index.flat import Flat, among, best, places_of
 
 
 def literal(scores: np.ndarray, rows: np.ndarray, k: int) -> list[list[int]]:
@@ -141,3 +141,17 @@ def test_places_of_rows(count: int) -> None:
     within = rng.permutation(np.concatenate([rng.choice(rows, count, replace=False), rng.choice(10**7, 5)]))
     assert places_of(rows, within).tolist() == np.flatnonzero(np.isin(rows, within)).tolist()
     assert places_of(rows[:0], within).tolist() == []
+
+
+@pytest.mark.parametrize("spread", [2, 1_000_000], ids=["close", "apart"])
+@pytest.mark.parametrize(("many", "few"), [(500, 400), (5_000, 10), (10, 5_000)])
+def test_rows_among_a_set(many: int, few: int, spread: int) -> None:
+    """By a table where numbers lie close, by bisection else; below, within and beyond the set."""
+    rng = np.random.default_rng(0)
+    rows = rng.integers(0, spread * 1_000, many) - 7
+    within = np.unique(rng.integers(0, spread * 900, few))
+    assert among(rows, within).tolist() == np.isin(rows, within).tolist()
+    assert among(rows[:0], within).tolist() == []
+    assert not among(rows, within[:0]).any()
+    rows = np.unique(rows)
+    assert places_of(rows, within).tolist() == np.flatnonzero(np.isin(rows, within)).tolist()

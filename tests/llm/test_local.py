@@ -5,53 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 import transformers
 from PIL import Image
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from diptych.errors import BadData, NoReply
 from diptych.llm import asked, named
 from diptych.llm.local import LocalModel
-
-TEMPLATE = (
-    "{% for m in messages %}<{{ m.role }}> {% if m.content is string %}{{ m.content }}{% else %}"
-    "{% for part in m.content %}{% if part.type == 'image' %}<image>{% else %}{{ part.text }}{% endif %}"
-    "{% endfor %}{% endif %} {% endfor %}{% if add_generation_prompt %}<assistant> {% endif %}"
-)
-
-
-def tokenizer() -> Any:
-    made = Tokenizer(models.WordLevel(unk_token="<unk>"))
-    made.pre_tokenizer = pre_tokenizers.Whitespace()
-    words = [f"w{at}" for at in range(40)]
-    special = ["<unk>", "<pad>", "<end>", "<image>"]
-    made.train_from_iterator([" ".join(words)], trainers.WordLevelTrainer(special_tokens=special))
-    return transformers.PreTrainedTokenizerFast(
-        tokenizer_object=made,
-        unk_token="<unk>",
-        pad_token="<pad>",
-        eos_token="<end>",
-        chat_template=TEMPLATE,
-        extra_special_tokens={"image_token": "<image>"},
-    )
-
-
-def text_config(size: int) -> Any:
-    return transformers.LlamaConfig(
-        vocab_size=size,
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        max_position_embeddings=64,
-        bos_token_id=None,
-        eos_token_id=2,
-        pad_token_id=1,
-    )
+from tiny_chat import save_seeing, text_config, tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -120,34 +83,7 @@ def test_without_a_template_nobody_can_talk_to_it(folder: Path, tmp_path: Path) 
 
 
 def test_one_that_sees_is_shown_the_pictures(tmp_path: Path) -> None:
-    words = tokenizer()
-    vision = transformers.CLIPVisionConfig(
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        image_size=16,
-        patch_size=8,
-    )
-    config = transformers.LlavaConfig(
-        vision_config=vision,
-        text_config=text_config(len(words)),
-        image_token_index=words.convert_tokens_to_ids("<image>"),
-        vision_feature_layer=-1,
-    )
-    torch.manual_seed(0)
-    transformers.LlavaForConditionalGeneration(config).save_pretrained(tmp_path)
-    images = transformers.CLIPImageProcessorPil(
-        size={"shortest_edge": 16}, crop_size={"height": 16, "width": 16}
-    )
-    transformers.LlavaProcessor(
-        images,
-        words,
-        patch_size=8,
-        vision_feature_select_strategy="default",
-        chat_template=TEMPLATE,
-        num_additional_image_tokens=1,
-    ).save_pretrained(tmp_path)
+    save_seeing(tmp_path)
     model = named(f"llm:{tmp_path}")
     assert model.abilities.pictures
     prompt = asked("w1", Image.new("RGB", (40, 30), "red"), max_tokens=3, top=2)
@@ -156,3 +92,20 @@ def test_one_that_sees_is_shown_the_pictures(tmp_path: Path) -> None:
     assert seen.usage.prompt_tokens == other.usage.prompt_tokens
     assert seen.tokens[0].top != other.tokens[0].top
     assert model.reply(asked("w1", max_tokens=1)).usage.reply_tokens == 1
+
+
+def test_how_likely_a_reply_is(folder: Path) -> None:
+    model, question = LocalModel(folder), asked("w1 w2", max_tokens=3, top=1)
+    said = model.reply(question)
+    with torch.inference_mode():
+        whole = model.log_likelihood(question, said.text).item()
+    # The reply was cut off; what is generated behind it is another reply.
+    assert whole < sum(token.logprob for token in said.tokens)
+    net, words = model.loaded
+    ids = words("<user> w1 w2 <assistant>  w5 <end>", return_tensors="pt")["input_ids"]
+    with torch.inference_mode():
+        log = net(ids).logits[0].log_softmax(-1)
+        by_hand = log[-3, ids[0, -2]] + log[-2, ids[0, -1]]
+        assert model.log_likelihood(asked("w1 w2"), "w5").item() == pytest.approx(by_hand.item(), abs=1e-5)
+    with pytest.raises(NoReply, match="does not see pictures"):
+        model.log_likelihood(asked("w1", Image.new("RGB", (8, 8))), "w5")

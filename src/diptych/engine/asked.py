@@ -245,7 +245,8 @@ class Asked(Contents):
 
         Args:
             llm: The model or its name (`diptych.llm.named`); None for the one that the environment sets.
-            captioner: Describes pictures that are asked with: as `llm`; None leaves it to `llm`.
+            captioner: Describes pictures that are asked with: as `llm`; None leaves it to `llm` if that sees
+                and may be shown them, and else to the packaged captioner.
             seconds: For a reply.
             budget: The most of "calls", "tokens", "seconds" and "money" that it may use.
 

@@ -21,6 +21,7 @@ from diptych.core import Hits, Item, Run, Side
 from diptych.engine.results import Result, Results
 from diptych.errors import NoReply, UsageError
 from diptych.llm import (
+    CAPTIONER,
     RULE,
     Abilities,
     LanguageModel,
@@ -126,7 +127,8 @@ class Assistant:
         opened: The collection.
         llm: The model, its name, or None for the one that the environment sets. A name is made ready: bounded
             in time, attempts and budget, with a cache in the collection's folder.
-        captioner: Describes pictures that are asked with: as `llm`; None leaves it to `llm`.
+        captioner: Describes pictures that are asked with: as `llm`; None leaves it to `llm` if that sees and
+            may be shown them, and else to the packaged captioner.
         seconds: For a reply.
         budget: The most of "calls", "tokens", "seconds" and "money"; for names only.
 
@@ -150,7 +152,10 @@ class Assistant:
         self.opened = opened
         self._how: dict[str, Any] = {"seconds": seconds, "budget": budget, "cache": opened.place / "replies"}
         self.model = self._guarded(llm)
-        self.captioner = self.model if captioner is None else self._guarded(captioner)
+        sees = captioner is None and self.model.abilities.pictures != 0
+        self.captioner = self.model if sees else self._guarded(captioner or CAPTIONER)
+        # The packaged captioner is often wrong, so that the picture counts beside what it says.
+        self._beside = 0.0 if sees or captioner is not None else 1.0
 
     def _guarded(self, given: str | LanguageModel | None) -> LanguageModel:
         model = ready(given, **self._how) if given is None or isinstance(given, str) else given
@@ -216,8 +221,11 @@ class Assistant:
                 "a picture and words that say what is to be otherwise are composed; give one of each"
             )
         shown = picture_of(image, paths=(str,)) if isinstance(image, str) else image
-        system = CIReVL(None, self.model, self.captioner, otherwise="vectors")  # as a plain search would
-        run = system.merging()(Run([Item(image=shown, text=text.strip(), meta=self._known(image))], []))
+        known = self._known(image)
+        beside = 0.0 if known else self._beside
+        # Where nothing is merged, what a plain search would look for.
+        system = CIReVL(None, self.model, self.captioner, otherwise="vectors", image_weight=beside)
+        run = system.merging()(Run([Item(image=shown, text=text.strip(), meta=known)], []))
         notes |= run.notes[0]
         return run.queries[0]
 

@@ -24,6 +24,8 @@ __all__ = ["Flat", "among", "best", "places_of"]
 
 # Scores of this many entries are in memory at once: enough for BLAS to be at its best, little for a laptop.
 _BLOCK = 1 << 22
+_FEW = 64  # times fewer numbers are looked up by bisection
+_SPARSE = 8  # numbers that a table has for each that matters, at most
 
 
 def best(scores: Floats, rows: Rows, k: int) -> Hits:
@@ -49,19 +51,31 @@ def best(scores: Floats, rows: Rows, k: int) -> Hits:
 
 
 def among(rows: Rows, within: Rows) -> NDArray[np.bool_]:
-    """Which of some rows (m,), in any order, are in a set (n,), ascending: by looking each up."""
-    if not len(within):
+    """Which of some rows (m,), in any order, are in a set (n,), ascending.
+
+    Each is looked up by bisection, unless there are nearly as many as in the set, whose numbers lie close:
+    then a table of these is several times as fast, as it is written and read in order.
+    """
+    if not len(within) or not len(rows):
         return np.zeros(len(rows), np.bool_)
-    found: NDArray[np.bool_] = within[np.searchsorted(within, rows).clip(max=len(within) - 1)] == rows
+    first, span = int(within[0]), int(within[-1]) - int(within[0]) + 1
+    found: NDArray[np.bool_]
+    if len(rows) * _FEW < len(within) or span > _SPARSE * (len(rows) + len(within)):
+        found = within[np.searchsorted(within, rows).clip(max=len(within) - 1)] == rows
+        return found
+    table = np.zeros(span, np.bool_)
+    table[within - first] = True
+    places = rows - first
+    found = table.take(places, mode="clip") & (places >= 0) & (places < span)
     return found
 
 
 def places_of(rows: Rows, within: Rows) -> Rows:
     """Places (m,), ascending, of those of the rows (n,), ascending, that are in a set (r,), in any order."""
     wanted = np.asarray(within, np.int64)
-    if (np.diff(wanted) <= 0).any():
+    if (wanted[1:] <= wanted[:-1]).any():
         wanted = np.unique(wanted)
-    if len(wanted) > len(rows):
+    if len(wanted) * _FEW > len(rows):
         return np.flatnonzero(among(rows, wanted))
     places = np.searchsorted(rows, wanted).clip(max=max(len(rows) - 1, 0))
     there: Rows = places[rows[places] == wanted] if len(rows) else places[:0]

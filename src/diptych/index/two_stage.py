@@ -26,6 +26,7 @@ __all__ = ["Calibration", "TwoStage", "calibrate", "calibrations", "exact_rows"]
 
 _BLOCK = 1 << 22  # scores that are in memory at once
 _SAMPLE = 8192  # distances that the radius is estimated from
+_COPIED = 12  # times fewer codes are copied and scanned by themselves; to copy one costs as much as to scan several
 _STEPS = 1000  # counts of candidates that are tried; one per cent apart for a million vectors
 _DEVIATIONS = 3.09  # of a normal variable, above which one in a thousand lies
 
@@ -135,7 +136,7 @@ class TwoStage:
         places = places_of(self.rows, within)
         if self.alive is not None:
             places = places[self.alive[places]]
-        if 2 * len(places) < len(self.codes):
+        if _COPIED * len(places) < len(self.codes):
             return _Nearest(self.codes[places], None, places)
         among = np.zeros(len(self.codes), np.bool_)
         among[places] = True

@@ -1,7 +1,7 @@
 """Language models as parts that can be replaced: one protocol, adapters, and wrappers that are models too."""
 
 from diptych.llm.asking import Answer, Unusable, ask, each, labelled, numbers, sentence
-from diptych.llm.names import CAPTIONER, DEFAULT, NAMES, default_name, named, ready, wanted
+from diptych.llm.names import CAPTIONER, DEFAULT, NAMES, default_name, describing, named, ready, wanted
 from diptych.llm.probing import probe
 from diptych.llm.protocol import (
     Abilities,
@@ -43,6 +43,7 @@ __all__ = [
     "asked",
     "assistant",
     "default_name",
+    "describing",
     "each",
     "fenced",
     "labelled",

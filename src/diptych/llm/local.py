@@ -11,11 +11,14 @@ import time
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from diptych.errors import BadData, MissingData, NoReply
 from diptych.llm.protocol import Abilities, Prompt, Reply, Token, Usage
 from diptych.optional import optional
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["LocalModel"]
 
@@ -57,8 +60,12 @@ class LocalModel:
         return Abilities(pictures=8 if sees else 0, logprobs=True, local=True)
 
     @cached_property
-    def _loaded(self) -> tuple[Any, Any]:
-        """The model, and what makes its inputs."""
+    def loaded(self) -> tuple[Any, Any]:
+        """The model of transformers, and the processor or tokenizer that makes its inputs.
+
+        Raises:
+            BadData: the folder cannot be loaded.
+        """
         sees = self.abilities.pictures
         try:
             if sees:
@@ -91,7 +98,7 @@ class LocalModel:
         import torch
 
         started = time.monotonic()
-        model, processor = self._loaded
+        model, processor = self.loaded
         tokenizer = getattr(processor, "tokenizer", processor)
         inputs = self._inputs(processor, prompt)
         length = int(inputs["input_ids"].shape[1])
@@ -129,6 +136,40 @@ class LocalModel:
         if prompt.heard is not None:
             prompt.heard(text)
         return Reply(text.strip(), tokens, "stop" if finished else "length", usage)
+
+    def log_likelihood(self, prompt: Prompt, reply: str) -> Tensor:
+        """Natural logarithm of the chance that the model replies so and ends; a number that has a gradient.
+
+        Args:
+            prompt: Its limits are not heeded.
+            reply: Without white space around it.
+
+        Raises:
+            NoReply: the prompt shows pictures to a model that does not see, or is of a kind that it refuses.
+            BadData: the folder cannot be loaded.
+            ImageError: a picture cannot be read.
+        """
+        import torch
+
+        if prompt.pictures and not self.abilities.pictures:
+            raise NoReply(f"{self.name} does not see pictures; ask one that does", reason="pictures")
+        model, processor = self.loaded
+        tokenizer = getattr(processor, "tokenizer", processor)
+        inputs = self._inputs(processor, prompt)
+        length = inputs["input_ids"].shape[1]
+        said = [*tokenizer(reply, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
+        ids = torch.tensor([said])
+        more = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+        whole = {  # what else has a value a token, as the kind of each, has 0 for those of a reply
+            name: torch.cat([value, more.get(name, value.new_zeros(1, len(said)))], dim=1)
+            if value.shape == (1, length)
+            else value
+            for name, value in inputs.items()
+        }
+        logits = model(**whole).logits[0, -len(said) - 1 : -1].float()
+        chances = logits.log_softmax(dim=1).gather(1, ids.T.to(logits.device))
+        found: Tensor = chances.sum()
+        return found
 
     def _inputs(self, processor: Any, prompt: Prompt) -> Mapping[str, Any]:
         said: list[dict[str, Any]]

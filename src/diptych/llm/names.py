@@ -13,7 +13,7 @@ from diptych.llm.protocol import LanguageModel
 from diptych.llm.tapes import Cached
 from diptych.llm.wrappers import Budgeted, Retrying, Timed
 
-__all__ = ["CAPTIONER", "DEFAULT", "NAMES", "default_name", "named", "ready", "wanted"]
+__all__ = ["CAPTIONER", "DEFAULT", "NAMES", "default_name", "describing", "named", "ready", "wanted"]
 
 DEFAULT = "DIPTYCH_LLM"
 """The environment's name for the language model that is used where none is named."""
@@ -143,6 +143,21 @@ def _plugged(kind: str) -> Any:
     except UnknownName:
         return None
     return catalogue.named_by(card) if card.package else None
+
+
+def describing(given: str | LanguageModel | None, model: LanguageModel, who: str) -> LanguageModel:
+    """What describes pictures: what was named, else the model itself if it may see, else the captioner.
+
+    Args:
+        given, who: As for `wanted`.
+        model: The language model that is asked for everything else.
+
+    Raises:
+        MissingData, MissingExtra: as for `named`.
+    """
+    if given is None and model.abilities.pictures != 0:
+        return model
+    return wanted(given or CAPTIONER, who)
 
 
 def _price() -> tuple[float, float]:

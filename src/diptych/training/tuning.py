@@ -25,7 +25,6 @@ from diptych.core import DECODING, Floats, Forwards, Side
 from diptych.data.base import Split
 from diptych.errors import BadParameter, UsageError
 from diptych.media.pictures import open_picture
-from diptych.optional import optional
 from diptych.provenance import commit, versions
 
 if TYPE_CHECKING:
@@ -282,29 +281,22 @@ class Tuned(Forwards, ABC):
     def _opened(self, seed: int) -> Iterator[nn.Module]:
         """The model, with what is trained open to gradients; closed again at the end."""
         model: nn.Module = self.towers.model
-        adapted = self._adapted(model, seed) if self.tune == "lora" else None
-        if adapted is None:
+        with contextlib.ExitStack() as stack:
+            if self.tune == "lora":
+                from diptych.nets.adapters import adapted
+
+                rank = self.rank
+                stack.enter_context(adapted(model, _ATTENTION, rank=rank, alpha=2 * rank, seed=seed))
+            else:
+                for name, parameter in model.named_parameters():
+                    parameter.requires_grad = self._trained(name, model)
             for name, parameter in model.named_parameters():
-                parameter.requires_grad = self._trained(name, model)
-        for name, parameter in model.named_parameters():
-            if name in ("logit_scale", "logit_bias", "temperature"):
-                parameter.requires_grad = True
-        try:
-            yield model
-        finally:
-            if adapted is not None:
-                adapted.merge_and_unload()
-            model.requires_grad_(False).eval()
-
-    def _adapted(self, model: nn.Module, seed: int) -> Any:
-        """The model with low-rank changes of its attention, in place."""
-        import torch
-
-        peft = optional("peft", "fine-tuning by low-rank adapters", "towers")
-        config = peft.LoraConfig(r=self.rank, lora_alpha=2 * self.rank, target_modules=list(_ATTENTION))
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            return peft.LoraModel(model, config, "default")
+                if name in ("logit_scale", "logit_bias", "temperature"):
+                    parameter.requires_grad = True
+            try:
+                yield model
+            finally:
+                model.requires_grad_(False).eval()
 
     def _trained(self, name: str, model: nn.Module) -> bool:
         """Whether a parameter is trained where no adapters are."""

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
+import transformers
 from PIL import Image
 
+import diptych
 from diptych import catalogue
 from diptych.core import Item, Run
-from diptych.errors import BadParameter
+from diptych.data.base import Split
+from diptych.errors import BadParameter, UsageError
 from diptych.llm import Abilities, Prompt, Unusable
 from diptych.pipeline import over
 from diptych.systems.mllm.internlm_xcomposer import InternLMXComposer, first_sentence, letter, spots
 from diptych.testing import Colours, Scripted
+from diptych.training.trainer import Trainer
+from tiny_chat import save_seeing, text_config, tokenizer
 
 COLOURS = ("red", "green", "blue", "white", "black")
 GALLERY = [Item(name, image=Image.new("RGB", (8, 8), name), text=f"a {name} wall") for name in COLOURS]
@@ -171,3 +178,81 @@ def test_what_is_read() -> None:
 def test_bad_settings() -> None:
     with pytest.raises(BadParameter, match="among 1 to 8 candidates"):
         catalogue.load("internlm-xcomposer", depth=9)
+
+
+WORDS = (*COLOURS, "wall", "house", "A", "B", "C", "D")
+ROOM = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "max_position_embeddings": 512}
+TUNING: dict[str, Any] = {"depth": 2, "epochs": 25, "batch_size": 5, "lr": 1e-2, "rank": 8}
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Of a model that reads, and of one that sees."""
+    reads, sees = tmp_path_factory.mktemp("reads"), tmp_path_factory.mktemp("sees")
+    words = tokenizer(WORDS)
+    words.save_pretrained(reads)
+    torch.manual_seed(0)
+    transformers.LlamaForCausalLM(text_config(len(words), **ROOM)).save_pretrained(reads)
+    save_seeing(sees, WORDS, **ROOM)
+    return {"reads": reads, "sees": sees}
+
+
+def taught() -> Split:
+    """Pictures of one colour, each with two captions."""
+    pictures = [Image.new("RGB", (16, 16), name) for name in COLOURS]
+    texts = [f"a {name} {what}" for name in COLOURS for what in ("wall", "house")]
+    pairs = np.array([[row // 2, row] for row in range(len(texts))])
+    return Split(pictures, texts, None, pairs)
+
+
+@pytest.mark.parametrize("which", ["reads", "sees"])
+def test_a_model_of_a_folder_learns_to_name_a_letter(
+    which: str, folders: dict[str, Path], tmp_path: Path
+) -> None:
+    split = taught()
+    before = {path: path.read_bytes() for path in folders[which].iterdir()}
+    former = {name: one.clone() for name, one in weights(f"llm:{folders[which]}").items()}
+    system = InternLMXComposer(Colours(), f"llm:{folders[which]}", **TUNING)
+    first = said(system, split)
+    assert set(first) - {"A", "B"}  # drawn weights know nothing of letters
+    assert system.fit(split, Trainer(quiet=True, device="cpu")) is system
+    assert set(said(system, split)) <= {"A", "B"}
+    assert {path: path.read_bytes() for path in folders[which].iterdir()} == before
+    now = system._local().loaded[0].state_dict()
+    changed = {name.removesuffix(".weight") for name in now if not torch.equal(now[name], former[name])}
+    assert {name.rpartition(".")[2] for name in changed} == {"q_proj", "k_proj", "v_proj", "o_proj"}
+    assert not [name for name in changed if "vision" in name]
+    system.hyperparameters["encoder"] = "builtin"  # the one of the test has no name
+    system.save(tmp_path)
+    again = diptych.load(f"internlm_xcomposer@{tmp_path}")
+    again.encoder = Colours()
+    assert said(again, split) == said(system, split)
+    assert again.fingerprint == system.fingerprint
+
+
+def weights(name: str) -> dict[str, torch.Tensor]:
+    found: dict[str, torch.Tensor] = diptych.llm.named(name).loaded[0].state_dict()
+    return found
+
+
+def said(system: InternLMXComposer, split: Split) -> list[str]:
+    """What the model replies when it should select, of the first ten pairs."""
+    from diptych.systems.mllm.internlm_xcomposer import _Lessons
+
+    model = system._local()
+    lessons = _Lessons(system, split, model)
+    return [model.reply(lessons(*pair, (7,))[0]).text.split(" ")[0] for pair in split.pairs.tolist()]
+
+
+def test_what_cannot_be_tuned_is_refused(folders: dict[str, Path]) -> None:
+    split = taught()
+    with pytest.raises(UsageError, match="name one: llm=llm:FOLDER"):
+        InternLMXComposer(Colours(), Scripted("A")).fit(split)
+    single = Split(split.image, split.text, None, split.pairs[::2])
+    with pytest.raises(UsageError, match="some have one alone"):
+        InternLMXComposer(Colours(), f"llm:{folders['reads']}").fit(single)
+    features = Split(np.eye(5, dtype=np.float32), np.eye(5, dtype=np.float32), None, np.array([[0, 0]]))
+    with pytest.raises(UsageError, match="these data are features"):
+        InternLMXComposer(Colours(), f"llm:{folders['reads']}").fit(features)
+    with pytest.raises(BadParameter, match="at a positive rate"):
+        InternLMXComposer(Colours(), lr=0.0)

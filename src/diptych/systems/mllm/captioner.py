@@ -9,8 +9,8 @@ Structure: apart
 Representation: real-valued
 
 A small decoder says what a picture shows, from the cells of the packaged image tower, in pieces of the
-packaged tokeniser. Two graphs in ONNX Runtime and a beam search: no torch, and no network. It has to be
-trained first: ``captioner@FOLDER`` is one that was.
+packaged tokeniser. Two graphs in ONNX Runtime and a beam search: no torch, and no network. One comes with
+Diptych; ``captioner@FOLDER`` is one that was trained elsewhere.
 
 `fit` learns on captioned photographs: first to say each next piece (cross-entropy), then to please CIDEr-D
 (self-critical, five captions drawn of a picture, each judged against the mean of the others). As a retrieval
@@ -429,8 +429,8 @@ def _graphs(folder: Path) -> dict[str, bytes]:
     lost = next((path for path in paths.values() if not path.is_file()), None)
     if lost is not None:
         raise MissingData(
-            f"{lost} is missing: no captioner comes with this version; train one with `diptych train "
-            "captioner` on captioned pictures, and name its folder: captioner@FOLDER",
+            f"{lost} is missing; train a captioner with `diptych train captioner` on captioned pictures, and "
+            "name its folder: captioner@FOLDER",
             argument="captioner",
         )
     return {name: path.read_bytes() for name, path in paths.items()}

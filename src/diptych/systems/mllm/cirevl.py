@@ -38,6 +38,7 @@ from diptych.llm import (
     ask,
     asked,
     assistant,
+    describing,
     each,
     fenced,
     labelled,
@@ -95,8 +96,8 @@ class CIReVL:
         encoder: Searches: a system's name, an `Encoder`, or None for the built-in one.
         llm: Merges description and change: a `LanguageModel`, its name, or None for the one that the
             environment sets.
-        captioner: Describes the picture: as `llm`; None leaves it to `llm`, if that sees. A query's
-            ``meta["caption"]`` stands for it.
+        captioner: Describes the picture: as `llm`; None leaves it to `llm` if that sees, and else to the
+            packaged captioner. A query's ``meta["caption"]`` stands for it.
         task: Which prompt: "general" or "fashion".
         words: Longest description.
         image_weight: Weight of the picture itself beside the description; 0 in the paper, 1 for the averages
@@ -141,8 +142,7 @@ class CIReVL:
             UsageError: no language model is named.
         """
         model = wanted(self.llm, "cirevl")
-        captioner = model if self.captioner is None else wanted(self.captioner, "cirevl")
-        return Merge(self, model, captioner)
+        return Merge(self, model, describing(self.captioner, model, "cirevl"))
 
 
 def _encoder(given: Any) -> Any:

@@ -40,6 +40,7 @@ from diptych.llm import (
     Usage,
     ask,
     asked,
+    describing,
     fenced,
     labelled,
     sentence,
@@ -78,7 +79,8 @@ class EIIRwQR:
     Args:
         encoder: Searches: a system's name, an `Encoder`, or None for the built-in one.
         llm: Rewrites: a `LanguageModel`, its name, or None for the one that the environment sets.
-        captioner: Describes pictures: as `llm`; None takes the captions that the gallery has, or else `llm`.
+        captioner: Describes pictures: as `llm`; None takes the captions that the gallery has, or else
+            `llm` if that sees, or else the packaged captioner.
         feedback: Says which pictures shown are meant; None takes the first `described` of each round.
         shown: Pictures a round.
         rounds: At most.
@@ -124,7 +126,7 @@ class EIIRwQR:
             UsageError: no language model is named, or the encoder does not compare single vectors.
         """
         model = wanted(self.llm, "eiirwqr") if self.rewrite else None
-        captioner = wanted(self.captioner, "eiirwqr") if self.captioner is not None else model
+        captioner = None if model is None else describing(self.captioner, model, "eiirwqr")
         encoder = _encoder(self.encoder)
         if encoder.similarity not in ("cosine", "dot"):
             raise UsageError(

@@ -4,7 +4,7 @@ Paper: title says "for Advanced Text-image Comprehension and Composition"; arXiv
 Code: InternLM/InternLM-XComposer@0f70c3e (folder InternLM-XComposer-1.0)
 Tables: 1
 Inputs: texts (or an article), and pictures that an encoder found
-Learns from: nothing; a model of a folder may be tuned to select, by low-rank adapters, from pairs
+Learns from: pairs, where a model of a folder is tuned to select; without, nothing
 Structure: pipeline
 Representation: real-valued
 Survey: Table 1: fine-tunes the perceive sampler and the language model, then the sampler by LoRA; CLIP gives
@@ -25,22 +25,27 @@ Differs from the paper:
 - Only a letter that stands alone, or before punctuation, counts as a choice (the demo takes the first letter,
   so that "A picture of ..." means candidate A).
 - Optionally the candidates are shown in both orders; where the choices differ, the encoder's better counts.
+- `fit` tunes a model of a folder by low-rank adapters of the language model's attention alone, with the rates
+  of the released script; candidates are the right picture and the encoder's best others, in an order that is
+  drawn, and what is learned is the letter of the right one. The paper tunes on articles and instructions.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from string import ascii_uppercase
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from diptych import catalogue
 from diptych.core import Hits, Item, Run, Side, Stage
-from diptych.errors import BadParameter
+from diptych.errors import BadParameter, UsageError
 from diptych.llm import (
     RULE,
     Answer,
@@ -52,10 +57,17 @@ from diptych.llm import (
     asked,
     each,
     fenced,
+    named,
     sentence,
     wanted,
 )
 from diptych.pipeline import RESCORED, hits_of, over
+from diptych.provenance import commit, versions
+
+if TYPE_CHECKING:  # selecting needs neither data sets nor torch
+    from diptych.data.base import Split
+    from diptych.llm.local import LocalModel
+    from diptych.training.trainer import Trainer
 
 __all__ = ["InternLMXComposer"]
 
@@ -69,6 +81,10 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {}
 _MOST = 8  # candidates that a model is shown
 _CONTEXT = 1_500  # characters of the text so far that a prompt holds
 _EARLIER = 2  # pictures already placed that a prompt shows
+
+# The language model's attention; what sees, and what samples from it, stays as it is.
+_ADAPTED = r"(?!.*(?:vision|visual)).*\.(?:q|k|v|o)_proj"
+_TUNED = "model"  # folder of a run that holds the tuned model
 
 _CHOICE = re.compile(
     r"(?:(?:candidate|picture|option|answer)\W{0,3}\s*)?([A-Z])(?:[.,:;)\]!]|\s*$)", re.IGNORECASE
@@ -97,10 +113,14 @@ class InternLMXComposer:
         depth: Candidates that the model is shown, at most 8.
         both_orders: Whether it is asked a second time with the candidates turned around.
         words: Longest description of a wanted picture.
+        epochs, batch_size, lr, rank: Of `fit`: passes over the pairs, pairs in a batch, the highest rate, and
+            the rank of the adapters, which count fully.
 
     Raises:
         BadParameter: a number out of range.
     """
+
+    name = "internlm_xcomposer"
 
     def __init__(
         self,
@@ -110,6 +130,10 @@ class InternLMXComposer:
         depth: int = 4,
         both_orders: bool = False,
         words: int = 30,
+        epochs: int = 1,
+        batch_size: int = 4,
+        lr: float = 5e-5,
+        rank: int = 64,
     ) -> None:
         if not 1 <= depth <= _MOST or words < 1:
             raise BadParameter(
@@ -117,6 +141,16 @@ class InternLMXComposer:
                 f"among {depth} for {words}",
                 argument="settings",
             )
+        if min(epochs, batch_size, rank) < 1 or lr <= 0:
+            raise BadParameter(
+                "it is tuned for at least one epoch, pair a batch and rank, at a positive rate, not for "
+                f"epochs {epochs}, batch_size {batch_size}, rank {rank} and lr {lr:g}",
+                argument="settings",
+            )
+        self.hyperparameters: dict[str, Any] = {
+            "encoder": encoder, "llm": llm, "depth": depth, "both_orders": both_orders, "words": words,
+            "epochs": epochs, "batch_size": batch_size, "lr": lr, "rank": rank,
+        }  # fmt: skip
         self.encoder, self.llm = encoder, llm
         self.depth, self.both_orders, self.words = depth, both_orders, words
 
@@ -129,6 +163,95 @@ class InternLMXComposer:
         model = wanted(self.llm, "internlm_xcomposer")
         encoder = _encoder(self.encoder)
         return over(encoder, gallery, max(k, self.depth), to=to) >> Choose(self, model, to, k)
+
+    # Learning to select
+
+    @classmethod
+    def from_weights(cls, weights: str, **parameters: Any) -> Self:
+        """The system whose tuned model `save` wrote into a folder.
+
+        Raises:
+            MissingData: it is not there.
+            BadData: its card is damaged.
+        """
+        folder = Path(weights).expanduser()
+        found: Self = catalogue.restored(
+            cls, folder / "card.json", **{"llm": f"llm:{folder / _TUNED}", **parameters}
+        )
+        return found
+
+    def save(self, folder: Path | str, **facts: Any) -> None:
+        """Write the tuned model, as transformers saves it, and a card.
+
+        Args:
+            folder: Made if it is not there; its part `model` can be named as ``llm:FOLDER`` elsewhere, too.
+            facts: What else the card should hold and JSON can (data, command).
+        """
+        place = Path(folder) / _TUNED
+        place.mkdir(parents=True, exist_ok=True)
+        for part in self._local().loaded:
+            part.save_pretrained(place)
+        catalogue.write(self, Path(folder) / "card.json", versions=versions(), commit=commit(), **facts)
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes whenever what was tuned does."""
+        settings = {**self.hyperparameters, "llm": ""}  # whose name is where it happens to be
+        digest = hashlib.sha256(str(sorted(settings.items())).encode())
+        for name, value in sorted(self._local().loaded[0].state_dict().items()):
+            if re.fullmatch(_ADAPTED, name.removesuffix(".weight")):
+                digest.update(value.float().cpu().numpy().tobytes())
+        return f"{self.name}:{digest.hexdigest()[:12]}"
+
+    def check(self, split: Split) -> None:
+        """Refuse what cannot be learned from.
+
+        Raises:
+            UsageError: no model of a folder is named, the data are features, or the model does not see and
+                pictures have a single caption.
+        """
+        if isinstance(split.image, np.ndarray) or isinstance(split.text, np.ndarray):
+            raise UsageError(
+                "internlm_xcomposer shows pictures and texts to a model, and these data are features"
+            )
+        captions = np.bincount(split.pairs[:, 0], minlength=len(split.image))
+        if not self._local().abilities.pictures and (captions[split.pairs[:, 0]] < 2).any():
+            raise UsageError(
+                f"{self._local().name} sees no pictures, so that it selects by other captions of them, and "
+                "some have one alone; name a model that sees"
+            )
+
+    def fit(self, split: Split, trainer: Trainer | None = None) -> Self:
+        """Teach a model of a folder to select the right picture; the folder itself stays as it is.
+
+        Args:
+            split: Pictures and texts; of each pair, the text asks for the picture.
+            trainer: Runs the loop; its seed draws everything. None takes ``Trainer()``.
+
+        Raises:
+            UsageError: see `check`.
+            MissingExtra: transformers or peft is not installed.
+            ImageError: a picture cannot be read.
+        """
+        from diptych.training.adapting import taught
+        from diptych.training.trainer import Trainer
+
+        self.check(split)
+        self.llm = model = self._local()
+        how = {name: self.hyperparameters[name] for name in ("epochs", "batch_size", "lr", "rank")}
+        taught(model, split, _Lessons(self, split, model), trainer or Trainer(), _ADAPTED, **how)
+        return self
+
+    def _local(self) -> LocalModel:
+        from diptych.llm.local import LocalModel
+
+        found = named(self.llm) if isinstance(self.llm, str) else self.llm
+        if not isinstance(found, LocalModel):
+            raise UsageError(
+                "internlm_xcomposer tunes a model that is in a folder; name one: llm=llm:FOLDER",
+                argument="llm",
+            )
+        return found
 
     def illustrate(
         self,
@@ -259,6 +382,46 @@ class Illustration:
     picture: Item
     choice: int
     note: dict[str, Any] = field(default_factory=dict)
+
+
+class _Lessons:
+    """What a model is asked and should reply, for each pair of a picture and a text that asks for it.
+
+    Args:
+        how: Depth and encoder.
+        split: Pictures and texts.
+        model: Is taught.
+    """
+
+    def __init__(self, how: InternLMXComposer, split: Split, model: LocalModel) -> None:
+        self.how, self.split, self.model = how, split, model
+        self.captions: dict[int, list[int]] = {}
+        self.right: dict[int, set[int]] = {}
+        for image, text in split.pairs.tolist():
+            self.captions.setdefault(image, []).append(text)
+            self.right.setdefault(text, set()).add(image)
+        gallery = [Item(str(row), image=picture) for row, picture in enumerate(split.image)]
+        queries = [Item(text=str(text)) for text in split.text]
+        most = min(len(gallery), how.depth - 1 + max(map(len, self.right.values())))
+        self.found = hits_of(
+            over(_encoder(how.encoder), gallery, most, to="image")(Run(queries, gallery))
+        ).rows
+
+    def __call__(self, image: int, text: int, seed: Sequence[int]) -> tuple[Prompt, str]:
+        """The prompt of a pair, and the letter of the right candidate."""
+        wrong = [row for row in self.found[text].tolist() if row >= 0 and row not in self.right[text]]
+        rows = [image, *wrong[: self.how.depth - 1]]
+        order = np.random.default_rng([*seed, image, text]).permutation(len(rows)).tolist()
+        shown = [self._shown(rows[place], text) for place in order]
+        question = ("Wanted:", fenced(str(self.split.text[text])))
+        return selecting(question, shown), ascii_uppercase[order.index(0)]
+
+    def _shown(self, image: int, text: int) -> tuple[Any, ...]:
+        others = [str(self.split.text[one]) for one in self.captions.get(image, []) if one != text]
+        item = Item(str(image), image=self.split.image[image], text=others[0] if others else "a picture")
+        part = _part(item, "image", self.model)
+        assert part is not None  # there are always words
+        return part
 
 
 class Choose(Stage):
