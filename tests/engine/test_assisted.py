@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 import diptych
+from diptych.catalogue import load
 from diptych.engine.assisted import Assistant, Guarded, allowed_hosts
 from diptych.engine.chat import Conversation
 from diptych.engine.collection import Collection
@@ -110,7 +111,7 @@ def test_no_picture_leaves_the_machine_until_it_is_recorded(collection: Collecti
     with pytest.raises(NoReply, match=r"are not sent to api\.example, as nobody has allowed it"):
         helper.model.reply(asked("?", Image.new("RGB", (8, 8))))
     found = helper.search("blue", image=tmp_path / "red.png", compose=True)
-    assert found.notes["reason"] == "parse"  # of "yes", when it was told in words what the picture shows
+    assert found.notes["rewritten"] == "yes"  # when it was told in words what the picture shows
     assert "<<<a" in model.prompts[-1].messages[-1].text
     helper.search("red", rerank="yes_no")
     assert not any(prompt.pictures for prompt in model.prompts)

@@ -90,6 +90,7 @@ EXPECTED_FAILURES: Mapping[tuple[str, str], tuple[str, str]] = {
     ("random", "above_chance_on_digits"): ("it is chance", "on the digits data"),
 }
 
+
 def options(name: str) -> Mapping[str, Any]:
     hashing = catalogue.card("system", name).family == "hashing" or name in ("lsh", "cca_itq")
     return {**({"data": multi_label} if hashing else {}), **OPTIONS.get(name, {})}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -16,10 +18,13 @@ from diptych.errors import BadData, BadParameter, MissingData, UsageError
 from diptych.llm import asked
 from diptych.metrics.captions import caption_scores
 from diptych.nets.captioner import BEGIN, END, PAD, UNKNOWN, CaptionNet, exported
+from diptych.systems.mllm import captioner
 from diptych.systems.mllm.captioner import Captioner
 from diptych.testing.materials import drawn
 from diptych.towers.speaker import Speaker
 from diptych.training.trainer import Trainer
+
+PHOTOGRAPHS = Path(__file__).parents[2] / "photographs"
 
 # Numbers of "a", "red", "dog", "cat" and "##s" in the packaged tokeniser, behind the four that are no word.
 PIECES = (0, 101, 102, 100, 1037, 2417, 3899, 4937, 2015)
@@ -183,9 +188,13 @@ def test_it_is_a_language_model_that_describes(learned: Captioner) -> None:
     assert learned.abilities.local
 
 
-def test_without_training_it_says_how_to_train() -> None:
-    with pytest.raises(MissingData, match="train one with `diptych train captioner`"):
-        catalogue.load("captioner").captions(drawn(1, 2)[0].image)
+def test_the_packaged_one_speaks_english() -> None:
+    packaged = catalogue.load("captioner")
+    said = packaged.captions([PHOTOGRAPHS / "cat.jpg", PHOTOGRAPHS / "grass.jpg"])
+    assert all(re.fullmatch(r"[a-z][a-z' -]+", text) and len(text.split()) >= 4 for text in said)
+    assert said[0] != said[1]
+    card = json.loads((Path(captioner.__file__).parent / "weights" / "card.json").read_text())
+    assert card["fingerprint"] == packaged.fingerprint
 
 
 def test_what_cannot_be_is_refused(learned: Captioner) -> None:
