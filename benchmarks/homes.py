@@ -39,11 +39,14 @@ import diptych
 from diptych import NewItem
 from diptych.engine.collection import Collection
 from diptych.similarity import unit
-from servers import Server, postgres_server
+from servers import Milvus, Server, milvus_server, postgres_server
 
 Processor = Callable[[], float]  # seconds that client and server have taken
+Beside = Callable[[], int]  # bytes beside what a home knows of
 
 _WARM = 5  # queries before those that count
+_SEARCHED = {"folder": f"codes of {DIM} bits", "postgresql": "hnsw", "milvus": "hnsw"}
+_LINKS = 16  # of an entry of a graph in Milvus
 _FILTERS = {"": 1.0, "hundredth = 7": 0.01, "tenth = 3": 0.1, "tenth < 5": 0.5}
 
 
@@ -110,7 +113,13 @@ def searched(
 
 
 def measured(
-    where: str, processor: Processor, drawn: Any, asked: Any, queries: int, codes: Sequence[Any]
+    where: str,
+    processor: Processor,
+    beside: Beside,
+    drawn: Any,
+    asked: Any,
+    queries: int,
+    codes: Sequence[Any],
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     count = len(drawn)
     tens, hundreds = np.arange(count) % 10, np.arange(count) % 100
@@ -132,7 +141,7 @@ def measured(
             {
                 "items_s": round(count / seconds),
                 "processor_ms_an_item": round(1000 * (processor() - before) / count, 3),
-                "bytes_an_item": round(collection.home.size / count),
+                "bytes_an_item": round((collection.home.size + beside()) / count),
             },
         )
         seconds, _ = timed(lambda: collection.search("asked 0", k=10, by="vectors"))
@@ -143,7 +152,7 @@ def measured(
         for by in codes:
             before = processor()
             seconds, _ = timed(lambda by=by: collection.make_codes(by))
-            taken = round(collection.home.size / count)
+            taken = round((collection.home.size + beside()) / count)
             yield (
                 f"make {_named(by)}",
                 {
@@ -181,10 +190,17 @@ def sizing(measured: dict[str, Any], given: argparse.Namespace) -> Iterator[str]
     yield f"| {' | '.join(heads)} |"
     yield f"|{'---|' * len(heads)}"
     for count in (10**7, 10**9, 10**11):
-        for home, how in {"folder": f"codes of {DIM} bits", "postgresql": "hnsw"}.items():
+        for home, how in _SEARCHED.items():
+            if (home, f"make {how}") not in lines:
+                continue
             add, make = lines[home, "add"], lines[home, f"make {how}"]
-            # Codes are scanned in memory, and vectors of candidates read; a graph holds vectors and links.
-            each = DIM // 8 + 8 if home == "folder" else make["bytes_an_item"] - add["bytes_an_item"]
+            # Codes are scanned in memory, and vectors of candidates read; a graph holds vectors and links,
+            # and Milvus also the vectors that are searched exactly, both in single precision.
+            each = {
+                "folder": DIM // 8 + 8,
+                "postgresql": make["bytes_an_item"] - add["bytes_an_item"],
+                "milvus": 2 * 4 * DIM + 2 * 4 * _LINKS,
+            }[home]
             machines = max(1, math.ceil(each * count / (0.75 * given.machine_gb * 1e9)))
             yield (
                 f"| {count:,} | {home}, {how} | {_bytes(make['bytes_an_item'] * count)} | "
@@ -205,7 +221,8 @@ def main() -> None:
     told = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     told.add_argument("--items", type=int, default=100_000)
     told.add_argument("--queries", type=int, default=50)
-    told.add_argument("--homes", default="folder,postgresql", help="which, of folder and postgresql")
+    told.add_argument("--homes", default="folder,postgresql,milvus", help="which, of these three")
+    told.add_argument("--codes", default=f"hnsw,{DIM}", help="what servers are given, of hnsw and bits")
     told.add_argument("--sizing", type=Path, help="compute from what was measured, and measure nothing")
     told.add_argument("--machine-gb", type=float, default=256, help="memory of a machine")
     told.add_argument("--machine-price", type=float, default=1000, help="of a month")
@@ -218,6 +235,7 @@ def main() -> None:
     drawn, asked = (np.asarray(one, np.float32) for one in vectors(given.items, count))
     print(f"{given.items:,} items of {DIM} dimensions, {given.queries} queries one by one")
     print(f"Python {platform.python_version()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
+    on_servers = [int(by) if by.isdecimal() else by for by in given.codes.split(",")]
     lines: list[dict[str, Any]] = []
     for home in given.homes.split(","):
         with contextlib.ExitStack() as ends:
@@ -225,19 +243,32 @@ def main() -> None:
             os.environ["DIPTYCH_HOME"] = str(work / "home")
             codes: list[Any] = [DIM]
             processor: Processor = time.process_time
+            beside: Beside = int  # nothing
             if home == "folder":
                 where = str(work / "photos")
                 Path(where).mkdir()
             elif home == "postgresql":
                 server = ends.enter_context(postgres_server())
-                where, codes = server.address("bench"), ["hnsw", DIM]
+                where, codes = server.address("bench"), on_servers
 
                 def processor(server: Server = server) -> float:
                     return time.process_time() + server.seconds
 
+            elif home == "milvus":
+                milvus = ends.enter_context(milvus_server())
+                (work / "record").mkdir()
+                where, codes = milvus.address("bench", work / "record"), on_servers
+                empty = milvus.bytes  # of logs that are made beforehand
+
+                def processor(server: Milvus = milvus) -> float:
+                    return time.process_time() + server.seconds
+
+                def beside(server: Milvus = milvus, empty: int = empty) -> int:
+                    return server.bytes - empty
+
             else:
-                told.error(f"there is no home {home}; take folder or postgresql")
-            for what, found in measured(where, processor, drawn, asked, given.queries, codes):
+                told.error(f"there is no home {home}; take folder, postgresql or milvus")
+            for what, found in measured(where, processor, beside, drawn, asked, given.queries, codes):
                 lines.append({"home": home, "what": what, **found})
                 said = "  ".join(f"{name} {value}" for name, value in found.items())
                 print(f"{home:<11} {what:<44} {said}", flush=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from servers import Server, postgres_server
+from servers import Milvus, Server, milvus_server, postgres_server, why_no_milvus
 
 # Two threads on two busy cores made the same tiny training forty times slower.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -89,4 +89,13 @@ def tiny_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def postgres() -> Iterator[Server]:
     """A PostgreSQL server with pgvector, for all tests of this process; each takes collections of its own."""
     with postgres_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def milvus() -> Iterator[Milvus]:
+    """A Milvus server in a network of its own, for all tests of this process."""
+    if why := why_no_milvus():
+        pytest.skip(why)
+    with milvus_server() as server:
         yield server

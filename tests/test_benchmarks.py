@@ -16,7 +16,7 @@ RUNS = {
     "engine.py --items 3000 --singles 3": "failed",
     "costs.py --size tiny --pairs 4 --rounds 1 --system vilt vilbert": "times CLIP's towers",
     "duplicates.py many --count 3000": "of 150 near copies",
-    "homes.py --items 300 --queries 2": "postgresql  first search after removing",
+    "homes.py --items 300 --queries 2 --homes folder,postgresql": "postgresql  first search after removing",
     "index.py ratio --count 20": "indexing reaches",
     "index.py memory --count 60": "MiB",
     "index.py plan --count 300": "MiB",

@@ -20,6 +20,7 @@ EXTRAS = {
     "ocr": ("rapidocr_onnxruntime",),
     "watch": ("watchfiles",),
     "postgres": ("psycopg", "pgvector"),
+    "milvus": ("pymilvus", "grpc"),
     "data": ("scipy", "h5py", "pyarrow", "webdataset", "datasets"),
     "llm": ("httpx", "xllamacpp"),
     "plots": ("matplotlib",),

@@ -18,6 +18,7 @@ Indexed = Annotated[
     str,
     typer.Argument(
         metavar="[FOLDER]",
-        help="An indexed folder, or the address of a collection on a server: postgresql://user@host/database.",
+        help="An indexed folder, or the address of a collection on a server: "
+        "postgresql://user@host/database or milvus://host/?record=photos.",
     ),
 ]

@@ -67,7 +67,8 @@ def command(
             "--in",
             metavar="FOLDER",
             help="Folder whose collection to fill, or the address of one on a server, such as "
-            "postgresql://user@host/database; default: the folder given, or this one.",
+            "postgresql://user@host/database or milvus://host/?record=photos; default: the folder given, or "
+            "this one.",
         ),
     ] = None,
     model: Annotated[
@@ -85,7 +86,8 @@ def command(
         str | None,
         typer.Option(
             help="Make binary codes, of so many bits or by the hashing system of a run folder, and calibrate "
-            "them; searches then take two stages. In PostgreSQL also hnsw, a graph of the vectors.",
+            "them; searches then take two stages. In PostgreSQL and Milvus also hnsw, a graph of the "
+            "vectors.",
             show_default=False,
         ),
     ] = None,

@@ -66,7 +66,8 @@ def open_collection(
 
     Args:
         path: A folder; or the address of a server, such as ``postgresql://user@host/database``, with
-            ``?collection=name`` for one of several there.
+            ``?collection=name`` for one of several there; or ``milvus://host/?record=...``, to search there
+            what lives in a folder or in PostgreSQL.
         model: A system's name, or an `Encoder`; needed only for a new collection (default: "builtin") or for
             an encoder that has no name. A name must be the one the collection was indexed with.
         create: Whether a collection may be made where there is none. Nothing is written before something is

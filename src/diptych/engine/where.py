@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
 from diptych import catalogue
 from diptych.engine.homes.address import Address, address_of
@@ -14,7 +14,7 @@ from diptych.engine.homes.local.home import Local
 from diptych.engine.place import DATABASE, absolute, default_home, find, place_of
 from diptych.errors import MissingData
 
-__all__ = ["OnDisk", "OnServer", "Where", "where_of"]
+__all__ = ["InMilvus", "OnDisk", "OnServer", "Where", "where_of"]
 
 _NAMED = {"postgresql": "postgres"}  # homes that are not called as their addresses begin
 
@@ -95,6 +95,35 @@ class OnServer:
         return catalogue.card("home", _NAMED.get(self.address.scheme, self.address.scheme))
 
 
+@dataclass(frozen=True, slots=True)
+class InMilvus:
+    """Searched in Milvus, with a record elsewhere.
+
+    Args:
+        address: Of the server.
+        record: Where the record is.
+    """
+
+    address: Address
+    record: OnDisk | OnServer
+
+    @property
+    def folder(self) -> Path:
+        """That of the record."""
+        return self.record.folder
+
+    def is_there(self) -> bool:
+        """Whether the record is; what Milvus lacks it gets."""
+        return self.record.is_there()
+
+    def home(self) -> Home:
+        """The record's home, which searches in Milvus."""
+        from diptych.engine.homes.milvus.connecting import Server
+        from diptych.engine.homes.milvus.home import Milvus
+
+        return cast(Home, Milvus(self.record.home(), Server(self.address)))
+
+
 def where_of(
     path: str | Path, *, create: bool, folder: str | Path | None = None
 ) -> tuple[Where, Path | None]:
@@ -112,7 +141,7 @@ def where_of(
     """
     address = address_of(path)
     if address is not None:
-        there = OnServer(address, None if folder is None else absolute(folder))
+        there = _at(address, None if folder is None else absolute(folder))
         if not create and not there.is_there():
             raise MissingData(
                 f"{address.shown} holds no collection yet; index a folder into it, which makes one"
@@ -126,3 +155,20 @@ def where_of(
     if found is None and not create:
         raise MissingData(f"{path} has not been indexed; do so with: diptych index {path}")
     return OnDisk(found or start), start if found is not None and start != found else None
+
+
+def _at(address: Address, folder: Path | None) -> OnServer | InMilvus:
+    """Where a collection is that has an address.
+
+    Raises:
+        MissingData: its record is to lie in a folder that does not exist.
+    """
+    if address.scheme != "milvus":
+        return OnServer(address, folder)
+    within = address_of(address.record)
+    if within is not None:
+        return InMilvus(address, OnServer(within, address.folder or folder))
+    place = absolute(address.record)
+    if not os.path.isdir(place):
+        raise MissingData(f"{address.record}, where the record is to live, is not a folder; make it first")
+    return InMilvus(address, OnDisk(place))

@@ -16,7 +16,7 @@ _numbers = itertools.count()
 Opening = Callable[..., Collection]
 
 
-@pytest.fixture(params=["folder", "postgresql"])
+@pytest.fixture(params=["folder", "postgresql", "milvus"])
 def kind(request: pytest.FixtureRequest) -> str:
     """Which home."""
     return str(request.param)
@@ -27,7 +27,10 @@ def where(kind: str, photos: Path, request: pytest.FixtureRequest) -> str:
     """A place of that kind in which there is no collection yet."""
     if kind == "folder":
         return str(photos)
-    return str(request.getfixturevalue("postgres").address(f"every{next(_numbers)}"))
+    name = f"every{next(_numbers)}"
+    if kind == "milvus":
+        return str(request.getfixturevalue("milvus").address(name, photos))
+    return str(request.getfixturevalue("postgres").address(name))
 
 
 @pytest.fixture

@@ -40,12 +40,25 @@ class Other(Colours):
 
 
 @pytest.fixture(params=["folder", "postgresql"])
+def kind(request: pytest.FixtureRequest) -> str:
+    """Which home to copy from; of what Milvus only searches, one test suffices."""
+    return str(request.param)
+
+
+@pytest.fixture(params=["folder", "postgresql"])
 def target(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Where to copy to."""
-    if request.param == "folder":
-        (tmp_path / "target").mkdir()
-        return str(tmp_path / "target")
-    return str(request.getfixturevalue("postgres").address(f"copy{next(_numbers)}"))
+    if request.param == "postgresql":
+        return str(request.getfixturevalue("postgres").address(f"copy{next(_numbers)}"))
+    place = tmp_path / "target"
+    place.mkdir()
+    if request.param == "milvus":
+        return str(request.getfixturevalue("milvus").address(f"copy{next(_numbers)}", place))
+    return str(place)
+
+
+_HOMES = ("folder", "postgresql")
+_PAIRS = [*itertools.product(_HOMES, _HOMES), ("folder", "milvus"), ("milvus", "postgresql")]
 
 
 @pytest.fixture
@@ -84,6 +97,7 @@ def answers(collection: Collection) -> list[Any]:
     return [[(str(one.path or one.id), round(one.score, 5), one.text) for one in some] for some in found]
 
 
+@pytest.mark.parametrize(("kind", "target"), _PAIRS, indirect=True)
 @pytest.mark.usefixtures("full")
 def test_a_copy_has_everything_and_answers_the_same(
     where: str, target: str, opening: Opening, tmp_path: Path

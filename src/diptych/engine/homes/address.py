@@ -1,4 +1,8 @@
-"""Addresses of collections that live on servers: ``postgresql://user@host/database?collection=name``."""
+"""Addresses of collections that live on servers.
+
+``postgresql://user@host/database?collection=name``; or searched in Milvus with a record that lives elsewhere,
+``milvus://user@host:19530/database?record=photos&collection=name``.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +10,23 @@ import contextlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit
 
 from diptych import catalogue
 from diptych.errors import UnknownName, UsageError
 
 __all__ = ["Address", "address_of"]
 
-_SCHEMES = {"postgresql": "postgresql", "postgres": "postgresql"}  # of packages: the name of the entry point
+_SCHEMES = {
+    "postgresql": "postgresql",
+    "postgres": "postgresql",
+    "milvus": "milvus",
+}  # else an entry point's name
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _LIKE_ONE = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)
-_SECRET = ("password", "passfile", "sslpassword", "token", "record")
+_SECRET = ("password", "passfile", "sslpassword", "token")
 _OURS = ("collection", "folder")
+_MILVUS_PORT = 19530
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,13 +34,15 @@ class Address:
     """Where a collection lives on a server.
 
     Args:
-        scheme: "postgresql", or that of a package's home.
-        url: What the server's own client is given; holds the password, and is never shown.
+        scheme: "postgresql", "milvus", or that of a package's home.
+        url: What the server's own client is given; holds the password but for Milvus, and is never shown.
         collection: Which one of the collections there.
         folder: The folder on this machine that names of files are relative to, if it is said.
         shown: The address without what must not be seen.
         options: What else it says, by name.
         secrets: Texts that must not be seen.
+        user, password, database: What Milvus' client is given besides.
+        record: Where the record of a collection in Milvus lives: a folder, or an address.
     """
 
     scheme: str
@@ -41,6 +52,10 @@ class Address:
     shown: str
     options: tuple[tuple[str, str], ...]
     secrets: tuple[str, ...]
+    user: str = ""
+    password: str = ""
+    database: str = ""
+    record: str = ""
 
     def hidden(self, text: str) -> str:
         """A text without the secrets of the address."""
@@ -84,6 +99,8 @@ def address_of(path: object) -> Address | None:
             f"{collection!r}"
         )
     others = [(name, value) for name, value in given if name not in _OURS]
+    if scheme == "milvus":
+        return _in_milvus(parts, collection, dict(others), "collection" in own, own.get("folder"))
     user = "" if parts.username is None else f"{parts.username}@"
     place = "" if host is None else host if parts.port is None else f"{host}:{parts.port}"
     plain = [(name, value) for name, value in others if name not in _SECRET]
@@ -118,4 +135,52 @@ def _plugged(scheme: str) -> str:
     known = ", ".join(f"{name}://" for name in (*_SCHEMES, *others))
     raise UsageError(
         f"a collection lives in a folder, or at an address that begins with {known}, not with {scheme}://"
+    )
+
+
+def _in_milvus(
+    parts: SplitResult, collection: str, options: dict[str, str], named: bool, folder: str | None
+) -> Address:
+    """The address of a collection whose record is elsewhere.
+
+    Raises:
+        UsageError: it says not where, or says what is not known.
+    """
+    record = options.pop("record", "")
+    if not record:
+        raise UsageError(
+            "Milvus only searches, so an address there says where the record lives, in a folder or in "
+            "PostgreSQL: milvus://host:19530/?record=photos, or ?record=postgresql://user@host/database"
+        )
+    if record.lower().startswith("milvus:"):
+        raise UsageError("the record of a collection in Milvus lives in a folder or in PostgreSQL, not there")
+    within = address_of(record)
+    unknown = sorted(options.keys() - {"token", "tls"})
+    if unknown:
+        raise UsageError(
+            f"an address of Milvus says nothing of {unknown[0]}; it may say record, collection, folder, "
+            "tls=yes and token"
+        )
+    if not parts.hostname:
+        raise UsageError("an address of Milvus names its machine: milvus://host:19530/?record=photos")
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    port, database = parts.port or _MILVUS_PORT, parts.path.strip("/")
+    user, password = unquote(parts.username or ""), unquote(parts.password or "")
+    shown = [("record", record if within is None else within.shown)]
+    if named:
+        shown.append(("collection", collection))
+    secrets = (parts.password or "", password, options.get("token", ""), *(within.secrets if within else ()))
+    return Address(
+        "milvus",
+        f"{'https' if options.get('tls') == 'yes' else 'http'}://{host}:{port}",
+        collection,
+        None if folder is None else Path(folder).expanduser().absolute(),
+        f"milvus://{f'{parts.username}@' if parts.username else ''}{host}:{port}/{database}"
+        f"?{urlencode(shown, safe='/:@?=')}",
+        tuple(options.items()),
+        tuple(one for one in secrets if one),
+        user,
+        password,
+        database,
+        record,
     )

@@ -77,6 +77,11 @@ class Home(Protocol):
         """What the last batch left."""
         ...
 
+    @property
+    def latest_state(self) -> State:
+        """What the last batch left, whatever is held on to now."""
+        ...
+
     def knows(self, state: State) -> bool:
         """Whether it was ever in that state, whatever is held on to now."""
         ...
@@ -142,6 +147,14 @@ class Home(Protocol):
 
     def vectors(self, side: Side) -> Iterator[tuple[int, bytes]]:
         """Row and stored vector of a side's items, ascending."""
+        ...
+
+    def vectors_of(self, rows: Rows) -> NDArray[Any]:
+        """The stored vectors of items (m,), in their order: (m, d) half precision, or (m, bytes) codes.
+
+        Raises:
+            CollectionError: one has none, or one of another length.
+        """
         ...
 
     def row_numbers(self, side: Side) -> Rows:

@@ -67,7 +67,8 @@ def check(by: int | str) -> None:
             raise UsageError(f"codes have a multiple of 8 bits, not {by}; take 64, 128, 256 or 512")
     elif by == "hnsw":
         raise UsageError(
-            "graphs (hnsw) are made in PostgreSQL; in a folder codes of 512 bits do what they are for"
+            "graphs (hnsw) are made in PostgreSQL and Milvus; in a folder codes of 512 bits do what they are "
+            "for"
         )
     elif not (Path(by).expanduser() / "card.json").is_file():
         raise UsageError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -10,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from diptych.core import Side
+from diptych.core import Rows, Side
 from diptych.engine.homes.entries import Lacking, VectorColumn
 from diptych.engine.homes.local.database import Database, damaged
 from diptych.engine.homes.names import name_of
@@ -27,6 +28,7 @@ _PICTURE = (
     "JOIN item AS picture ON picture.file = item.file AND picture.side = 'image' "
     "JOIN vector AS image ON image.row = picture.row AND image.vector_column = ?1 "
 )
+_AT_ONCE = 10_000  # vectors that one statement asks for
 _SETTINGS = ("codes", "codes_rotation")  # that each column has for itself
 
 
@@ -114,6 +116,25 @@ class Columns:
             f"SELECT item.row, vector FROM {_VECTORS} AND item.row > ?3 ORDER BY item.row",
             self._number, side, after,
         )  # fmt: skip
+
+    def vectors_of(self, rows: Rows) -> NDArray[Any]:
+        """The stored vectors of items (m,), in their order: (m, d) half precision, or (m, bytes) codes."""
+        column, found = self.column, dict[int, bytes]()
+        assert column is not None, "vectors are of a column"
+        wanted = np.asarray(rows, np.int64).tolist()
+        for start in range(0, len(wanted), _AT_ONCE):
+            some = json.dumps(wanted[start : start + _AT_ONCE])
+            found |= self._db.every(
+                "SELECT row, vector FROM vector WHERE vector_column = ? "
+                "AND row IN (SELECT value FROM json_each(?))",
+                column.id, some,
+            )  # fmt: skip
+        each = column.dimensions // 8 if column.type == "bits" else 2 * column.dimensions
+        if any(len(found.get(row, b"")) != each for row in wanted):
+            raise damaged(self._path, "an item has no vector, or one of another length")
+        kept = np.dtype(np.uint8 if column.type == "bits" else np.float16)
+        shape = len(wanted), each // kept.itemsize
+        return np.frombuffer(b"".join(map(found.__getitem__, wanted)), kept).reshape(shape)
 
     def row_numbers(self, side: Side) -> NDArray[np.int64]:
         """Every row of a side that has a vector, ascending, as an array."""

@@ -111,6 +111,12 @@ class Record(Columns, Names, Words):
             raise damaged(self._path, "it has lost the list of its batches")
         return State(*found)
 
+    @property
+    def latest_state(self) -> State:
+        """What the last batch left, whatever is held on to now."""
+        with self._db.outside():
+            return self.state
+
     def knows(self, state: State) -> bool:
         """Whether it was ever in that state, whatever is held on to now."""
         with self._db.outside():

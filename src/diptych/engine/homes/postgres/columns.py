@@ -207,22 +207,32 @@ class Columns(Names):
         )
         return [name_of(key) for (key,) in found]
 
+    def vectors_of(self, rows: Rows) -> NDArray[Any]:
+        """The stored vectors of items (m,), in their order: (m, d) half precision, or (m, bytes) codes."""
+        column = self.column
+        assert column is not None, "vectors are of a column"
+        known, found = self.stored_vectors(column, None, np.asarray(rows, np.int64))
+        at = np.minimum(np.searchsorted(known, rows), max(len(known) - 1, 0))
+        if len(rows) and not (len(known) and np.array_equal(known[at], rows)):
+            raise CollectionError(f"{self._db.shown} has no vector of an item; it was removed meanwhile")
+        return found[at]
+
     def stored_vectors(
-        self, column: VectorColumn, side: Side, rows: Rows | None = None
+        self, column: VectorColumn, side: Side | None, rows: Rows | None = None
     ) -> tuple[Rows, NDArray[Any]]:
         """Rows (n,) of a side, ascending, and their vectors as they are kept (n, d), or (n, bytes) of codes.
 
         Args:
             column: Of which.
-            side: Of the items.
+            side: Of the items; of both, if None.
             rows: Only these, if given.
         """
         bits = column.type == "bits"
         one = ("value", "u1", (column.dimensions // 8,)) if bits else ("value", ">f2", (column.dimensions,))
         found = self._db.table(
-            f"SELECT row, vector FROM vector_{column.id} WHERE side = %s"
+            f"SELECT row, vector FROM vector_{column.id} WHERE (%s::text IS NULL OR side = %s)"
             f"{'' if rows is None else ' AND row = ANY(%s)'} ORDER BY row",
-            side, *(() if rows is None else (rows,)),
+            side, side, *(() if rows is None else (rows,)),
             line=[("row", ">i8"), ("vector", np.dtype([("head", ">i4"), one]))],
         )  # fmt: skip
         kept: Any = np.uint8 if bits else np.float16

@@ -9,21 +9,20 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from diptych.core import Floats, Rows, Searchable, Side
+from diptych.core import Rows, Side
 from diptych.engine.homes.address import Address
-from diptych.engine.homes.base import Home
+from diptych.engine.homes.candidates import WithCodes
 from diptych.engine.homes.entries import State, VectorColumn
-from diptych.engine.homes.local.coded import like_asked
 from diptych.engine.homes.local.snapshot import Snapshot
 from diptych.engine.homes.postgres import schema
-from diptych.engine.homes.postgres.coded import GRAPH, Coded, keep, make_codes
+from diptych.engine.homes.postgres.coded import Coded
 from diptych.engine.homes.postgres.connecting import Connector
 from diptych.engine.homes.postgres.database import Database
 from diptych.engine.homes.postgres.record import Record
@@ -44,7 +43,7 @@ def is_there(address: Address) -> bool:
         return schema.version_of(connection, address) > 0
 
 
-class Postgres(Record):
+class Postgres(WithCodes, Record):
     """A `Home` in a PostgreSQL database; see `Record`.
 
     Args:
@@ -57,6 +56,8 @@ class Postgres(Record):
         TooNew: it was written by a later version of Diptych.
         CollectionError: the server refuses, or has no pgvector.
     """
+
+    coded_by = Coded
 
     def __init__(self, address: Address, places: Path, folder: Path | None = None) -> None:
         connector = Connector(address)
@@ -73,7 +74,7 @@ class Postgres(Record):
             db.close()
             raise
         super().__init__(db, place, root)
-        self._known_codes: dict[VectorColumn, Coded] = {}
+        self.known_codes = {}
         self._now: dict[tuple[Side, VectorColumn], tuple[State, Exact]] = {}
 
     @property
@@ -115,67 +116,6 @@ class Postgres(Record):
 
     def compact(self) -> None:
         """The server gives back the room of what was removed by itself."""
-
-    # Codes
-
-    @property
-    def codes(self) -> Mapping[str, Any] | None:
-        """What is known of the pictures' codes or graph; None if there are none."""
-        told = self.get(self.of_column("codes"))
-        return None if told is None else self._coded(told).facts or None
-
-    def _coded(self, told: str) -> Coded:
-        """Search by codes or a graph.
-
-        Args:
-            told: What is said of them now, which another process may have made again.
-        """
-        column = self.column
-        assert column is not None, "codes are of a column"
-        if column not in self._known_codes or self._known_codes[column].told != told:
-            self._known_codes[column] = Coded(self.using(column))
-        return self._known_codes[column]
-
-    def packed(self) -> tuple[Rows, NDArray[np.uint8]] | None:
-        """Rows (n,) of the pictures, ascending, and their codes (n, bits / 8); None if there are none."""
-        column, told = self.column, self.get(self.of_column("codes"))
-        if column is not None and column.type == "bits":
-            found: tuple[Rows, NDArray[np.uint8]] = self.vectors_now("image").stored()
-            return found
-        made = None if told is None else self._coded(told).codes
-        if made is None:
-            return None
-        rows, vectors = self.vectors_now("image").stored()
-        return rows, made.encode(vectors.astype(np.float32), "image")
-
-    def quick(self, sides: Sequence[Side], recall: float | None, k: int) -> Searchable | None:
-        """What searches pictures by codes or a graph; None if only exact search promises the recall."""
-        told = self.get(self.of_column("codes"))
-        return None if told is None else self._coded(told).asked(sides, recall, k)
-
-    def make_codes(self, by: int | str, encode_texts: Callable[[Sequence[str]], Floats]) -> Mapping[str, Any]:
-        """Give the pictures codes or a graph; see `Collection.make_codes`."""
-        return make_codes(self, by, like_asked(self, encode_texts))
-
-    def keep_codes(self, encode_texts: Callable[[Sequence[str]], Floats]) -> None:
-        """Make codes of what came new; learn and calibrate them again where that is much."""
-        told = self.get(self.of_column("codes"))
-        if told is None or not self.last_row("image"):
-            return
-        coded = self._coded(told)
-        if coded.outgrown and (coded.is_graph or coded.codes is not None):
-            self.make_codes(coded.facts.get("system", coded.facts["bits"] or GRAPH), encode_texts)
-        else:
-            coded.fill()
-
-    def take_codes(self, other: Home) -> None:
-        """Have codes as another home has them, whose vectors are of the same model; the caller may write."""
-        facts = other.codes
-        if facts is None or self.codes is not None:
-            return
-        told = {**facts, "last_row": self.last_row("image"), "graph": not facts["bits"]}
-        keep(self, told, other.get(other.of_column("codes_rotation")) or "")
-        Coded(self).fill(anew=True)
 
     # What `Coded` asks of the tables
 

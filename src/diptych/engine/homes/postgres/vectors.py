@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from diptych import similarity
 from diptych.core import Floats, Hits, Rows, Side
+from diptych.engine.homes.candidates import compared, hits_of
 from diptych.engine.homes.entries import VectorColumn
 from diptych.engine.homes.local.snapshot import Snapshot
 from diptych.engine.homes.postgres.columns import parameter
@@ -16,7 +17,7 @@ from diptych.engine.homes.postgres.columns import parameter
 if TYPE_CHECKING:
     from diptych.engine.homes.postgres.record import Record
 
-__all__ = ["Exact", "compared", "hits_of"]
+__all__ = ["Exact"]
 
 _MANY = 32  # queries for which it is cheaper to fetch the vectors once than to have each compared there
 _MORE = 32  # vectors that are compared in full precision beyond those that are wanted
@@ -120,17 +121,3 @@ class Exact:
             if len(lines) < k + more or found["score"][-1] > lines["roughly"].min() + error:
                 return found
             more *= 8
-
-
-def compared(queries: Floats, column: VectorColumn) -> Floats:
-    """Queries (q, d) as they are compared."""
-    return similarity.unit(queries) if column.similarity == "cosine" else queries
-
-
-def hits_of(found: list[NDArray[Any]], k: int) -> Hits:
-    """Hits (q, k) of what was found for each query; -1 and -inf where there are fewer."""
-    hits = Hits(np.full((len(found), k), -1, np.int64), np.full((len(found), k), -np.inf, np.float32))
-    for at, lines in enumerate(found):
-        hits.rows[at, : len(lines)] = lines["row"]
-        hits.scores[at, : len(lines)] = lines["score"]
-    return hits
