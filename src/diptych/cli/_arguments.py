@@ -12,6 +12,7 @@ OPTIONS = {
     "device": "--device",
     "features": "--features",
     "image": "--image",
+    "index": "--index",
     "llm": "--llm",
     "model": "--model",
     "port": "--port",

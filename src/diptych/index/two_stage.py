@@ -26,9 +26,7 @@ __all__ = ["Calibration", "TwoStage", "calibrate", "calibrations", "exact_rows"]
 
 _BLOCK = 1 << 22  # scores that are in memory at once
 _SAMPLE = 8192  # distances that the radius is estimated from
-_COPIED = (
-    12  # times fewer codes are copied and scanned by themselves; to copy one costs as much as to scan several
-)
+_COPIED = 12  # times fewer codes are copied, to be scanned by themselves: to copy one costs several scanned
 _STEPS = 1000  # counts of candidates that are tried; one per cent apart for a million vectors
 _DEVIATIONS = 3.09  # of a normal variable, above which one in a thousand lies
 
