@@ -92,7 +92,10 @@ def served(page: str, language: str, environment: dict[str, str]) -> Iterator[Ca
     if not any(SERVER in b.content for b in blocks(page) if b.language == language and not b.reason):
         yield lambda content: content
         return
-    command = [sys.executable, "-m", "diptych", "serve", "photos", "--write", "--port", "0"]
+    diptych = [sys.executable, "-m", "diptych"]
+    # Beforehand, as a server that has to index the folder takes no items from elsewhere meanwhile.
+    subprocess.run([*diptych, "index", "-q", "photos"], env=environment, check=True)
+    command = [*diptych, "serve", "photos", "--write", "--port", "0"]
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as server:
         assert server.stderr is not None
         try:
