@@ -92,10 +92,10 @@ def served(page: str, language: str, environment: dict[str, str]) -> Iterator[Ca
     if not any(SERVER in b.content for b in blocks(page) if b.language == language and not b.reason):
         yield lambda content: content
         return
-    diptych = [sys.executable, "-m", "diptych"]
+    program = [sys.executable, "-m", "diptych"]
     # Beforehand, as a server that has to index the folder takes no items from elsewhere meanwhile.
-    subprocess.run([*diptych, "index", "-q", "photos"], env=environment, check=True)
-    command = [*diptych, "serve", "photos", "--write", "--port", "0"]
+    subprocess.run([*program, "index", "-q", "photos"], env=environment, check=True)
+    command = [*program, "serve", "photos", "--write", "--port", "0"]
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as server:
         assert server.stderr is not None
         try:
