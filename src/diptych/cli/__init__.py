@@ -32,7 +32,7 @@ _COMMANDS = {
     "evaluate": "Measure a system, vectors or scores in both directions; save numbers and rankings.",
     "bench": "Fill a result table and write it as Markdown, JSON and HTML.",
     "data": "List data sets, say where to get them, record where their files are, and check them.",
-    "list": "List systems, feature extractors or data sets.",
+    "list": "List systems, feature extractors, data sets, indexes, homes or language-model adapters.",
     "info": "Say what a collection holds, which model made it, and which files could not be read.",
     "doctor": "Say what is installed, which models are there, where things are, and what is wrong.",
 }
