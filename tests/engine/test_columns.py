@@ -104,7 +104,8 @@ def test_it_is_kept_current(indexed: Path, paint: Paint) -> None:
         assert [(one.model, one.encoded, one.lacking) for one in summary.models] == [("dark", 2, 0)]
         assert dark.pictures == 1  # the copy has its twin's vector
         assert_vectors(collection, dark)
-        assert "again.png" in ids(collection, model=dark)
+        # By itself: which of two that are equal is told under the other, may hang on a processor's rounding.
+        assert {"again.png", "red.png"} <= set(ids(collection, model=dark, fold=None))
         assert not collection.add().models
 
 
