@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import functools
 import importlib
 import inspect
 import re
@@ -170,14 +171,17 @@ def needing(name: str) -> Iterator[None]:
         raise extra from error
 
 
-def _own(kind: Kind) -> Iterator[Card]:
-    """The cards of what lies in this package."""
+@functools.cache
+def _own(kind: Kind) -> tuple[Card, ...]:
+    """The cards of what lies in this package, whose files are read once."""
+    cards = []
     for path in sorted(_ROOT.glob(_FILES[kind])):
         place = path.relative_to(_ROOT.parent).with_suffix("")
         name = path.parent.name if kind == "home" else path.stem
         family = path.parent.name if kind == "system" else ""
         if found := _read(name, path, family, ".".join(place.parts), kind):
-            yield found
+            cards.append(found)
+    return tuple(cards)
 
 
 def _plugged(kind: Kind, plugin: Plugin) -> Card | str:
