@@ -99,7 +99,9 @@ def test_addresses_and_language_models_of_broken_packages_say_so(install: Instal
     install("diptych.homes", None)
     with pytest.raises(PluginError, match="it announces the module their_part"):
         address_of("theirs://somewhere")
-    with pytest.raises(UsageError, match="begins with postgresql://, postgres://, milvus://, not with nobodys://"):
+    with pytest.raises(
+        UsageError, match="begins with postgresql://, postgres://, milvus://, not with nobodys://"
+    ):
         address_of("nobodys://somewhere")
     with pytest.raises(UsageError, match="names no language model"):
         named("nobodys:file")
