@@ -190,12 +190,12 @@ async def _begun(request: Request, said: Said) -> _Following:
         _talked(request, said, lambda facts: loop.call_soon_threadsafe(steps.put_nowait, facts))
     )
 
-    def over(_: object) -> None:
+    def ended(_: object) -> None:
         if not work.cancelled():
             work.exception()  # looked at here, as nobody may follow any more
         steps.put_nowait(None)
 
-    work.add_done_callback(over)
+    work.add_done_callback(ended)
     first = await steps.get()
     if first is None and (failed := work.exception()) is not None:
         raise failed
