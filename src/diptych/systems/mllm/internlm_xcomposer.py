@@ -249,7 +249,7 @@ class InternLMXComposer:
         if not isinstance(found, LocalModel):
             raise UsageError(
                 "internlm_xcomposer tunes a model that is in a folder; name one: llm=llm:FOLDER",
-                argument="llm",
+                argument="settings",
             )
         return found
 
