@@ -130,6 +130,19 @@ def test_what_is_no_such_database_is_refused(photos: Path, keep: Keep, tmp_path:
         Rclip(tmp_path / "text.sqlite3")
 
 
+@pytest.mark.parametrize("content", [b"12345", "no bytes", 7])
+def test_a_damaged_vector_is_a_sentence(photos: Path, keep: Keep, content: object) -> None:
+    path = keep()
+    with sqlite3.connect(path) as base:
+        base.execute("UPDATE images SET vector = ?", (content,))
+    first = photos / f"{NAMES[0]}.png"
+    with (
+        Rclip(path) as kept,
+        pytest.raises(BadData, match=r"db\.sqlite3 cannot be read as a database of rclip"),
+    ):
+        kept.vector(first, first.stat().st_size, first.stat().st_mtime_ns)
+
+
 def test_the_command_tells_what_was_taken(photos: Path, keep: Keep, run: Any) -> None:
     base = keep()
     code, _, err = run("index", str(photos), "--vectors-of", str(base))

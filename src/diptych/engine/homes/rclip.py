@@ -74,15 +74,18 @@ class Rclip:
             path: Of the file, absolute.
             size: Its bytes.
             mtime_ns: Time of its last change, in nanoseconds since 1970.
+
+        Raises:
+            BadData: what is kept of it is no vector.
         """
         with self._readable():
             found = self._connection.execute(
                 "SELECT vector, size, modified_at FROM images WHERE filepath = ? AND deleted IS NULL",
                 (str(path),),
             ).fetchone()
-        if found is None or found[1] != size or abs(found[2] - mtime_ns / 1e9) > _APART:
-            return None
-        return _vector(found[0], self.path)
+            if found is None or found[1] != size or abs(found[2] - mtime_ns / 1e9) > _APART:
+                return None
+            return _vector(found[0], self.path)
 
     def some(self) -> Iterator[tuple[Path, Floats]]:
         """Pictures that are where they were and as they were, with their vectors."""
