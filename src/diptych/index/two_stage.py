@@ -310,7 +310,7 @@ def exact_rows(vectors: NDArray[Any], queries: NDArray[Any], k: int) -> Rows:
     size = max(1, _BLOCK // max(len(asked), 1))
     kept: Hits | None = None
     for start in range(0, len(vectors), size):
-        part = np.asarray(vectors[start : start + size]).astype(np.float32)
+        part = half.taken(vectors, slice(start, start + size)).astype(np.float32)
         found = best(asked @ part.T, np.arange(start, start + len(part)), k)
         kept = found if kept is None else _merged(kept, found, k)
     if kept is None:

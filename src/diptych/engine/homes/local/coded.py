@@ -333,7 +333,7 @@ class Coded:
         new = np.flatnonzero(~there)
         for start in range(0, len(new), _BLOCK):
             part = new[start : start + _BLOCK]
-            packed[part] = self._codes.encode(vectors[part], "image")
+            packed[part] = self._codes.encode(half.taken(vectors, part), "image")
         del codes  # lets go of the mapping before the file is replaced
         _keep(path, packed, rows, made, self._record.state)
         return packed

@@ -32,6 +32,7 @@ from diptych.engine.homes.entries import State
 from diptych.engine.homes.local.record import Record
 from diptych.engine.homes.local.snapshot import Snapshot
 from diptych.files import write
+from diptych.index import half
 
 __all__ = ["SearchFiles", "take_files"]
 
@@ -215,14 +216,17 @@ class SearchFiles:
             return self._empty() if stamp.state == state and sums == (0, 0) else None
         try:
             shape = (stamp.count, stamp.width // self._type.itemsize)
-            vectors = np.memmap(self._path("vectors"), self._type, mode="r", shape=shape)
+            vectors = half.Stored.of(self._path("vectors"), self._type, shape)
             rows = np.fromfile(self._path("rows"), np.int64, stamp.count)
         except (OSError, ValueError, OverflowError):
             return None
         if len(rows) != stamp.count:
             return None
-        if not self._untouched(stamp) and (zlib.crc32(vectors.data), zlib.crc32(rows.data)) != sums:
-            return None
+        if not self._untouched(stamp):
+            found = zlib.crc32(vectors.data), zlib.crc32(rows.data)
+            vectors.let_go()
+            if found != sums:
+                return None
         alive = stamp.alive()
         if stamp.state != state:
             known = self._still(stamp, state, rows, alive)
@@ -284,7 +288,7 @@ class SearchFiles:
         with parts[0].open("wb") as to_vectors, parts[1].open("wb") as to_rows:
             for start in range(0, len(places), _APPENDED_ROWS):
                 part = places[start : start + _APPENDED_ROWS]
-                vectors, rows = found.vectors[part], found.all_rows[part]
+                vectors, rows = half.taken(found.vectors, part), found.all_rows[part]
                 sums = (zlib.crc32(vectors.data, sums[0]), zlib.crc32(rows.data, sums[1]))
                 to_vectors.write(vectors.data)
                 to_rows.write(rows.data)

@@ -51,8 +51,8 @@ class Snapshot:
 
     def of(self, rows: Rows) -> Floats:
         """Vectors (m, d) of some of the rows (m,) in single precision; of binary codes, +1 and -1."""
-        found = self.vectors[np.searchsorted(self.all_rows, rows)]
-        half.let_go(self.vectors)
+        places, back = np.unique(np.searchsorted(self.all_rows, rows), return_inverse=True)
+        found = half.taken(self.vectors, places)[back]
         return similarity.unpack(found) if self.kind == "hamming" else found.astype(np.float32)
 
     def search(self, vectors: NDArray[Any], k: int, within: Rows | None = None) -> Hits:
@@ -90,16 +90,13 @@ class Snapshot:
         if self.single is not None:
             return queries @ self.single[at].T
         if self.kind != "hamming":
-            if isinstance(at, slice):
-                return half.scores(queries, self.vectors[at])
             return half.scores(queries, self.vectors, at)
         positions = np.arange(at.start, at.stop) if isinstance(at, slice) else at
         scores = np.empty((len(queries), len(positions)), np.float32)
         for start in range(0, len(positions), _BLOCK_ROWS):
             part = slice(start, start + _BLOCK_ROWS)
-            block = self.vectors[positions[part]]
+            block = half.taken(self.vectors, positions[part])
             scores[:, part] = similarity.hamming(queries, similarity.unpack(block))
-            half.let_go(self.vectors)
         return scores
 
 
