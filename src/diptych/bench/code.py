@@ -26,6 +26,7 @@ OUTSIDE: Mapping[str, str] = {
     "diptych.files": "writes results, and does not make them",
     "diptych.cli": "reads words of the command line and prints",
     "diptych.report": "shows results",
+    "diptych.catalogue.listing": "finds modules by name; what they do counts by their own code",
     "diptych.engine": "fills and searches collections of users; no table does",
     "diptych.testing": "checks systems",
     "diptych.training.view": "draws progress and curves",
