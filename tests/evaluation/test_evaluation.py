@@ -14,6 +14,7 @@ from diptych.data.base import Loaded, Protocol, Split
 from diptych.data.sets.planted import Planted
 from diptych.errors import BadData, MissingData, UsageError
 from diptych.evaluation import evaluate, matched, rescore, score
+from diptych.pipeline import over
 
 
 class Projection:
@@ -167,6 +168,30 @@ def test_a_retriever_is_measured_through_its_pipeline() -> None:
     split = Split(image=VECTORS, text=[str(row) for row in range(30)], label=None, pairs=pairs)
     found = evaluate(Piped(), Loaded("toy", {"test": split}))
     assert found.main() == {"image to text": 1.0, "text to image": 1.0}
+
+
+class _OneWay(Projection):
+    """Finds texts by vectors, and pictures in a way of its own."""
+
+    def over(self, gallery: Any, k: int, to: Any) -> Stage:
+        return over(Projection(), gallery, k, to=to) if to == "text" else _InOrder(len(gallery), k)
+
+
+class _InOrder(Stage):
+    def __init__(self, n: int, k: int) -> None:
+        self.rows = np.arange(n)[:k]
+
+    def __call__(self, run: Run) -> Run:
+        rows = np.tile(self.rows, (len(run.queries), 1))
+        return run.with_hits(Hits(rows, -rows.astype(np.float32)))
+
+
+def test_each_direction_is_measured_with_its_own_stage() -> None:
+    found = evaluate(_OneWay(), data("pair")).measured
+    plain = evaluate(Projection(), data("pair")).measured
+    assert found["image to text"]["R@1"] == plain["image to text"]["R@1"]
+    assert found["text to image"]["R@1"] == pytest.approx(1 / 60)
+    assert plain["text to image"]["R@1"] > 0.1
 
 
 def test_the_protocol_named_is_the_one_that_was_run(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diptych import catalogue, metrics
-from diptych.core import DIRECTIONS, SIDES, Floats, Hits, Item, Run, Side, offered
+from diptych.core import DIRECTIONS, SIDES, Floats, Hits, Run, Side, offered
 from diptych.data.base import Absent, Dataset, Pictures, Protocol, Relevance, Split, as_dataset
 from diptych.data.readable import left_out
 from diptych.data.reading import report_of
@@ -109,21 +109,20 @@ def compared(
     items = {(split, side): Remembered(split.items(side)) for split in (query, gallery) for side in SIDES}
     for split, known in (vectors or {}).items():
         items[split, "image"].remember(system, "image", known)
-    images, texts = items[query, "image"], items[query, "text"]
-    stage, there = _asked(system, images, items[gallery, "text"], "text", index, depth)
-    if query is gallery and stage.symmetric and isinstance(there, metrics.Embedded | metrics.Matrix):
+    asked = {"text": items[query, "image"], "image": items[query, "text"]}
+    # Asked for everything, any index would give everything.
+    wanted = {to: len(items[gallery, to]) if index is None else depth for to in SIDES}
+    stages = {to: over(system, items[gallery, to], max(wanted[to], 1), to=to, index=index) for to in SIDES}
+
+    def scores(to: Side) -> metrics.Scores:
+        return scores_of(stages[to], Run(asked[to], items[gallery, to]))
+
+    there = scores("text")
+    # A system may search each side in a way of its own, so that one stage says nothing of the other.
+    alike = query is gallery and all(stage.symmetric for stage in stages.values())
+    if alike and isinstance(there, metrics.Embedded | metrics.Matrix):
         return Both(dict(zip(DIRECTIONS, (there, there.transposed()), strict=True)), mirrored=True)
-    _, back = _asked(system, texts, items[gallery, "image"], "image", index, depth)
-    return Both(dict(zip(DIRECTIONS, (there, back), strict=True)), mirrored=False)
-
-
-def _asked(
-    system: Any, queries: Sequence[Item], gallery: Sequence[Item], to: Side, index: str | None, depth: int
-) -> tuple[Any, metrics.Scores]:
-    """The stage over a gallery, and its scores of queries."""
-    wanted = len(gallery) if index is None else depth  # asked for everything, any index would give everything
-    stage = over(system, gallery, max(wanted, 1), to=to, index=index)
-    return stage, scores_of(stage, Run(queries, gallery))
+    return Both(dict(zip(DIRECTIONS, (there, scores("image")), strict=True)), mirrored=False)
 
 
 def evaluate(
