@@ -120,9 +120,7 @@ def main() -> None:
             flush=True,
         )
 
-    print(
-        f"{options.pictures} photographs, {settings}; R@1 / R@5 / R@10 in per cent; processor time, one thread"
-    )
+    print(f"{options.pictures} photographs, {settings}; R@1 / R@5 / R@10 in per cent; one thread")
     tell("the tower alone", tower, None, 0.0)
     for kind in options.kinds:
         began = time.process_time()
