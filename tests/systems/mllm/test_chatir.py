@@ -57,6 +57,14 @@ def test_truthful_answers_bring_the_target_up_round_by_round(form: str) -> None:
     assert "degraded" not in found[-1].notes[0]
 
 
+def test_unless_asked_no_model_changes_what_is_searched() -> None:
+    model = Scripted(asking)
+    found = rounds(ChatIR(Words(), model, truth, rounds=2, alike=2.0), *TARGETS)
+    for target, note in zip(TARGETS, found[-1].notes, strict=True):
+        assert note["rewritten"] == Dialogue(str(target.text), tuple(note["dialogue"])).joined()
+    assert len(model.prompts) == 2 * len(TARGETS)  # questions only
+
+
 def test_a_repeated_question_is_asked_anew_once_and_then_one_of_the_list() -> None:
     model = Scripted("Which colour is it?")
     talk = Talk(ChatIR(), model, None)
@@ -77,7 +85,8 @@ def test_a_question_that_means_the_same_is_a_repetition() -> None:
 
 @pytest.mark.parametrize("fault", ["timeout", "unreachable", "refusal", "empty", "garbage"])
 def test_without_a_model_the_list_is_asked_and_the_dialogue_goes_on(fault: str) -> None:
-    system = ChatIR(Words(), Faulty([fault]), lambda query, question: "red snow", rounds=2)  # type: ignore[list-item]
+    model = Faulty([fault])  # type: ignore[list-item]
+    system = ChatIR(Words(), model, lambda query, question: "red snow", rounds=2, form="rewritten")
     found = rounds(system, Item("a red dog in the snow", text="a dog"))
     assert [turn[0] for turn in found[-1].notes[0]["dialogue"]] == list(STOCK[:2])
     assert rank(found[-1]) == 1

@@ -46,7 +46,8 @@ def test_every_system_runs_end_to_end_on_real_tokens() -> None:
         assert question.endswith("?")
         return "it is in the snow"
 
-    run = ChatIR(Words(), model, truth, rounds=1, alike=2.0).over(GALLERY, 5, "image")(Run([query], GALLERY))
+    chat = ChatIR(Words(), model, truth, rounds=1, form="rewritten", alike=2.0)
+    run = chat.over(GALLERY, 5, "image")(Run([query], GALLERY))
     ((question, _),) = run.notes[0]["dialogue"]
     assert question not in STOCK, "few-shot prompts make even a small model ask"
     assert run.hits is not None

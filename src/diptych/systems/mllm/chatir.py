@@ -13,9 +13,10 @@ Survey: contrastive training, 256 numbers, cosine. The retriever is BLIP's text 
 Whoever searches describes a picture; a language model asks one short question after the other about it, and
 after each answer the whole dialogue is searched with anew.
 
-With `form` "joined" the encoder reads the dialogue as it stands, which suits one that was trained on
-dialogues (`dialogue`); with "rewritten" a language model first makes one description of it (PlugIR), which
-any encoder reads. A question that was asked before, or that means the same, is asked anew once, and then
+With `form` "joined" the encoder reads the dialogue as it stands, as in the paper; it suits best one that was
+trained on dialogues (`dialogue`). With "rewritten" a language model first makes one description of it
+(PlugIR), which is worth no more than the model: the small one that was tried did worse with it, so that it
+has to be asked for. A question that was asked before, or that means the same, is asked anew once, and then
 one of a list takes its place; so does it when the model fails, and the dialogue goes on. An answer that
 says nothing is left out. What is too long for the encoder loses its oldest rounds, never the description.
 
@@ -126,7 +127,7 @@ class ChatIR:
         answer: Any = None,
         *,
         rounds: int = 10,
-        form: str = "rewritten",
+        form: str = "joined",
         words: int = 200,
         alike: float = 0.95,
     ) -> None:
