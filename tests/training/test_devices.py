@@ -22,7 +22,7 @@ SYSTEMS = [
 
 
 def trained(subject: Subject, device: str | torch.device) -> Any:
-    learner = subject.build(**({"epochs": 1} if "epochs" in subject.signature else {}))
+    learner = subject.build(**subject.epochs(1))
     return learner.fit(subject.data[0], Trainer(seed=0, quiet=True, device=device))
 
 

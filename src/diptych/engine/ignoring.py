@@ -168,6 +168,7 @@ class Rules:
         check_patterns(patterns)
         self._root, self._inside = root, inside
         self._tops = {root, *(one for one in given if root not in one.parents)}
+        self._below = tuple(os.path.join(os.path.normcase(top), "") for top in self._tops)
         self._patterns = _Patterns(patterns, "") if patterns else None
         self._known: OrderedDict[Path, Here] = OrderedDict()
 
@@ -208,7 +209,8 @@ class Rules:
     def _is_top(self, folder: Path) -> bool:
         if folder in self._tops or folder == folder.parent:
             return True
-        return self._tops.isdisjoint(folder.parents)
+        # By its name: to look at each folder above makes a deep tree's cost the square of its depth.
+        return not os.path.normcase(folder).startswith(self._below)
 
     def _start(self, folder: Path) -> Here:
         own = self._read(folder)

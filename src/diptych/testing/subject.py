@@ -135,9 +135,13 @@ class Subject:
         learner.fit(self.data[0], spy.watching(learner))
         return learner, spy, time.process_time() - started
 
+    def epochs(self, count: int) -> Mapping[str, int]:
+        """The parameters that say how many epochs it trains, all of them `count`."""
+        return {name: count for name in self.signature if name == "epochs" or name.endswith("_epochs")}
+
     def trained_briefly(self, split: Split, trainer: Trainer | None = None) -> tuple[Any, Trainer]:
-        """One that was trained for two epochs."""
-        learner = self.build(**({"epochs": 2} if "epochs" in self.signature else {}))
+        """One that was trained for two epochs of each of its stages."""
+        learner = self.build(**self.epochs(2))
         trainer = trainer or Trainer(seed=0, quiet=True, device="cpu")
         learner.fit(split, trainer)
         return learner, trainer
