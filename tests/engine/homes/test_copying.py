@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -196,19 +194,33 @@ def test_damage_on_the_way_is_found_and_mended(
     assert copy_collection(where, target).copied == 12
 
 
+_KILLED = """
+import os, signal, sys
+from diptych.__main__ import main
+from diptych.engine import copying
+left, real = int(sys.argv.pop()), copying._Copying._put
+def put(*given):
+    global left
+    left -= 1
+    if not left:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(*given)
+copying._Copying._put = put
+sys.exit(main())
+"""
+
+
 def test_killed_at_any_moment_it_goes_on(where: str, target: str, opening: Opening) -> None:
     rng = np.random.default_rng(0)
     with opening() as collection:
         collection.add_items(
-            (NewItem(str(n), vector=rng.random(3), texts=[f"text {n}"]) for n in range(3000)), batch_size=500
+            (NewItem(str(n), vector=rng.random(3), texts=[f"text {n}"]) for n in range(1200)), batch_size=400
         )
-    program = "import sys; from diptych.__main__ import main; sys.exit(main())"
-    command = [sys.executable, "-c", program, "copy", where, target, "--json"]
-    for pause in (0.8, 1.5):
-        child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        time.sleep(pause)
-        os.kill(child.pid, signal.SIGKILL)
-        child.wait()
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    command = [sys.executable, "-c", _KILLED, "copy", where, target, "--json"]
+    for puts in (1, 700, 300):  # in the first batch, in a later one, and having gone on
+        killed = subprocess.run([*command, str(puts)], capture_output=True, text=True, check=False)
+        assert killed.returncode == -signal.SIGKILL, killed.stderr
+    done = subprocess.run([*command, "0"], capture_output=True, text=True, check=True)
     told = json.loads(done.stdout)
-    assert (told["images"], told["texts"], told["vectors"]) == (3000, 3000, 6000)
+    assert (told["images"], told["texts"], told["vectors"]) == (1200, 1200, 2400)
+    assert 0 < told["copied"] < 1200, "what was committed before is not copied again"
