@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals are of 
 _FAULTY = """
 import os, signal, sys, time
 def _spoil():
-    import io, PIL.Image
+    import io, numpy, PIL.Image
     real = PIL.Image.open
     def opened(file, *args, **how):
         data = file.getvalue() if isinstance(file, io.BytesIO) else b""
@@ -34,7 +34,7 @@ def _spoil():
             time.sleep(600)
         if b"takes-all-memory" in data:
             for _ in range(64):
-                keep.append(bytearray(1 << 28))
+                keep.append(numpy.empty(1 << 28, numpy.uint8))  # not written to, as that takes long
         return real(file, *args, **how)
     keep = []
     PIL.Image.open = opened

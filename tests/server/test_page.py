@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -283,46 +282,6 @@ def test_nothing_is_asked_of_anybody_else_and_nothing_jumps(site: Site, visit: V
         shape = tile.evaluate("image => image.naturalWidth / image.naturalHeight")
         assert box is not None
         assert box["width"] / box["height"] == pytest.approx(shape, rel=0.03)  # neither cut nor boxed
-
-
-STATES = {
-    "newest": "",
-    "words": "#/?q=a+cat",
-    "nothing_matches": "#/?q=a+submarine&not=0.5:a+cup",
-    "texts": "#/?q=a+cat&to=text",
-    "nothing_fulfils": "#/?where=width+%3C+3",
-}
-
-
-@pytest.mark.parametrize(
-    ("scheme", "width", "names"),
-    [
-        ("light", 1280, [*STATES, "one", "collection", "bench"]),
-        ("dark", 1280, ["nothing_matches", "one", "bench"]),
-        ("light", 390, ["nothing_matches", "one"]),
-        ("dark", 390, ["words", "collection"]),
-    ],
-)
-def test_nobody_is_shut_out(site: Site, visit: Visit, scheme: str, width: int, names: list[str]) -> None:
-    page = visit(width, 844, color_scheme=scheme)
-    for name in names:
-        page.page.goto("about:blank")
-        if name in STATES:
-            page.open(site.url + STATES[name])
-        elif name == "one":
-            page.open(site.url + STATES["words"])
-            page.page.locator(".tile button").first.click()
-            page.until(lambda: "Where it lies" in page.text(), "the lightbox")
-        else:
-            page.page.goto(f"{site.url}#/{name}")
-            page.page.wait_for_selector(".wholepage h1")
-            page.page.wait_for_timeout(500)
-        page.shot(f"{name}-{scheme}-{width}")
-        assert page.violations() == [], name
-        assert page.page.evaluate("document.documentElement.scrollWidth <= innerWidth"), name
-    ground = page.page.evaluate("getComputedStyle(document.body).backgroundColor")
-    light = sum(map(int, json.loads(ground.replace("rgb(", "[").replace(")", "]")))) > 3 * 128
-    assert light == (scheme == "light")
 
 
 def test_the_page_speaks_german(site: Site, visit: Visit) -> None:

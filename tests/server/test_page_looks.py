@@ -99,6 +99,8 @@ def test_every_state_looks_as_it_should(site: Site, visit: Visit, look: str) -> 
         page.page.goto("about:blank")
         page.open(f"{site.url}#/{query}")
         looking.at(name)
+    ground = page.page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (sum(map(int, re.findall(r"\d+", ground)[:3])) > 3 * 128) == (scheme == "light"), ground
     page.wrong.clear()  # a wrong filter is told by the browser, too
     page.page.goto("about:blank")
     page.open(site.url + "#/?q=a+rocket")

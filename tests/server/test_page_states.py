@@ -94,7 +94,8 @@ def test_a_folder_without_pictures_says_what_to_do(visit: Visit, tmp_path: Path)
         page = visit()
         page.page.goto(site.url)
         page.until(lambda: "No pictures here yet" in page.text(), "what to do")
-        assert "run diptych index, or start the server with --update" in page.text()  # this one only reads
+        told = "run diptych index, or start the server with --update"  # this one only reads
+        page.until(lambda: told in page.text(), "how")
         assert page.violations() == []
         page.shot("no_pictures")
         page.wrong.clear()
