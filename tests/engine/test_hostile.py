@@ -233,3 +233,18 @@ def test_expanding_patterns(photos: Path, paint: Paint) -> None:
     assert [path.name for path in scan.expand([photos / "e[1].png"])] == ["e[1].png"]
     with pytest.raises(UsageError, match="matches nothing"):
         scan.expand([photos / "*.jpg"])
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="names of files are text there")
+def test_a_file_whose_name_is_no_utf_8_is_asked_for_by_its_id(photos: Path, paint: Paint) -> None:
+    odd = photos / os.fsdecode(b"\xe9t\xe9.png")
+    paint("red.png").rename(odd)
+    with open(photos, model=Colours()) as opened:
+        opened.add()
+        (best,) = opened.search("red")
+        for name in (best.id, odd):
+            item = opened.get(name)
+            assert item is not None
+            assert item.image == odd
+            assert [one.id for one in opened.search(like=name, itself=True)] == [best.id]
+        assert opened.get("half a character \ud800") is None

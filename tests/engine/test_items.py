@@ -67,6 +67,20 @@ def test_they_are_found_under_their_ids_and_have_no_path(collection: Collection)
     assert collection.home.count_unread() == 1  # where text is looked for: in files
 
 
+def test_a_search_may_ask_for_more_like_one(collection: Collection) -> None:
+    liked = collection.search(like="shop/1", k=1, itself=True)
+    assert [one.id for one in liked] == ["shop/1"]
+    assert collection.search(like="shop/1", k=1)[0].id != "shop/1"
+    # By its picture alone, as of a file, and not by its captions.
+    by_picture = collection.search(colour("red"), k=5)
+    assert [round(one.score, 3) for one in collection.search(like="shop/1", k=5, itself=True)] == [
+        round(one.score, 3) for one in by_picture
+    ]
+    assert {one.id for one in collection.search(like="words", to="text", itself=True)} == {"shop/1", "words"}
+    with pytest.raises(UsageError, match=r"no 'shop/9' indexed; did you mean shop/"):
+        collection.search(like="shop/9")
+
+
 def test_folders_never_forget_them(collection: Collection) -> None:
     (collection.folder / "white.png").unlink()
     (collection.folder / "black.png").write_bytes(as_bytes("black"))

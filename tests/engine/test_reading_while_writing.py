@@ -79,6 +79,7 @@ def test_no_search_fails_beside_a_process_that_writes(tmp_path: Path, what: str)
                     assert len({one.id for one in texts}) == len(texts)
                     counts.add(len(texts))
                     collection.get("003.png")
+                    assert collection.home.size > 0
                     searches += 1
                     if fresh:
                         collection.close()

@@ -7,10 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
+from diptych import NewItem
 from diptych.engine.collection import Collection
 from diptych.server import schema
 
@@ -113,6 +115,27 @@ def test_collections_facets_counts_and_models(served: Made) -> None:
     assert told["models"][0]["collections"] == ["photos"]
     assert client.get("/api/v1/collections/photos/skipped").json() == {"skipped": []}
     assert b'diptych_items{collection="photos",side="image"} 6.0' in client.get("/metrics").content
+
+
+def test_what_has_no_file_is_told_as_it_was_given(served: Made, collection: Collection) -> None:
+    storage = fsspec.filesystem("memory")
+    try:
+        storage.pipe("/far/red.png", png())
+        storage.pipe("/far/red.txt", b"a red thing")
+        storage.pipe("/far/broken.png", b"no picture")
+        collection.add("memory://far")
+    finally:
+        storage.store.clear()
+    collection.add_items([NewItem("shop/1", vector=[1.0, 0.5, 0.5], texts=["a pink thing"])])
+    client = served()
+    told = client.get("/api/v1/collections/photos/skipped").json()["skipped"]
+    assert [one["path"] for one in told] == ["memory:///far/broken.png"]
+    for name, caption in {
+        "memory:///far/red.png": {"text": "a red thing", "source": "sidecar"},
+        "shop/1": {"text": "a pink thing", "source": "program"},
+    }.items():
+        facts = client.get("/api/v1/lookup", params={"id": name}).json()
+        assert (facts["captions"], facts["has_picture"]) == ([caption], False)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from __future__ import annotations
 import base64
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from diptych.core import Floats, Item, Rows, Side, offered
 from diptych.engine.homes.base import Home
-from diptych.engine.homes.names import own_key
+from diptych.engine.homes.names import key_of
 from diptych.engine.model import Model
 from diptych.engine.query import kind_of
 from diptych.engine.results import Word
@@ -32,6 +32,7 @@ __all__ = [
     "UNKNOWN",
     "WORDS",
     "calibration_of",
+    "captioned",
     "keep_calibration",
     "percentiles",
     "remark",
@@ -97,17 +98,28 @@ def _packed(arrays: Mapping[str, NDArray[Any]]) -> str:
     return base64.b64encode(file.getvalue()).decode()
 
 
+def captioned(home: Home, texts: Rows, most: int) -> Iterator[tuple[int, list[int]]]:
+    """The first row, of a picture if there is one, and the others of the files of texts drawn at random.
+
+    Args:
+        home: Holds them.
+        texts: (n,) rows of texts.
+        most: How many of these are drawn.
+    """
+    drawn = np.sort(np.random.default_rng(0).permutation(texts)[:most])
+    for key in dict.fromkeys(key_of(home, one) for one in home.items(drawn.tolist())):
+        first, *others = home.rows_of(key)
+        yield first, others
+
+
 def _captioned(home: Home) -> Captioned | None:
     """Some of the captioned pictures, drawn at random; None if there are none."""
     of_texts, of_images = home.vectors_now("text"), home.vectors_now("image")
     rows, image_rows = of_texts.rows, of_images.rows
-    drawn = np.sort(np.random.default_rng(0).permutation(len(rows))[:_SAMPLE])
     pictures: list[int] = []
     texts: list[int] = []
     owner: list[int] = []
-    named = home.items(rows[drawn].tolist())
-    for key in dict.fromkeys(own_key(one.id) if one.path is None else home.key(one.path) for one in named):
-        first, *others = home.rows_of(key)
+    for first, others in captioned(home, rows, _SAMPLE):
         found = [row for row in others if _holds(rows, row)]
         if found and _holds(image_rows, first):
             owner += [len(pictures)] * len(found)

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from diptych.core import SIDES, encodes, offered
@@ -21,7 +20,7 @@ from diptych.engine.calibration import keep_calibration
 from diptych.engine.decoding import AHEAD, THREADS, ahead, digest_of, prepared, vector_of
 from diptych.engine.homes.base import Home
 from diptych.engine.homes.entries import Lacking, VectorColumn
-from diptych.engine.homes.names import is_own, name_of
+from diptych.engine.homes.names import is_own, path_or_id
 from diptych.engine.model import Model
 from diptych.engine.opening import Opened
 from diptych.engine.reading import Reading
@@ -157,11 +156,6 @@ def take_over(opened: Opened, old: Home) -> None:
     fill_all(opened, batch_size=None, max_pixels=None, on_progress=None)
 
 
-def _path(home: Home, key: bytes) -> Path | str:
-    """The file of an item; of one without, its id."""
-    return name_of(key) if is_own(key) else home.path(key)
-
-
 def fill_all(
     opened: Opened, *, batch_size: int | None, max_pixels: int | None, on_progress: Told | None
 ) -> list[Filled]:
@@ -220,7 +214,7 @@ def fill(
         done += count
         if on_progress is not None:
             seconds = time.perf_counter() - started
-            on_progress(Progress(done, total, len(filled.skipped), _path(home, last.key), seconds))
+            on_progress(Progress(done, total, len(filled.skipped), path_or_id(home, last.key), seconds))
     filled.lacking = sum(map(home.count_lacking, sides))
     if filled.encoded:
         home.keep_codes(model.encode_texts)
@@ -305,7 +299,7 @@ class _Filling:
         """Decode a picture whose content is what was indexed; in a thread."""
         if (vector := vector_of(self.home, item.hash)) is not None:
             return _Read(item, vector)
-        name = name_of(item.key) if is_own(item.key) else str(self.home.path(item.key))
+        name = str(path_or_id(self.home, item.key))
         stored = is_own(item.key) and storage.is_address(name)
         if is_own(item.key) and not stored:
             return _Read(item, why="was given by a program, without a file to read")
@@ -331,6 +325,8 @@ class _Filling:
         new = [one for one in batch if one.vector is None and not one.why]
         encoded = self.model.stored("image", [one.prepared for one in new])
         self.filled.encoded += len(new)
-        self.filled.skipped += [Skipped(_path(self.home, one.item.key), one.why) for one in batch if one.why]
+        self.filled.skipped += [
+            Skipped(path_or_id(self.home, one.item.key), one.why) for one in batch if one.why
+        ]
         vectors = {one.item.row: one.vector for one in batch if one.vector is not None}
         return vectors | {one.item.row: vector for one, vector in zip(new, encoded, strict=True)}

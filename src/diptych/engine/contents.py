@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,9 @@ from diptych.core import SIDES, Floats, Item, Rows, Side
 from diptych.engine import ignoring
 from diptych.engine.conditions import Condition
 from diptych.engine.filters import checked, known_field
-from diptych.engine.gallery import Gallery, gallery_of, item_of_file, limited
-from diptych.engine.homes.names import is_own, name_of, own_key
+from diptych.engine.gallery import Gallery, gallery_of, item_of_rows, limited, rows_named
+from diptych.engine.homes.names import path_or_id
 from diptych.engine.opening import Opened
-from diptych.engine.place import absolute
 from diptych.engine.plan import LOOSE
 from diptych.engine.query import check_side
 from diptych.engine.results import ModelFacts
@@ -99,10 +97,9 @@ class Contents(Opened):
             name: The file, or its `id` in results: its path from the collection's folder, or that which a
                 program gave it.
         """
-        path = absolute(name)
-        keys = os.fsencode(Path(name).as_posix()), self.home.key(path), own_key(str(name))
         with self.home.snapshot():  # a file's rows and what they hold are of one moment
-            return next((item for item in (item_of_file(self.home, key) for key in keys) if item), None)
+            rows = rows_named(self.home, name)
+            return item_of_rows(self.home, rows) if rows else None
 
     def vectors(self, side: Side) -> tuple[list[str], Floats]:
         """The `id` of every item of a side that has a vector, and these (n, d); of binary codes, +1 and -1.
@@ -164,7 +161,7 @@ class Contents(Opened):
             "codes": self.home.codes,
             "excludes": list(self.excludes),
             "skipped": {
-                name_of(key) if is_own(key) else str(self.home.path(key)): reason
+                str(path_or_id(self.home, key)): reason
                 for key, reason, *_ in self.home.skipped()
                 if reason != LOOSE
             },

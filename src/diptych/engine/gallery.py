@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,12 @@ from diptych.core import Floats, Hits, Item, Rows, Searchable, Side
 from diptych.engine.conditions import Condition
 from diptych.engine.homes.base import Home, Vectors
 from diptych.engine.homes.entries import Stored, Worded
+from diptych.engine.homes.names import own_key
 from diptych.engine.opening import Opened
+from diptych.engine.place import absolute
 from diptych.index.flat import among, places_of
 
-__all__ = ["Gallery", "Unseen", "gallery_of", "item_of", "item_of_file", "limited"]
+__all__ = ["Gallery", "Unseen", "gallery_of", "item_of", "item_of_rows", "limited", "rows_named"]
 
 _READ = 256  # entries that are read at a time while all are looked through
 
@@ -197,11 +200,27 @@ def item_of(stored: Stored) -> Item:
     )
 
 
-def item_of_file(home: Home, key: bytes) -> Item | None:
-    """The picture of a file with its captions, or its texts, one a line; None if it is not known."""
-    rows = home.rows_of(key)
-    if not rows:
-        return None
+def rows_named(home: Home, name: str | Path) -> list[int]:
+    """The rows of what is called so, its picture first; none if it is not known.
+
+    Args:
+        home: Holds it.
+        name: A file, or an `id` as results have it: a path from the collection's folder, or what a program
+            called its item.
+
+    Raises:
+        UsageError: it is no name at all.
+    """
+    path = absolute(name)
+    try:
+        keys = os.fsencode(Path(name).as_posix()), home.key(path), own_key(os.fspath(name))
+    except UnicodeEncodeError:  # half a character, which no name has
+        return []
+    return next((rows for key in keys if (rows := home.rows_of(key))), [])
+
+
+def item_of_rows(home: Home, rows: Sequence[int]) -> Item:
+    """The picture of a file with its captions, or its texts, one a line; `rows` are all that it has."""
     first, *others = home.items(rows)
     if first.side == "image":
         return item_of(first)

@@ -13,9 +13,8 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 
 from diptych.core import SIDES, Floats, Item, Side, encodes
-from diptych.engine.gallery import item_of
+from diptych.engine.gallery import item_of, rows_named
 from diptych.engine.homes.base import Home, Vectors
-from diptych.engine.place import absolute
 from diptych.errors import CollectionError, UsageError
 from diptych.pipeline import encode
 from diptych.printable import type_of
@@ -136,14 +135,12 @@ def liked(home: Home, name: str | Path, folder: Path) -> Item:
     """
     if not isinstance(name, str | os.PathLike):
         raise UsageError(f"what is in the collection is named by its path, not by {type_of(name)}")
-    for key in (os.fsencode(Path(name).as_posix()), home.key(absolute(name))):
-        rows = home.rows_of(key)
-        if rows:
-            items = [item_of(stored) for stored in home.items(rows)]
-            if items[0].image is not None:
-                return recalled(items[0])
-            terms = tuple((1 / len(items), recalled(item)) for item in items)
-            return terms[0][1] if len(terms) == 1 else Item(terms=terms)
+    if rows := rows_named(home, name):
+        items = [item_of(stored) for stored in home.items(rows)]
+        if items[0].meta["side"] == "image":
+            return recalled(items[0])
+        terms = tuple((1 / len(items), recalled(item)) for item in items)
+        return terms[0][1] if len(terms) == 1 else Item(terms=terms)
     names = {one for side in SIDES for one in home.ids(side)}
     near = difflib.get_close_matches(os.fspath(name), names, n=3, cutoff=0.6)
     hint = f"did you mean {' or '.join(near)}?" if near else "name it as results do, by its path from there."

@@ -18,11 +18,10 @@ from typing import Any, Self
 import numpy as np
 
 from diptych.core import DECODING, Floats, Forwards, Item, Rows, Side, offered
-from diptych.engine.calibration import calibration_of
+from diptych.engine.calibration import calibration_of, captioned
 from diptych.engine.decoding import THREADS
 from diptych.engine.gallery import Gallery, gallery_of
 from diptych.engine.homes.base import Home
-from diptych.engine.homes.names import own_key
 from diptych.engine.homes.states import States
 from diptych.engine.model import Model, model_name
 from diptych.engine.opening import Opened
@@ -148,20 +147,20 @@ def calibrate(opened: Opened, scorer: Any, depth: int) -> Calibrated:
     second = second_of(opened, model, scorer, depth)
     hybrid, home = second.hybrid, opened.home
     images, texts = gallery_of(opened, "image"), gallery_of(opened, "text")
-    captioned = _captioned(opened, images, texts)
-    if len({image for image, _ in captioned.tolist()}) < LEAST_QUERIES:
+    pairs = _captioned(opened, images, texts)
+    if len({image for image, _ in pairs.tolist()}) < LEAST_QUERIES:
         raise UsageError(
             f"what a re-ranker has to say is chosen on captions of pictures, and {opened.folder} has "
-            f"{len(captioned)}; at least {LEAST_QUERIES} captioned pictures are needed"
+            f"{len(pairs)}; at least {LEAST_QUERIES} captioned pictures are needed"
         )
-    hybrid.rerank_weights = {**EQUAL, **weights_of(hybrid, images, texts, captioned)}
+    hybrid.rerank_weights = {**EQUAL, **weights_of(hybrid, images, texts, pairs)}
     lines: dict[Side, SecondLine] = {}
     told = calibration_of(home, model)
     if told is not None:
         random = np.random.default_rng(0)
-        asking = random.permutation(captioned[:, 1])[:_ASKING]
+        asking = random.permutation(pairs[:, 1])[:_ASKING]
         right = [Item(text=texts[int(row)].text) for row in asking]
-        said = named(things(), [[str(texts[int(row)].text)] for row in captioned[:, 1]])
+        said = named(things(), [[str(texts[int(row)].text)] for row in pairs[:, 1]])
         absent = [thing for thing, share in zip(things(), said, strict=True) if share < 0.5]
         wrong = [Item(text=absent[row]) for row in random.permutation(len(absent))[:_ASKING].tolist()]
         line = line_of(hybrid, told, right, wrong, images)
@@ -172,7 +171,7 @@ def calibrate(opened: Opened, scorer: Any, depth: int) -> Calibrated:
         hybrid.rerank_depth,
         hybrid.rerank_weights,
         lines,
-        min(len(captioned), _ASKING),
+        min(len(pairs), _ASKING),
         hybrid.cost.milliseconds_a_pair,
     )
     with opened.writing(), home.batch(changes=False):
@@ -182,12 +181,9 @@ def calibrate(opened: Opened, scorer: Any, depth: int) -> Calibrated:
 
 def _captioned(opened: Opened, images: Gallery, texts: Gallery) -> Rows:
     """Places (p, 2) of some of the captioned pictures and all their captions in the galleries."""
-    home, found = opened.home, []
+    found = []
     place, said = ({row: at for at, row in enumerate(one.rows.tolist())} for one in (images, texts))
-    drawn = np.sort(np.random.default_rng(0).permutation(texts.rows)[:_CAPTIONS])
-    keys = [own_key(one.id) if one.path is None else home.key(one.path) for one in home.items(drawn.tolist())]
-    for key in dict.fromkeys(keys):
-        first, *others = home.rows_of(key)
+    for first, others in captioned(opened.home, texts.rows, _CAPTIONS):
         if first in place:
             found += [(place[first], said[row]) for row in others if row in said]
     return np.array(found, np.int64).reshape(-1, 2)

@@ -7,11 +7,15 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from diptych.engine.homes.entries import Known, Stored
 from diptych.errors import CollectionError
 
-__all__ = ["PAGE", "Names", "is_own", "name_of", "own_key"]
+if TYPE_CHECKING:
+    from diptych.engine.homes.base import Home
+
+__all__ = ["PAGE", "Names", "is_own", "key_of", "name_of", "own_key", "path_or_id"]
 
 PAGE = 1_000
 """Files that are read at a time, in a moment, so that no reader keeps a writer waiting."""
@@ -19,7 +23,7 @@ PAGE = 1_000
 
 def own_key(name: str) -> bytes:
     """The name in a home of an item that a program gave under an id of its own; no file has such a name."""
-    return b"\0" + name.encode()
+    return b"\0" + name.encode("utf-8", "surrogatepass")  # a file's odd name may be asked for as an id
 
 
 def is_own(key: bytes) -> bool:
@@ -30,6 +34,16 @@ def is_own(key: bytes) -> bool:
 def name_of(key: bytes) -> str:
     """The `id` of what has a name in a home: the path of a file, or what a program called its own item."""
     return key[1:].decode("utf-8", "replace") if is_own(key) else os.fsdecode(key)
+
+
+def key_of(home: Home, stored: Stored) -> bytes:
+    """The name in a home of an item's file, or of the item itself where a program gave it."""
+    return own_key(stored.id) if stored.path is None else home.key(stored.path)
+
+
+def path_or_id(home: Home, key: bytes) -> Path | str:
+    """The file that has a name in a home; of what a program gave its `id`."""
+    return name_of(key) if is_own(key) else home.path(key)
 
 
 class Names(ABC):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 
 from diptych.core import Side
 from diptych.engine.duplicates import Copy
+from diptych.engine.homes.names import path_or_id
 from diptych.engine.looks import ALIKE
 from diptych.engine.plan import LOOSE
 from diptych.server import schema
@@ -66,7 +68,7 @@ def _collection(serving: Serving, served: Served, *, local: bool) -> dict[str, A
                 one.as_dict() if local else one.as_dict() | {"name": without_paths(one.name)}
                 for one in opened.models()
             ],
-            "bytes": sum(file.stat().st_size for file in opened.place.rglob("*") if file.is_file()),
+            "bytes": home.size,
             "codes": None if home.codes is None else dict(home.codes),
             "excludes": list(opened.excludes),
             "fields": sorted(home.field_names()),
@@ -84,7 +86,7 @@ async def skipped(request: Request, serving: Here, name: str) -> Any:
 
     def work() -> Json:
         found = [
-            {"path": _shown_path(served, opened.home.path(key), local=local), "reason": reason}
+            {"path": _shown_path(served, path_or_id(opened.home, key), local=local), "reason": reason}
             for key, reason, *_ in opened.home.skipped()
             if reason != LOOSE
         ]
@@ -93,8 +95,10 @@ async def skipped(request: Request, serving: Here, name: str) -> Any:
     return await looked_up(serving, work)
 
 
-def _shown_path(served: Served, path: Any, *, local: bool) -> str:
+def _shown_path(served: Served, path: Path | str, *, local: bool) -> str:
     folder = served.collection.folder
+    if isinstance(path, str):  # an address, which is the same from everywhere
+        return path
     if path.is_relative_to(folder):
         return str(path.relative_to(folder).as_posix())
     return str(path) if local else str(path.name)

@@ -12,6 +12,7 @@ from starlette.responses import FileResponse, Response
 
 from diptych.core import Side
 from diptych.engine.homes.entries import Stored
+from diptych.engine.homes.names import key_of
 from diptych.media.metadata import shown
 from diptych.server import schema
 from diptych.server.app import Json
@@ -97,8 +98,7 @@ def _facts_of(served: Served, item: int, *, local: bool) -> dict[str, Any]:
     with home.snapshot():
         found = served.stored(item)
         picture = served.picture_of(found)
-        key = home.key(found.path) if found.path is not None else None
-        file = None if key is None else home.file(key)
+        file = home.file(key_of(home, found))
         texts = [] if file is None else home.texts(file.id)
         twins = home.items(home.copies([item]).get(item, []), shown=False)
     below = served.collection.below
@@ -106,8 +106,6 @@ def _facts_of(served: Served, item: int, *, local: bool) -> dict[str, Any]:
         twins = [one for one in twins if one.path is not None and one.path.is_relative_to(below)]
     if found.side == "text":
         texts = [(str(found.text), found.source)]
-    elif not texts:
-        texts = [(text, "program") for text in found.captions]
     return {
         "item": found.row,
         "side": found.side,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -49,7 +50,8 @@ class Local(Record):
     @property
     def size(self) -> int:
         """Bytes of its files."""
-        return sum(file.stat().st_size for file in self.place.rglob("*") if file.is_file())
+        found = (Path(folder, name) for folder, _, names in os.walk(self.place) for name in names)
+        return sum(map(_bytes, found))
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
@@ -163,3 +165,10 @@ class Local(Record):
         with self.batch(changes=False):
             self.set(self.of_column("codes"), json.dumps({**facts, "last_row": self.last_row("image")}))
             self.set(self.of_column("codes_rotation"), rotation)
+
+
+def _bytes(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:  # search files come and go while others look
+        return 0
