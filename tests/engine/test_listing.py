@@ -177,3 +177,14 @@ def test_a_list_is_complete_when_what_follows_changes_nothing() -> None:
     assert [one.missing for one in whole] == [1] * 5
     assert listing(iter(hits), 5, 2, fold=None).complete
     assert [e.entry.row for e in listing(hits, 5, 2, without={0}).entries] == [1, 3]
+
+
+def test_no_more_is_read_than_is_listed_where_nothing_tells_what_looks_alike(collection: Collection) -> None:
+    def hits() -> Iterator[tuple[int, Stored]]:
+        for row in range(3):
+            yield row, Stored(row, "image", "a", Path("a"), None, "", hash=bytes([row]))
+        raise AssertionError("what follows changes nothing")
+
+    assert listing(hits(), 100, 2, fold="near").complete
+    newest = collection.newest(k=2, fold="near")
+    assert [one.id for one in newest] == [one.id for one in collection.newest(k=2)]

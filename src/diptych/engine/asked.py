@@ -224,7 +224,7 @@ class Asked(Contents):
         Nothing is compared, so that their score is 0 and no model is loaded.
 
         Args:
-            where, to, k, offset, fold: As for `search`.
+            where, to, k, offset, fold: As for `search`; as nothing is compared, "near" is as "exact" here.
 
         Raises:
             UsageError: k is not positive, or the filter is none.

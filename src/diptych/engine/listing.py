@@ -81,7 +81,7 @@ def listing(
     seen = missing = 0
     for place, hit in hits:
         full = len(entries) == needed
-        if full and fold != "near":
+        if full and alike is None:
             return Listing(entries, missing, True)
         seen += 1
         if hit.row in without:
