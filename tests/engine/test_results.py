@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from diptych.engine.results import Result, Results, Skipped, Summary
+from diptych.engine.results import Captioned, Filled, Inscriptions, Result, Results, Skipped, Summary
 
 
 def test_results_as_json() -> None:
@@ -72,3 +72,13 @@ def test_a_summary_as_json() -> None:
     counts = {"added": 2, "changed": 0, "moved": 0, "unchanged": 0, "removed": 0, "encoded": 0}
     assert {name: told[name] for name in counts} == counts
     assert told["seconds"] == 1.235
+
+
+def test_what_is_told_of_a_summary_is_all_of_it() -> None:
+    lost = [Skipped(Path("bad.png"), "is damaged"), Skipped("s3://photos/bad.png", "is damaged", known=True)]
+    whole = Summary(
+        added=2, left_out=3, skipped=lost, in_part=lost[:1], encoded=4, lent=1, seconds=1.5,
+        models=[Filled("clip", 1, 2, lost[:1])], inscriptions=Inscriptions(1, 2, lost[:1], 3),
+        captioned=Captioned(1, 2, lost[:1], 3),
+    )  # fmt: skip
+    assert Summary.from_dict(json.loads(json.dumps(whole.as_dict()))) == whole

@@ -457,32 +457,27 @@ class Summary:
     @classmethod
     def from_dict(cls, told: Mapping[str, Any]) -> Summary:
         """The summary of which `as_dict` told."""
-        numbers = (
-            "added",
-            "changed",
-            "moved",
-            "unchanged",
-            "removed",
-            "away",
-            "left_out",
-            "encoded",
-            "lent",
-            "seconds",
+        numbers = ("added", "changed", "moved", "unchanged", "removed", "away", "left_out", "encoded", "lent")
+        inscribed, captioned = (
+            None if one is None else one | {"failed": _skipped(one["failed"])}
+            for one in (told["inscriptions"], told["captioned"])
         )
-        inscribed = told["inscriptions"]
-        if inscribed is not None:
-            inscribed = Inscriptions(**inscribed | {"failed": _skipped(inscribed["failed"])})
         return cls(
-            **{name: told[name] for name in numbers},
+            **{name: told[name] for name in (*numbers, "seconds")},
             excluded=Report.from_dict({"not_used": told["excluded"]}),
             skipped=_skipped(told["skipped"]),
             in_part=_skipped(told["in_part"]),
             passed_over=Counter(told["passed_over"]),
             captions=Report.from_dict(told["captions"]),
             models=[Filled(**one | {"skipped": _skipped(one["skipped"])}) for one in told["models"]],
-            inscriptions=inscribed,
+            inscriptions=None if inscribed is None else Inscriptions(**inscribed),
+            captioned=None if captioned is None else Captioned(**captioned),
         )
 
 
 def _skipped(told: Iterable[Mapping[str, Any]]) -> list[Skipped]:
-    return [Skipped(Path(one["path"]), one["reason"], one["known"]) for one in told]
+    return [
+        # Of an address, a path would make one slash of two.
+        Skipped(path if "://" in (path := one["path"]) else Path(path), one["reason"], one["known"])
+        for one in told
+    ]
