@@ -118,6 +118,9 @@ def test_hubs_lose_places(photos: Path, paint: Paint, monkeypatch: pytest.Monkey
         def encode_text(self, texts: Any) -> Any:
             return np.array([(0.9, 0.4, 0.0) if one == "a" else (0.1, 1.0, 0.0) for one in texts], np.float32)
 
+        def score_pairs(self, images: Any, texts: Any, pairs: Any) -> Any:
+            return np.zeros(len(pairs), np.float32)
+
     paint("own.png", (255, 0, 0))
     paint("hub.png", (0, 0, 255))
     (photos / "hub.txt").write_text("\n".join(f"caption {number}" for number in range(20)))
@@ -132,6 +135,10 @@ def test_hubs_lose_places(photos: Path, paint: Paint, monkeypatch: pytest.Monkey
         assert names(plain) == ["hub.png", "own.png"]
         assert names(corrected) == ["own.png", "hub.png"]
         assert {r.id: r.score for r in plain} == pytest.approx({r.id: r.score for r in corrected})
+        # Nothing was ranked anew for a query of two parts, so its hubs count as any other's.
+        opened.encoder.rerank_depth = 2
+        twice = opened.search(text=["a", "a"], hubness="nnn")
+        assert names(twice) == ["own.png", "hub.png"]
         with pytest.raises(UsageError, match="with pictures of the collection, and there are 2;"):
             opened.search(photos / "own.png", hubness="nnn")
 

@@ -135,7 +135,7 @@ class _Mixed:
         found = []
         for at, (places, line) in enumerate(zip(run.hits.rows, scores, strict=True)):
             places, line = places[places >= 0], line[places >= 0]
-            if not run.notes:  # scores of a second stage are no cosines
+            if not _is_rescored(run, at):
                 order = self.arranged.of_hits(at, gallery, places, line)
                 places, line = places[order], line[order]
             found.append(self._mixed(gallery, at, places, line))
