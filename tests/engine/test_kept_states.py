@@ -95,5 +95,8 @@ def test_a_second_search_looks_at_no_picture_again(photos: Path, paint: Paint) -
         assert scorer.looked == 9
         place = collection.place
     assert (place / LOOKED_AT).is_file()
+    for told in ("sessions/a.jsonl", "replies/ab/cd.json"):  # of dialogues, and by language models
+        (place / told).parent.mkdir(parents=True)
+        (place / told).write_text("{}")
     discard(photos)
-    assert not (place / LOOKED_AT).exists()
+    assert {one.name for one in place.iterdir()} <= {"writer.lock"}

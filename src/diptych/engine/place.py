@@ -35,6 +35,8 @@ DATABASE = "collection.sqlite"
 LOOKED_AT = "looked-at.sqlite"
 """What re-rankers have made of pictures; see `diptych.engine.homes.states`."""
 
+_LOCK = "writer.lock"
+
 
 def absolute(path: str | Path) -> Path:
     """The path from the root, ``~`` and ``..`` resolved, links kept.
@@ -111,7 +113,7 @@ def writing(place: Path, folder: Path) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     holder = place / "writer.json"
-    lock = FileLock(place / "writer.lock", timeout=0)
+    lock = FileLock(place / _LOCK, timeout=0)
     try:
         lock.acquire()
     except Timeout:
@@ -159,7 +161,9 @@ def remove_database(place: Path) -> None:
 
 
 def discard(path: str | Path) -> None:
-    """Forget a folder's own collection altogether; the pictures stay. Nothing happens where there is none.
+    """Forget a folder's own collection altogether, with its dialogues and the replies of language models.
+
+    The pictures stay. Nothing happens where there is no collection.
 
     Raises:
         CollectionBusy: a process is writing to it.
@@ -170,6 +174,11 @@ def discard(path: str | Path) -> None:
         if (place / DATABASE).is_file():
             with writing(place, folder):
                 remove_database(place)
-                for name in ("search", "next"):
-                    shutil.rmtree(place / name, ignore_errors=True)
-                (place / LOOKED_AT).unlink(missing_ok=True)
+                try:
+                    for path in place.iterdir():
+                        if path.is_dir():
+                            shutil.rmtree(path)
+                        elif path.name != _LOCK:  # which is held
+                            path.unlink()
+                except OSError as error:
+                    raise _unwritable(place, error) from error
