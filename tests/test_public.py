@@ -23,6 +23,7 @@ for _, found, is_package in pkgutil.walk_packages([str(SRC)], "diptych."):
 def test_the_root_lists_its_names_sorted_and_all_resolve() -> None:
     assert diptych.__all__ == sorted(diptych.__all__)
     assert dir(diptych) == diptych.__all__
+    assert {*diptych._PUBLIC, "__version__", "errors"} == set(diptych.__all__)
     for name in diptych.__all__:
         assert getattr(diptych, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):

@@ -124,6 +124,7 @@ __all__ = [
     "Learner",
     "MissingData",
     "MissingExtra",
+    "NewItem",
     "NoReply",
     "PluginError",
     "Rerank",
