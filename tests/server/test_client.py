@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,30 @@ def test_it_fills_and_empties(client: diptych.Client, collection: Collection, ph
     found = client.search(where="price = 3", by="words", text="orange")[0]
     assert (found.id, found.path) == ("shop/1", None)
     assert client.remove_items(["shop/1", "shop/2"]) == 1
+
+
+def test_any_number_of_items_is_taken(client: diptych.Client, collection: Collection) -> None:
+    items = (diptych.NewItem(f"shop/{number}", vector=[1.0, 0.1, 0.1]) for number in range(150))
+    summary = client.add_items(items)
+    assert (summary.added, collection.count()) == (150, 156)
+    assert client.add_items([]).added == 0
+    with pytest.raises(diptych.UsageError, match="has neither a picture, nor a vector, nor texts"):
+        client.add_items([diptych.NewItem("shop/150")])
+
+
+def test_it_waits_a_little_for_whoever_else_writes(
+    client: diptych.Client, collection: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new = [diptych.NewItem("shop/1", vector=[1.0, 0.1, 0.1])]
+    with collection.writing():
+        other = threading.Thread(target=lambda: client.add_items(new))
+        other.start()
+        time.sleep(0.5)
+    other.join()
+    assert collection.get("shop/1") is not None
+    monkeypatch.setattr("diptych.server.client._TRIES", 1)
+    with collection.writing(), pytest.raises(diptych.CollectionBusy, match="by another process"):
+        client.remove_items(["shop/1"])
 
 
 def test_errors_are_those_of_the_library(

@@ -24,7 +24,7 @@ from starlette.responses import Response
 
 from diptych import __version__
 from diptych.engine.collection import Collection
-from diptych.errors import DiptychError
+from diptych.errors import CollectionBusy, DiptychError
 from diptych.server.errors import Refused, facts_of, status_of
 from diptych.server.gate import Gate
 from diptych.server.holding import Holding
@@ -198,6 +198,8 @@ def _failure(serving: Serving, error: DiptychError, scope: Scope) -> Json:
     headers = {}
     if isinstance(error, Refused) and error.after is not None:
         headers["Retry-After"] = str(error.after)
+    elif isinstance(error, CollectionBusy):
+        headers["Retry-After"] = "1"
     if isinstance(error, Refused) and error.kind == "Unauthorized":
         headers["WWW-Authenticate"] = "Bearer"
     headers["Cache-Control"] = "no-store"

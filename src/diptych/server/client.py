@@ -9,6 +9,7 @@ import base64
 import contextlib
 import http.client
 import io
+import itertools
 import json
 import os
 import threading
@@ -37,7 +38,9 @@ if TYPE_CHECKING:
 __all__ = ["Client"]
 
 _TOGETHER = 8  # queries of `search_many` that are asked at a time
-_TRIES = 5  # of a request that the server is too busy for
+_TRIES = 5  # of a request for which the server is too busy, or the collection is being written to
+_WAITED_FOR = (http.HTTPStatus.TOO_MANY_REQUESTS, http.HTTPStatus.CONFLICT)
+_ITEMS = 64  # that one request takes in
 _AGAIN = (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError)
 
 
@@ -275,19 +278,14 @@ class Client:
     def add_items(self, items: Iterable[NewItem]) -> Summary:
         """Take in pictures, texts and ready vectors; see `Collection.add_items`.
 
-        All of them are one request: when it is answered, they are stored.
+        Each 64 of them are a request: when it is answered, they are stored, all of them.
         """
-        import numpy as np
-
-        told = []
-        for one in items:
-            image = None if one.image is None else _file(one.image)[1]
-            vector = None if one.vector is None else np.asarray(one.vector, float).tolist()
-            told.append(
-                {"id": one.id, "data": image, "vector": vector}
-                | {"texts": list(one.texts), "meta": dict(one.meta)}
-            )
-        return Summary.from_dict(self.ask("POST", "items", {"items": told}))
+        waiting, whole = iter(items), Summary()
+        while some := list(itertools.islice(waiting, _ITEMS)):
+            done = Summary.from_dict(self.ask("POST", "items", {"items": list(map(_new, some))}))
+            for name in ("added", "changed", "encoded", "seconds"):
+                setattr(whole, name, getattr(whole, name) + getattr(done, name))
+        return whole
 
     def remove_items(self, ids: Iterable[str]) -> int:
         """Forget items that a program gave; see `Collection.remove_items`."""
@@ -336,7 +334,7 @@ class Client:
             headers["Authorization"] = f"Bearer {self._token}"
         for tried in range(1, _TRIES + 1):
             status, told, again = self._sent(method, target, content, headers)
-            if status != http.HTTPStatus.TOO_MANY_REQUESTS or tried == _TRIES or again > self._timeout:
+            if status not in _WAITED_FOR or not again or tried == _TRIES or again > self._timeout:
                 break
             time.sleep(again * tried)
         if status >= 400:
@@ -459,6 +457,17 @@ def _id(name: str | Path | int) -> str | int:
 
 def _said(where: str | Condition | None) -> str | None:
     return None if where is None else str(where)
+
+
+def _new(item: NewItem) -> dict[str, Any]:
+    """An item as the server takes it in."""
+    import numpy as np
+
+    image = None if item.image is None else _file(item.image)[1]
+    vector = None if item.vector is None else np.asarray(item.vector, float).tolist()
+    return {
+        "id": item.id, "data": image, "vector": vector, "texts": list(item.texts), "meta": dict(item.meta)
+    }  # fmt: skip
 
 
 def _image(picture: Any, weight: float, known: Callable[[Path], int | None]) -> dict[str, Any]:
