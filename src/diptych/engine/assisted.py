@@ -2,8 +2,7 @@
 
 The model changes what is asked before the collection's own search, or the order of what it found after it;
 the search between the two is always the same. A model that is missing, slow, spent or useless costs nothing
-but its
-help: the plain results come, with a note.
+but its help: the plain results come, with a note.
 """
 
 from __future__ import annotations

@@ -13,20 +13,17 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from diptych import catalogue
-from diptych.core import encodes, offered
+from diptych.core import offered
 from diptych.engine.homes.base import Home
 from diptych.engine.homes.entries import Caption, Known
 from diptych.engine.model import Model
 from diptych.engine.results import Captioned, Progress, Skipped
 from diptych.errors import ImageError, UsageError
-from diptych.llm import LanguageModel, ask, asked, each, ready, sentence
+from diptych.llm import CAPTIONER, LanguageModel, ask, asked, each, ready, sentence
 from diptych.media.pictures import Unread
 from diptych.media.raw import open_any
 
 __all__ = ["CAPTIONER", "GENERATED", "caption_pictures", "captioner_of", "generated_of", "take_over"]
-
-CAPTIONER = "captioner"
-"""Name of the captioner that is used if none is named."""
 
 GENERATED = "generated"
 """Source of a text that a captioner wrote."""
@@ -181,12 +178,10 @@ def _said(captioner: Any, pictures: Sequence[Any]) -> list[str]:
 
 def _keep(home: Home, model: Model, told: Sequence[tuple[int, str]]) -> None:
     """Store captions, encoded where the model encodes texts; a picture without a word stays without."""
-    texts = list(dict.fromkeys(text for _, text in told if text))
+    texts = [text for _, text in told if text]
     if not texts:
         return
-    vectors = home.text_vectors(texts)
-    new = [text for text in texts if text not in vectors] if encodes(model.encoder, "text") else []
-    vectors |= dict(zip(new, model.stored("text", new), strict=True))
+    vectors, _ = model.text_vectors(home, texts)
     with home.batch():
         home.set(_ANY, "yes")
         for file, text in told:

@@ -162,16 +162,7 @@ class Conversation:
             text = answer.value or text
             if answer.value is None:
                 reasons.append(f"what is liked counts by its looks alone ({_told(answer.reason)})")
-        self.results = (
-            self.opened.search(
-                text=text,
-                like=[(_PULL / len(good), one) for one in good],
-                k=self.k,
-                where=self.where,
-            )
-            if not bad
-            else self._away(text, good, bad)
-        )
+        self.results = self.opened.search(self._query(text, good, bad), k=self.k, where=self.where)
         self._tell(Step("found", turn.said, text, self.results))
         question = turn.question if turn.kind == "like" else ""  # which still waits for its answer
         if not question:
@@ -195,16 +186,17 @@ class Conversation:
         if self.on_step is not None:
             self.on_step(step)
 
-    def _away(self, text: str, good: Sequence[str], bad: Sequence[str]) -> Results:
-        """The results of a search that is pushed away from what was not meant."""
+    def _query(self, text: str, good: Sequence[str], bad: Sequence[str]) -> Item:
+        """A description, pulled by what was liked and pushed away from what was not meant."""
         from diptych.engine.parts import liked
 
         def terms(names: Sequence[str], weight: float) -> list[tuple[float, Item]]:
             folder = self.opened.folder
             return [(weight / len(names), liked(self.opened.home, one, folder)) for one in names]
 
-        query = Item(terms=((1.0, Item(text=text)), *terms(good, _PULL), *terms(bad, -_PUSH)))
-        return self.opened.search(query, k=self.k, where=self.where)
+        said = Item(text=text)
+        pulls = (*terms(good, _PULL), *terms(bad, -_PUSH))
+        return Item(terms=((1.0, said), *pulls)) if pulls else said
 
     def _caption(self, name: str) -> str:
         item = self.opened.get(name)

@@ -156,17 +156,10 @@ class Collection(Asked):
         if max_pixels is not None and max_pixels < 1:
             raise UsageError(f"a picture has at least 1 pixel, so max_pixels cannot be {max_pixels}")
         how = How(
-            recursive,
-            texts,
-            follow_links,
-            check,
-            forget_missing,
-            max_pixels,
-            ocr,
-            cluster,
-            caption,
-            vectors_of,
-        )
+            recursive=recursive, texts=texts, follow_links=follow_links, check=check,
+            forget_missing=forget_missing, max_pixels=max_pixels, ocr=ocr, cluster=cluster, caption=caption,
+            vectors_of=vectors_of,
+        )  # fmt: skip
         return update(self, paths, how, batch_size=batch_size, on_progress=on_progress)
 
     def remove(self, *paths: str | Path) -> int:

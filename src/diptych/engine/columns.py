@@ -249,11 +249,8 @@ class _Filling:
         """Store the vectors of all texts, batch by batch; yields how many each had, and the last."""
         home, after, last = self.home, 0, self.home.last_row("text")
         while page := home.lacking("text", after=after, most=_TEXTS):
-            texts = list(dict.fromkeys(str(one.text) for one in page))
-            vectors = home.text_vectors(texts)
-            new = [text for text in texts if text not in vectors]
-            vectors |= dict(zip(new, self.model.stored("text", new), strict=True))
-            self.filled.encoded += len(new)
+            vectors, new = self.model.text_vectors(home, (str(one.text) for one in page))
+            self.filled.encoded += new
             with home.batch():
                 home.put_vectors({one.row: vectors[str(one.text)] for one in page}, among=page[0].row < last)
             after = page[-1].row

@@ -18,7 +18,7 @@ from diptych.engine.homes.entries import Caption, Known
 from diptych.engine.lending import Lent
 from diptych.engine.looking import Asked, Copy, Eyes, Failed, Here, Picture, Seen, Texts, nothing_known
 from diptych.engine.model import Model
-from diptych.engine.plan import Work
+from diptych.engine.plan import Work, tell_skipped
 from diptych.engine.reading import Reading
 from diptych.engine.results import Skipped, Summary
 from diptych.media.captions import Sidecars
@@ -164,10 +164,8 @@ class Ingest:
 
     def _encoded(self, texts: Sequence[str], source: str, known: Mapping[str, bytes]) -> list[Caption]:
         """Texts as they are stored; those that are known or stored anywhere are not encoded again."""
-        vectors = {**self.home.text_vectors(texts), **known}
-        new = [text for text in texts if text not in vectors]
-        vectors |= dict(zip(new, self.model.stored("text", new), strict=True))
-        self.summary.encoded += len(new)
+        vectors, new = self.model.text_vectors(self.home, texts, known)
+        self.summary.encoded += new
         return [Caption(text, vectors[text], source) for text in texts]
 
     def _store(self, batch: Sequence[tuple[Work, Seen]]) -> None:
@@ -243,9 +241,7 @@ class Ingest:
 
     def _skip(self, work: Work, read: Failed) -> None:
         found, key = work.found, work.key
-        before = self.home.skipped_file(key)
-        known = before is not None and before[0] == read.reason
-        self.summary.skipped.append(Skipped(found.path, read.reason, known))
+        tell_skipped(self.home, self.summary, key, found.path, read.reason)
         state = (-1, -1) if read.again else (found.size, found.mtime_ns)
         if not read.again:  # what it held before is no longer there
             self._overwrite(self.home.file(key))

@@ -19,6 +19,7 @@ from diptych.engine import storage
 from diptych.engine.decoding import digest_of
 from diptych.engine.homes.base import Home
 from diptych.engine.homes.entries import Caption
+from diptych.engine.homes.folding import OF_NAMES
 from diptych.engine.homes.names import name_of, own_key
 from diptych.engine.model import Model, adopt
 from diptych.engine.opening import Opened
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 __all__ = ["NewItem", "add_items", "copy_items", "remove_items"]
 
 _COPIED = 1_000  # items in a batch
-_OF_NAMES = ("folder", "name")  # fields that a home makes of names
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,7 @@ def copy_items(home: Home, old: Home) -> None:
                 texts = old.texts(one.id)
                 vectors = old.text_vectors(text for text, _ in texts)
                 home.add_captions(file, [Caption(text, vectors[text], source) for text, source in texts])
-                told = {name: values for name, values in fields[one.id].items() if name not in _OF_NAMES}
+                told = {name: values for name, values in fields[one.id].items() if name not in OF_NAMES}
                 home.put_fields(file, told)
 
 
@@ -147,11 +147,8 @@ def _store(opened: Opened, model: Model, batch: Sequence[NewItem], summary: Summ
     vectors = dict(zip(pictures, model.stored("image", list(pictures.values())), strict=True))
     if ready:
         vectors |= dict(zip(ready, model.kept(np.stack(list(ready.values()))), strict=True))
-    texts = list(dict.fromkeys(text.strip() for one in last.values() for text in one.texts))
-    known = home.text_vectors(texts)
-    new = [text for text in texts if text not in known]
-    known |= dict(zip(new, model.stored("text", new), strict=True))
-    summary.encoded += len(pictures) + len(new)
+    known, new = model.text_vectors(home, (text.strip() for one in last.values() for text in one.texts))
+    summary.encoded += len(pictures) + new
     with home.batch():
         there = home.files_named([own_key(name) for name in last])
         for name, one in last.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -144,15 +144,27 @@ class Model:
             sources: Of each file its texts, with their sources.
             summary: Counts those that had to be encoded.
         """
-        texts = list(dict.fromkeys(text for found in sources.values() for text in found))
-        vectors = home.text_vectors(texts)
-        new = [text for text in texts if text not in vectors] if encodes(self.encoder, "text") else []
-        vectors |= dict(zip(new, self.stored("text", new), strict=True))
-        summary.encoded += len(new)
+        vectors, new = self.text_vectors(home, (text for found in sources.values() for text in found))
+        summary.encoded += new
         return {
             key: [Caption(text, vectors.get(text), source) for text, source in found.items()]
             for key, found in sources.items()
         }
+
+    def text_vectors(
+        self, home: Home, texts: Iterable[str], known: Mapping[str, bytes] | None = None
+    ) -> tuple[dict[str, bytes], int]:
+        """Vectors of texts as a home keeps them, and how many were made: not of those stored anywhere.
+
+        Args:
+            home: What is stored.
+            texts: Each gets one, if the model encodes texts or it has one.
+            known: Vectors of some that are no longer stored.
+        """
+        each = list(dict.fromkeys(texts))
+        found = {**home.text_vectors(each), **(known or {})}
+        new = [text for text in each if text not in found] if encodes(self.encoder, "text") else []
+        return found | dict(zip(new, self.stored("text", new), strict=True)), len(new)
 
     def encode_texts(self, texts: Sequence[str]) -> Floats:
         """Vectors (n, d) of texts, as the encoder gives them."""

@@ -19,6 +19,7 @@ from diptych.engine.homes.names import is_own, name_of, own_key
 from diptych.engine.ignoring import kept, leaving_out
 from diptych.engine.looking import Asked, Copy, Eyes, Failed, Here, Picture, Seen, nothing_known
 from diptych.engine.model import Model
+from diptych.engine.plan import tell_skipped
 from diptych.engine.reading import Reading
 from diptych.engine.results import Skipped, Summary
 from diptych.media.pictures import SUFFIXES
@@ -235,9 +236,7 @@ class Objects:
         home.remove_skipped([one.key])
 
     def _skip(self, one: _Object, seen: Failed) -> None:
-        before = self.home.skipped_file(one.key)
-        known = before is not None and before[0] == seen.reason
-        self.summary.skipped.append(Skipped(one.stored.address, seen.reason, known))
+        tell_skipped(self.home, self.summary, one.key, one.stored.address, seen.reason)
         if not seen.again:  # what it held before is no longer there
             self.home.remove_file(one.key)
         state = (-1, -1) if seen.again else (one.stored.size, one.stored.mtime_ns)

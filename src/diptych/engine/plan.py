@@ -22,7 +22,7 @@ from diptych.media.captions import Sidecars
 from diptych.media.pictures import TOO_LARGE
 from diptych.media.tables import is_list
 
-__all__ = ["LOOSE", "Plan", "Work"]
+__all__ = ["LOOSE", "Plan", "Work", "tell_skipped"]
 
 LOOSE = "texts that belong to no picture, which are taken only if asked for"
 """Why a file of loose texts was left out: notes and letters must not become results unasked."""
@@ -126,9 +126,7 @@ class Plan:
 
     def _unreadable(self, found: Found) -> None:
         key = self.home.key(found.path)
-        before = self.home.skipped_file(key)
-        known = before is not None and before[0] == found.problem
-        self.summary.skipped.append(Skipped(found.path, found.problem, known))
+        tell_skipped(self.home, self.summary, key, found.path, found.problem)
         self.problems[key] = found.problem
 
     def _compared(self, found: Found, known: _Together) -> Work | None:
@@ -214,6 +212,12 @@ class Plan:
     def _is_inside(self, folder: Path) -> bool:
         """Whether it is the home's own folder, or below it: lists further up are nobody's business."""
         return not os.path.isabs(os.fsdecode(self.home.key(folder)))
+
+
+def tell_skipped(home: Home, summary: Summary, key: bytes, path: Path | str, reason: str) -> None:
+    """Have a summary name a file that cannot be taken, and say whether an earlier update met the same."""
+    before = home.skipped_file(key)
+    summary.skipped.append(Skipped(path, reason, known=before is not None and before[0] == reason))
 
 
 class _Together:

@@ -97,12 +97,7 @@ def ready(
         MissingData, MissingExtra: as for `named`.
     """
     if name is None:
-        name = default_name()
-        if name is None:
-            raise UsageError(
-                f"this needs a language model, and none is named; write {NAMES}, or set {DEFAULT}",
-                argument="llm",
-            )
+        name = _default("this needs")
     model = named(name) if isinstance(name, str) else name
     model = Retrying(Timed(model, seconds), attempts=attempts, within=2 * seconds)
     limits = dict(budget or {})
@@ -124,12 +119,21 @@ def wanted(given: str | LanguageModel | None, who: str) -> LanguageModel:
     """
     if given is not None and not isinstance(given, str):
         return given
-    name = given or default_name()
+    return ready(given or _default(f"{who} asks"))
+
+
+def _default(who: str) -> str:
+    """The name that the environment sets, for who needs one.
+
+    Raises:
+        UsageError: it sets none.
+    """
+    name = default_name()
     if name is None:
         raise UsageError(
-            f"{who} asks a language model, and none is named; write {NAMES}, or set {DEFAULT}", argument="llm"
+            f"{who} a language model, and none is named; write {NAMES}, or set {DEFAULT}", argument="llm"
         )
-    return ready(name)
+    return name
 
 
 def _plugged(kind: str) -> Any:

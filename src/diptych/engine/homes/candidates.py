@@ -23,7 +23,15 @@ from diptych import similarity
 from diptych.core import Floats, Hits, Rows, Searchable, Side
 from diptych.engine.homes.base import Home, Vectors
 from diptych.engine.homes.entries import VectorColumn
-from diptych.engine.homes.local.coded import DEFAULT_RECALL, FEWEST, RECALLS, Hashed, check, like_asked
+from diptych.engine.homes.local.coded import (
+    DEFAULT_RECALL,
+    FEWEST,
+    RECALLS,
+    Hashed,
+    check,
+    like_asked,
+    needed,
+)
 from diptych.errors import DiptychError, UsageError
 from diptych.index.codes import Codes
 
@@ -169,19 +177,16 @@ class Coded(ABC):
             return None
         parts: dict[Side, int] = {}
         for side in dict.fromkeys(sides):
-            known = [
-                one
-                for one in self.facts.get("calibrations", [])
-                if one["side"] == side and one["recall"] >= (recall or DEFAULT_RECALL)
-            ]
-            if not known or k > 10 * known[0]["k"]:
+            count = needed(
+                self.facts,
+                side,
+                recall or DEFAULT_RECALL,
+                k,
+                lambda: len(self.home.vectors_now("image").rows),
+            )
+            if count is None or count > self.most:
                 return None
-            chosen = min(known, key=lambda one: one["recall"])
-            # A collection that grew needs as many more; more hits than were calibrated need more, too.
-            grown = len(self.home.vectors_now("image").rows) / max(chosen["gallery"], 1)
-            parts[side] = math.ceil(chosen["candidates"] * max(grown, 1.0) * max(1.0, k / chosen["k"]))
-        if any(count > self.most for count in parts.values()):
-            return None
+            parts[side] = count
         return Quick(self, parts, list(sides))
 
 

@@ -43,6 +43,7 @@ __all__ = [
     "everyday_queries",
     "like_asked",
     "make_codes",
+    "needed",
 ]
 
 DEFAULT_RECALL = 0.98
@@ -259,19 +260,7 @@ class Coded:
             recall: Asked for.
             k: Hits wanted; calibrated is the recall of ten.
         """
-        known = [
-            one
-            for one in self.facts.get("calibrations", [])
-            if one["side"] == side and one["recall"] >= recall
-        ]
-        if not self.usable or not known or k > 10 * known[0]["k"]:
-            return None
-        chosen = min(known, key=lambda one: one["recall"])
-        # A collection that grew needs as many more; more hits than were calibrated need more, too.
-        grown: float = len(self._index()) / max(chosen["gallery"], 1)
-        more: float = max(1.0, k / max(chosen["k"], 1))
-        needed: int = chosen["candidates"]
-        return math.ceil(needed * max(grown, 1.0) * more)
+        return needed(self.facts, side, recall, k, lambda: len(self._index())) if self.usable else None
 
     def asked(self, sides: Sequence[Side], recall: float | None, k: int) -> Asked | None:
         """What searches for queries of these sides; None if only exact search promises the recall.
@@ -337,6 +326,26 @@ class Coded:
         del codes  # lets go of the mapping before the file is replaced
         _keep(path, packed, rows, made, self._record.state)
         return packed
+
+
+def needed(
+    facts: Mapping[str, Any], side: str, recall: float, k: int, entries: Callable[[], int]
+) -> int | None:
+    """How many candidates a recall needs, as it was calibrated; None if only exact search promises it.
+
+    Args:
+        facts: What is known of codes or a graph.
+        side, recall, k: As for `Coded.candidates`.
+        entries: Tells how many pictures there are now.
+    """
+    known = [one for one in facts.get("calibrations", []) if one["side"] == side and one["recall"] >= recall]
+    if not known or k > 10 * known[0]["k"]:
+        return None
+    chosen = min(known, key=lambda one: one["recall"])
+    # A collection that grew needs as many more; more hits than were calibrated need more, too.
+    grown: float = entries() / max(chosen["gallery"], 1)
+    more: float = max(1.0, k / max(chosen["k"], 1))
+    return math.ceil(chosen["candidates"] * max(grown, 1.0) * more)
 
 
 class Asked:
