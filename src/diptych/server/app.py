@@ -88,10 +88,9 @@ def create_app(
     Returns:
         An ASGI application, whose attribute `serving` is what it works with.
     """
-    from diptych.server import chat
+    from diptych.server.chat import Talks
+    from diptych.server.routes import chat, items, itself, jobs, searching
     from diptych.server.routes import collections as about_collections
-    from diptych.server.routes import items, itself, jobs, searching
-    from diptych.server.routes.shared import FAILURES
 
     settings = settings or Settings()
     metrics = Metrics()
@@ -110,7 +109,7 @@ def create_app(
         ),  # which its model has, and searches
     )
 
-    talks = None if settings.llm is None else chat.Talks(settings.llm, settings.deadline)
+    talks = None if settings.llm is None else Talks(settings.llm, settings.deadline)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -136,9 +135,8 @@ def create_app(
     )
     app.state.serving = serving
     app.state.talks = talks
-    for part in (searching, items, about_collections, jobs, itself):
+    for part in (searching, items, about_collections, jobs, itself, chat):
         app.include_router(part.router)
-    app.include_router(chat.router, responses=FAILURES)
     _tell_errors(app, serving)
     maps = _prepare_page()
     if PAGE.is_dir():

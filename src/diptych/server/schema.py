@@ -1,4 +1,4 @@
-"""What is asked of the server and what it answers, as JSON; the one description of both.
+"""What is asked of the server and what it answers, as JSON; the one description of both, but for dialogues.
 
 Answers are what `Results.as_dict` and its siblings give, so that the command line's JSON, the server and
 `diptych.Client` speak of the same things by the same names.

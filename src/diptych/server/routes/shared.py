@@ -25,6 +25,7 @@ __all__ = [
     "is_local",
     "looked_up",
     "searched",
+    "serving_of",
 ]
 
 _T = TypeVar("_T")
@@ -51,6 +52,7 @@ FAILURES: dict[int | str, dict[str, Any]] = {
 
 
 def serving_of(request: Request) -> Serving:
+    """What the endpoints work with."""
     found: Serving = request.app.state.serving
     return found
 
