@@ -89,6 +89,10 @@ def test_it_tells_what_the_collection_holds(
         client.why("red.png", "red")["relevance"] == collection.why("red.png", "red").as_dict()["relevance"]
     )
     assert client.health()["write"]
+    (photos / "again.png").write_bytes((photos / "red.png").read_bytes())
+    collection.add()
+    groups = client.duplicates(threshold=1.0)
+    assert sorted(one["id"] for one in groups["exact"][0]) == ["again.png", "red.png"]
 
 
 def test_it_fills_and_empties(client: diptych.Client, collection: Collection, photos: Path) -> None:

@@ -25,6 +25,7 @@ from diptych.core import Item, Side
 from diptych.engine.conditions import Condition
 from diptych.engine.hubness import Hubness
 from diptych.engine.listing import Fold
+from diptych.engine.looks import ALIKE
 from diptych.engine.parts import Parts, weighted
 from diptych.engine.query import as_item, picture_of
 from diptych.engine.results import By, ModelFacts, Progress, Results, Summary, Word
@@ -230,6 +231,15 @@ class Client:
             return self._answer("GET", f"items/{row}/original", None, {"collection": self.collection})
         asked = {"size": size, "collection": self.collection}
         return self._answer("GET", f"items/{row}/thumbnail", None, asked)
+
+    def duplicates(self, *, threshold: float = ALIKE) -> dict[str, Any]:
+        """Groups of copies among the pictures, "exact" and "near", by `item` and `id`.
+
+        Args:
+            threshold: As for `Collection.duplicates`.
+        """
+        found: dict[str, Any] = self.ask("GET", "duplicates", threshold=threshold)
+        return found
 
     def models(self) -> list[ModelFacts]:
         """The models that it has vectors of, the default first."""
