@@ -345,7 +345,8 @@ def needed(
     # A collection that grew needs as many more; more hits than were calibrated need more, too.
     grown: float = entries() / max(chosen["gallery"], 1)
     more: float = max(1.0, k / max(chosen["k"], 1))
-    return math.ceil(chosen["candidates"] * max(grown, 1.0) * more)
+    count: int = chosen["candidates"]
+    return math.ceil(count * max(grown, 1.0) * more)
 
 
 class Asked:
