@@ -11,6 +11,7 @@ import pytest
 from engine_helpers import Paint
 from PIL import Image
 
+from diptych import NewItem
 from diptych.core import Item
 from diptych.engine import calibration
 from diptych.engine.collection import Collection, open
@@ -140,6 +141,16 @@ def test_captions_calibrate_a_model_that_is_not(captioned: Path) -> None:
         assert opened.search("a bamak", to="text")[0].percentile is not None
     with open(captioned, model=Named()) as again:
         assert [again.search(f"a {noun}")[0] for noun in NOUNS] == present
+
+
+def test_captions_of_items_that_programs_give_calibrate_as_well(captioned: Path, tmp_path: Path) -> None:
+    (tmp_path / "shop").mkdir()
+    pictures = sorted(captioned.glob("*.png"))
+    given = (NewItem(one.stem, image=one, texts=[one.with_suffix(".txt").read_text()]) for one in pictures)
+    with open(tmp_path / "shop", model=Named()) as opened:
+        opened.add_items(given, batch_size=64)
+        assert opened.search("a zoruk").nothing_matches
+        assert opened.search(captioned / "003.png")[0].word == "strong"
 
 
 def test_it_is_made_once_and_again_when_twice_as_many(captioned: Path, paint: Paint) -> None:

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 
 from diptych.core import encodes, offered
 from diptych.engine import storage
+from diptych.engine.calibration import keep_calibration
 from diptych.engine.decoding import digest_of
 from diptych.engine.homes.base import Home
 from diptych.engine.homes.entries import Caption
@@ -73,6 +74,7 @@ def add_items(
         while batch := list(itertools.islice(waiting, batch_size)):
             _store(opened, model, batch, summary, fetch=fetch)
         opened.home.keep_codes(model.encode_texts)
+        keep_calibration(opened.home, model)
     return summary
 
 
