@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from diptych.cli._options import AsJson, Trust
-from diptych.cli._terminal import say, say_json, say_table, shown
+from diptych.cli._terminal import say, say_cards, say_json, say_table, shown
 from diptych.errors import UsageError
 
 if TYPE_CHECKING:
@@ -49,7 +48,7 @@ def command(
     if not os.path.lexists(place) and (found := _named(place)):
         if facets is not None:
             raise UsageError(f"--facets counts pictures of a collection, and {place} is no folder here")
-        say_json([one.as_dict() for one in found]) if as_json else _print_cards(found)
+        say_json([one.as_dict() for one in found]) if as_json else say_cards(found)
         return
     with engine.open(place, create=False, trust=trust) as opened:
         if facets is not None:
@@ -89,13 +88,6 @@ def _named(name: str) -> list[Card]:
     own = name.partition("@")[0].partition(":")[0].replace("-", "_")
     kinds: tuple[Kind, ...] = ("system", "feature", "dataset")
     return [known[own] for kind in kinds if own in (known := catalogue.cards(kind))]
-
-
-def _print_cards(cards: Sequence[Card]) -> None:
-    """Each card as it is."""
-    for card in cards:
-        say(f"{card.name}: {card.title}", *(f"  {field}: {text}" for field, text in card.fields.items()))
-        say("", *(f"  {line}" if line else "" for line in card.idea.splitlines()), "")
 
 
 def _print_facets(opened: Collection, names: list[str], where: str | None, *, as_json: bool) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from diptych.cli._options import AsJson
-from diptych.cli._terminal import say, say_json, say_table
+from diptych.cli._terminal import say, say_cards, say_json, say_table
 
 if TYPE_CHECKING:
     from diptych.catalogue import Card, Kind
@@ -66,11 +66,7 @@ def command(
     if as_json:
         say_json([card.as_dict() for card in found])
     elif full or "*" not in pattern:
-        for card in found:
-            say(f"{card.name}: {card.title}")
-            for field, text in card.fields.items():
-                say(f"  {field}: {text}")
-            say("", *(f"  {line}" if line else "" for line in card.idea.splitlines()), "")
+        say_cards(found)
     elif by is not None:
         _grouped(found, by)
     else:
