@@ -54,6 +54,17 @@ def test_two_models_are_listed_asked_changed_and_dropped(indexed: Path, run: Any
     assert "--add-model" in err
 
 
+def test_a_graph_is_told_as_one_and_not_as_codes_of_no_bits(
+    indexed: Path, run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts = {"bits": 0, "made_with": "hnsw, m = 16"}  # as in a collection in PostgreSQL or Milvus
+    monkeypatch.setattr("diptych.engine.homes.local.home.Local.codes", facts)
+    assert "codes     a graph (hnsw, m = 16)" in run("info", str(indexed))[1]
+    out = run("models", str(indexed))[1]
+    assert "a graph" in out
+    assert "0 bits" not in out
+
+
 def test_a_new_picture_gets_a_vector_of_each(indexed: Path, run: Any) -> None:
     Image.new("RGB", (64, 48), "white").save(indexed / "white.png")
     code, out, _ = run("index", str(indexed), "--json")

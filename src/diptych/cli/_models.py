@@ -1,12 +1,14 @@
-"""Which model a new collection gets, and what to say of stronger ones."""
+"""Which model a new collection gets, and what to say of stronger ones and of codes."""
 
 from __future__ import annotations
 
 import importlib.util
 import os
 import socket
+from collections.abc import Mapping
+from typing import Any
 
-__all__ = ["STRONGER", "hub_answers", "remark"]
+__all__ = ["STRONGER", "hub_answers", "kind_of_codes", "remark"]
 
 STRONGER = "clip:vit-b-32@onnx"
 _HUB = ("huggingface.co", 443)
@@ -21,6 +23,11 @@ def hub_answers(seconds: float = 1.5) -> bool:
     except OSError:
         return False
     return True
+
+
+def kind_of_codes(facts: Mapping[str, Any]) -> str:
+    """How many bits codes have, or that a graph of the vectors stands in their place."""
+    return f"{facts['bits']} bits" if facts["bits"] else "a graph"
 
 
 def remark() -> str:

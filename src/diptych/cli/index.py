@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from diptych.cli._libraries import aside
+from diptych.cli._models import kind_of_codes, remark
 from diptych.cli._options import Trust
 from diptych.cli._progress import progress
 from diptych.cli._terminal import say
@@ -277,7 +278,7 @@ def _tell_codes(facts: Mapping[str, Any] | None) -> None:
         return
     needed = {(one["side"], one["recall"]): one["candidates"] for one in facts["calibrations"]}
     count = needed.get(("text", 0.98), 0)
-    what = f"codes of {facts['bits']} bits" if facts["bits"] else "a graph"
+    what = f"{'codes of ' if facts['bits'] else ''}{kind_of_codes(facts)}"
     say(
         f"{what} ({facts['made_with']}): {count} of {facts['pictures']} pictures "
         "are compared exactly for a recall of 0.98",
@@ -345,6 +346,4 @@ def _add_model(
 
 def _remark() -> None:
     """Say once, for a new collection, which model it gets and that a stronger one exists."""
-    from diptych.cli._models import remark
-
     say(remark(), err=True)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from diptych.cli._models import kind_of_codes
 from diptych.cli._options import AsJson, Trust
 from diptych.cli._terminal import say, say_cards, say_json, say_table, shown
 from diptych.errors import UsageError
@@ -71,7 +72,7 @@ def command(
         f"database  {facts['check']}",
     )
     if codes := facts["codes"]:
-        say(f"codes     {codes['bits']} bits ({codes['made_with']})")
+        say(f"codes     {kind_of_codes(codes)} ({codes['made_with']})")
     if patterns := facts["excludes"]:
         say(f"excluded  {'  '.join(patterns)}")
     for model in facts["models"][1:]:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from diptych.cli._models import kind_of_codes
 from diptych.cli._options import AsJson, Indexed, Trust
 from diptych.cli._terminal import say, say_json, say_table
 
@@ -74,7 +75,7 @@ def command(
     for heading in ("model", "", "pictures", "texts", "dimensions", "codes"):
         table.add_column(heading, no_wrap=heading == "model")
     for model in found:
-        codes = f"{model.codes['bits']} bits" if model.codes else ""
+        codes = kind_of_codes(model.codes) if model.codes else ""
         row = (model.name, "default" * model.default, str(model.images), str(model.texts))
         table.add_row(*row, str(model.dimensions), codes)
     say_table(table)
