@@ -9,8 +9,7 @@ import numpy as np
 from engine_helpers import Paint
 
 from diptych.engine.collection import discard, open_collection
-from diptych.engine.homes.states import States
-from diptych.engine.place import LOOKED_AT
+from diptych.engine.homes.states import FILE, States
 from diptych.media.pictures import open_picture
 from diptych.testing import Colours
 
@@ -18,7 +17,7 @@ from diptych.testing import Colours
 def test_states_are_kept_by_content_and_by_what_made_them(tmp_path: Path) -> None:
     kept = States(tmp_path, "one")
     assert kept.get([b"a"]) == {}
-    assert not (tmp_path / LOOKED_AT).exists()
+    assert not (tmp_path / FILE).exists()
     kept.put({b"a": b"1", b"b": b"2"})
     kept.put({b"a": b"other"})  # what is there stays
     many = [b"a", b"c", *(bytes([one, 0]) for one in range(200)), b"b"]
@@ -36,7 +35,7 @@ def test_a_full_cache_forgets_the_oldest(tmp_path: Path, monkeypatch: Any) -> No
 
 
 def test_a_damaged_cache_is_no_error(tmp_path: Path) -> None:
-    (tmp_path / LOOKED_AT).write_bytes(b"no database at all" * 100)
+    (tmp_path / FILE).write_bytes(b"no database at all" * 100)
     kept = States(tmp_path, "one")
     kept.put({b"a": b"1"})
     assert kept.get([b"a"]) == {}
@@ -46,7 +45,7 @@ def test_a_place_that_takes_nothing_is_no_error(tmp_path: Path) -> None:
     kept = States(tmp_path / "away", "one")
     kept.put({b"a": b"1"})
     assert kept.get([b"a"]) == {}
-    (tmp_path / LOOKED_AT).mkdir()
+    (tmp_path / FILE).mkdir()
     kept = States(tmp_path, "one")
     kept.put({b"a": b"1"})
     assert kept.get([b"a"]) == {}
@@ -94,7 +93,7 @@ def test_a_second_search_looks_at_no_picture_again(photos: Path, paint: Paint) -
         collection.search("a green one", rerank=scorer, depth=8)
         assert scorer.looked == 9
         place = collection.place
-    assert (place / LOOKED_AT).is_file()
+    assert (place / FILE).is_file()
     for told in ("sessions/a.jsonl", "replies/ab/cd.json"):  # of dialogues, and by language models
         (place / told).parent.mkdir(parents=True)
         (place / told).write_text("{}")

@@ -16,7 +16,6 @@ from diptych.errors import CollectionBusy, CollectionError, UsageError
 __all__ = [
     "DATABASE",
     "FOLDER",
-    "LOOKED_AT",
     "absolute",
     "default_home",
     "discard",
@@ -31,9 +30,6 @@ FOLDER = ".diptych"
 
 DATABASE = "collection.sqlite"
 """The file that makes a folder one that holds a collection."""
-
-LOOKED_AT = "looked-at.sqlite"
-"""What re-rankers have made of pictures; see `diptych.engine.homes.states`."""
 
 _LOCK = "writer.lock"
 

@@ -12,9 +12,10 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from diptych.engine.place import LOOKED_AT
+__all__ = ["FILE", "States"]
 
-__all__ = ["States"]
+FILE = "looked-at.sqlite"
+"""Its name in the folder that holds a collection."""
 
 _AT_A_TIME = 500  # hashes that are asked for
 _WAIT = 0.2  # seconds for another search that writes
@@ -32,7 +33,7 @@ class States:
     """
 
     def __init__(self, place: Path, made_by: str) -> None:
-        self._path, self._made_by = place / LOOKED_AT, made_by
+        self._path, self._made_by = place / FILE, made_by
 
     def get(self, hashes: Sequence[bytes]) -> dict[bytes, bytes]:
         """Those that are there."""
