@@ -12,6 +12,7 @@ import pytest
 from playwright.sync_api import sync_playwright
 
 from diptych import catalogue
+from diptych.catalogue.equations import parted
 
 ROOT = Path(__file__).parents[1]
 
@@ -34,6 +35,11 @@ def test_every_system_has_a_page_of_its_card(site: Path) -> None:
         page = (site / "systems" / f"{card.name}.html").read_text(encoding="utf-8")
         assert card.fields["Structure"] in page
         assert "What it reached here" in page
+        block = parted(card.idea)[1]
+        if block is not None:
+            drawn = re.findall(r'<math [^>]*display="block">(.*?)</math>', page)
+            assert len(drawn) == len(block.equations)
+            assert not [one for one in drawn if "\\" in one], "a command that the converter does not know"
     printed = (site / "systems" / "dscmr.html").read_text(encoding="utf-8")
     assert "0.71 (" in printed, "what the paper has on Pascal, beside the survey's"
 
@@ -59,6 +65,20 @@ def test_the_search_works_from_the_disk_and_asks_nobody(site: Path) -> None:
         assert "diptych duplicates" in " ".join(found.all_text_contents())
         browser.close()
     assert not [url for url in asked if not url.startswith(("file:", "data:", "about:", "blob:"))]
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="Chromium is not installed")
+def test_equations_are_drawn_without_a_script(site: Path) -> None:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"))
+        page = browser.new_context(java_script_enabled=False).new_page()
+        page.goto((site / "systems" / "dcmh.html").as_uri())
+        fraction = page.locator("figure.equation mfrac").first
+        above, below = (fraction.locator("> *").nth(at).bounding_box() for at in (0, 1))
+        browser.close()
+    assert above is not None
+    assert below is not None
+    assert above["y"] + above["height"] <= below["y"], "a fraction's parts stand one above the other"
 
 
 def test_every_page_can_be_reached(site: Path) -> None:

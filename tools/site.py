@@ -10,6 +10,7 @@ Their Markdown has no syntax of a plug-in, but for the reference's, so that anot
 from __future__ import annotations
 
 import argparse
+import html
 import posixpath
 import re
 import shutil
@@ -18,9 +19,10 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
+from latex2mathml.converter import convert
 
 import diptych
 from diptych import catalogue
@@ -29,6 +31,7 @@ from diptych.bench.report import main_values, spread
 from diptych.bench.store import Store
 from diptych.bench.tables import PUBLISHED, Row, published
 from diptych.catalogue import Card
+from diptych.catalogue.equations import Block, parted
 
 ROOT = Path(__file__).parents[1]
 _RENAMED = {
@@ -221,7 +224,10 @@ def _system(card: Card, measured: Sequence[Sequence[str]]) -> str:
     lines = [f"# {card.name}", "", f"**{_text(card.title)}**", "", "| its card | |", "|---|---|"]
     lines += [f"| {field} | {_cell(said)} |" for field, said in card.fields.items()]
     source = card.path.relative_to(ROOT).as_posix() if card.path.is_relative_to(ROOT) else card.module
-    lines += [f"| Written in | `{source}` |", "", _prose(card.idea), ""]
+    before, block, after = parted(card.idea)
+    lines += [f"| Written in | `{source}` |", "", _prose(before), ""]
+    lines += [] if block is None else ["## What it computes", "", *_equations(block), ""]
+    lines += [_prose(after), ""]
     lines += ["## What it reached here", ""]
     if measured:
         lines += [
@@ -242,6 +248,27 @@ def _system(card: Card, measured: Sequence[Sequence[str]]) -> str:
         lines += ["", "## Train it", "", f"`diptych train {card.name} --data DATA`, where DATA is one of the"]
         lines.append("[data sets](../data-sets.md) or a folder of pictures with captions.")
     return "\n".join(lines) + "\n"
+
+
+def _equations(block: Block) -> Iterator[str]:
+    """A card's equations as MathML, which browsers draw without a script or a font of ours."""
+    for one in block.equations:
+        drawn = _drawn(one.latex, display="block")
+        yield f'<figure class="equation"><figcaption>{html.escape(one.heading)}</figcaption>{drawn}</figure>'
+        yield ""
+    if block.where:
+        said = html.escape(block.where, quote=False)
+        said = re.sub(r"`([^`]+)`", r"<code>\1</code>", said)
+        said = Block((), said).explained(lambda latex: _drawn(html.unescape(latex)))
+        yield f'<p class="where">{said}</p>'
+
+
+def _drawn(latex: str, display: Literal["inline", "block"] = "inline") -> str:
+    """LaTeX as MathML; the converter wants to be told that bars pair and functions end in a space."""
+    latex = re.sub(r"(?<!\\left)\\(?=l[Vv]ert)", r"\\left\\", latex)
+    latex = re.sub(r"(?<!\\right)\\(?=r[Vv]ert)", r"\\right\\", latex)
+    latex = re.sub(r"(\\(?:log|tanh|cos|arccos))\s+(?=[A-Za-z\\])", r"\1\\,", latex)
+    return convert(latex, display=display)
 
 
 def _results() -> dict[str, list[list[str]]]:

@@ -24,6 +24,10 @@ Representation: real-valued
 
 Paired items come together; a critic tells the sides apart.
 
+Equations:
+- the objective: L = P + w A
+where $P$ is of pairs and $A$ of the critic.
+
 Differs from the paper:
 - Nothing.
 """
@@ -160,6 +164,10 @@ BROKEN = [
         "Learns from: thin air",
         "must name labels, pairs or nothing, not 'thin air'",
     ),
+    ("card", "- the objective: L = P + w A", "- the objective", "'the objective' is no equation"),
+    ("card", "w A", "w_{A", "the braces of 'L = .* do not pair"),
+    ("card", "$A$ of", "$A of", "the dollars of .* do not pair"),
+    ("card", "Paired items come together; a critic tells the sides apart.\n", "", "must follow the idea"),
     ("card", "Structure: apart\n", "", "lacks the line 'Structure: ...'"),
     (
         "place_in_the_survey",

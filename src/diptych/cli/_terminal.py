@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -19,9 +19,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-    from diptych.catalogue import Card
-
-__all__ = ["say", "say_cards", "say_json", "say_table", "shown", "typed"]
+__all__ = ["say", "say_json", "say_table", "shown", "typed"]
 
 
 def say(*lines: object, err: bool = False) -> None:
@@ -54,13 +52,6 @@ def typed() -> Iterator[str]:
 def say_json(what: Any, *, indent: int | None = 2) -> None:
     r"""Write JSON, readable in any language; what would not show is escaped as JSON has it (``\u009b``)."""
     typer.echo(printable_json(json.dumps(what, indent=indent, ensure_ascii=False)))
-
-
-def say_cards(cards: Sequence[Card]) -> None:
-    """Write each card as it is."""
-    for card in cards:
-        say(f"{card.name}: {card.title}", *(f"  {field}: {text}" for field, text in card.fields.items()))
-        say("", *(f"  {line}" if line else "" for line in card.idea.splitlines()), "")
 
 
 def shown(text: object, style: str = "") -> Text:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from diptych.cli._cards import say_cards
 from diptych.cli._models import kind_of_codes
 from diptych.cli._options import AsJson, Trust
-from diptych.cli._terminal import say, say_cards, say_json, say_table, shown
+from diptych.cli._terminal import say, say_json, say_table, shown
 from diptych.errors import UsageError
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def command(
     if not os.path.lexists(place) and (found := _named(place)):
         if facets is not None:
             raise UsageError(f"--facets counts pictures of a collection, and {place} is no folder here")
-        say_json([one.as_dict() for one in found]) if as_json else say_cards(found)
+        say_cards(found, as_json=as_json)
         return
     with engine.open(place, create=False, trust=trust) as opened:
         if facets is not None:

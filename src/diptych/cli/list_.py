@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from diptych.cli._cards import say_cards
 from diptych.cli._options import AsJson
-from diptych.cli._terminal import say, say_cards, say_json, say_table
+from diptych.cli._terminal import say, say_table
 
 if TYPE_CHECKING:
     from diptych.catalogue import Card, Kind
@@ -63,10 +64,8 @@ def command(
     ]
     if not found:
         raise UnknownName(f"name among the {what}", pattern, catalogue.names(_KINDS[what]))
-    if as_json:
-        say_json([card.as_dict() for card in found])
-    elif full or "*" not in pattern:
-        say_cards(found)
+    if as_json or full or "*" not in pattern:
+        say_cards(found, as_json=as_json)
     elif by is not None:
         _grouped(found, by)
     else:

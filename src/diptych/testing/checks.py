@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from diptych import catalogue, similarity
+from diptych.catalogue.equations import faults, parted
 from diptych.core import SIDES, Run, encodes
 from diptych.data.base import Split
 from diptych.errors import BadParameter
@@ -74,7 +75,8 @@ _FIELDS = ("Paper", "Code", "Inputs", "Learns from", "Structure", "Representatio
 
 
 def card(subject: Subject) -> None:
-    """The card says title, paper, code, inputs, what it learns from, the idea and the differences."""
+    """The card says title, paper, code, inputs, what it learns from, the idea and the differences; its
+    equations, if it has any, can be read."""
     found = subject.card
     _must(
         bool(found.title), f"{found.path}: the first line must be 'NAME: full title (authors, venue year).'"
@@ -86,6 +88,10 @@ def card(subject: Subject) -> None:
         any(word in words for word in ("labels", "pairs", "nothing")),
         f"{found.path}: 'Learns from:' must name labels, pairs or nothing, not {words!r}",
     )
+    _must("Equations" not in found.fields, f"{found.path}: 'Equations:' must follow the idea, not the lines")
+    block = parted(found.idea)[1]
+    for fault in () if block is None else faults(block):
+        raise AssertionError(f"{found.path}: {fault}")
     _must(
         "Differs from the paper:" in found.idea,
         f"{found.path}: the card lacks 'Differs from the paper:' (say 'nothing' if so)",

@@ -1,4 +1,4 @@
-"""CMPM: Deep Cross-Modal Projection Learning for Image-Text Matching (Zhang, Lu, ECCV 2018).
+r"""CMPM: Deep Cross-Modal Projection Learning for Image-Text Matching (Zhang, Lu, ECCV 2018).
 
 Paper: ECCV 2018, pages 686-701
 Code: none
@@ -10,6 +10,16 @@ Representation: real-valued
 Both sides are mapped to a common space. Of a batch, the scalar projections of an image on all texts, whose
 lengths are one, become probabilities by a softmax; these must fit the shares of the texts that belong to the
 image, as the divergence of Kullback and Leibler measures it; and the same for each text over images.
+
+Equations:
+- the objective, both directions (eq. 5): L = L_{i2t} + L_{t2i}
+- divergence of probabilities from shares (eq. 3): L_{i2t} = \frac1n \sum_{ij} p_{ij}
+    \log \frac{p_{ij}}{q_{ij} + \epsilon}
+- probabilities, from projections of a batch (eq. 1): p_{ij} =
+    \frac{\exp(x_i^\top \bar z_j)}{\sum_k \exp(x_i^\top \bar z_k)}
+- shares of what belongs together (eq. 2): q_{ij} = \frac{y_{ij}}{\sum_k y_{ik}}
+where $\bar z_j$ is the text $z_j$ at unit length, and $y_{ij}$ is 1 if image i and text j share a label;
+$L_{t2i}$ has both sides exchanged.
 
 Differs from the paper:
 - The networks on pixels and words are left to the features; one hidden layer on each side remains.

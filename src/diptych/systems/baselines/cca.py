@@ -1,4 +1,4 @@
-"""CCA: Relations Between Two Sets of Variates (Hotelling, Biometrika 1936).
+r"""CCA: Relations Between Two Sets of Variates (Hotelling, Biometrika 1936).
 
 Paper: doi 10.1093/biomet/28.3-4.321; for retrieval: Rasiwasia et al., ACM MM 2010
 Code: none
@@ -9,8 +9,18 @@ Structure: apart
 Representation: real-valued
 
 Canonical correlation analysis: the directions in both feature spaces along which paired items correlate most.
-With C the covariances of z-scored features, U S V^T = Cxx^(-1/2) Cxy Cyy^(-1/2); the projections are
-Cxx^(-1/2) U and Cyy^(-1/2) V, compared by cosine.
+Items are compared by the cosine of their projections.
+
+Equations:
+- what a pair of directions maximises: \max_{w, v} \; w^\top C_{xy} v \quad \text{with} \quad
+    w^\top C_{xx} w = v^\top C_{yy} v = 1
+- all of them, from one singular value decomposition: C_{xx}^{-1/2} C_{xy} C_{yy}^{-1/2} = U S V^\top
+- the projections, of the first k columns: W_x = C_{xx}^{-1/2} U_k, \quad W_y = C_{yy}^{-1/2} V_k
+- the covariances: C_{xx} = \frac{1}{n} X^\top X + \rho \bar\sigma^2 I, \quad
+    C_{xy} = \frac{1}{n} X^\top Y
+- the score: s(x, y) = \cos(W_x^\top x, W_y^\top y)
+where the rows of $X$ and $Y$ are the z-scored features of the n pairs, $\bar\sigma^2$ is the mean variance of
+a side and $\rho$ is `ridge`; $C_{yy}$ is made like $C_{xx}$.
 
 Differs from the paper: a ridge on both covariances, without which many features and few pairs correlate
 perfectly. It and the number of directions are chosen on validation data.

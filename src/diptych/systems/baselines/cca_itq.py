@@ -1,6 +1,6 @@
-"""CCA-ITQ: Iterative Quantization: A Procrustean Approach to Learning Binary Codes (Gong et al., TPAMI 2013).
+r"""CCA-ITQ: Iterative Quantization: A Procrustean Approach to Learning Binary Codes (Gong et al., 2013).
 
-Paper: doi 10.1109/TPAMI.2012.193
+Paper: IEEE TPAMI 35(12), doi 10.1109/TPAMI.2012.193
 Code: none
 Tables: ours
 Inputs: image features, text features
@@ -10,6 +10,15 @@ Representation: binary
 
 Both sides are projected by CCA and rotated by one orthogonal matrix R, found by alternating B = sign(V R) and
 the orthogonal Procrustes solution for R, so that the signs lose as little as possible.
+
+Equations:
+- the error of the signs (eq. 2): \min_{B, R} \lVert B - V R \rVert_F^2 \quad \text{with} \quad
+    B \in \{-1, 1\}^{2n \times c}, \quad R R^\top = I
+- the codes, with the rotation fixed: B = \operatorname{sign}(V R)
+- the rotation, with the codes fixed: R = P Q^\top \quad \text{where} \quad V^\top B = P \Omega Q^\top
+- the rows, images above texts: V = \begin{pmatrix} X W_x \\ Y W_y \end{pmatrix}
+where $W_x$ and $W_y$ are the projections of CCA onto k directions, and $P \Omega Q^\top$ is a singular value
+decomposition.
 
 Differs from the paper: the second view of its CCA is the other modality instead of the labels. There may be
 more bits than directions: the most correlated few, chosen with the ridge on validation data, are better than

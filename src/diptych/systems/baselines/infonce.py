@@ -1,4 +1,4 @@
-"""InfoNCE: Representation Learning with Contrastive Predictive Coding (van den Oord et al., 2018).
+r"""InfoNCE: Representation Learning with Contrastive Predictive Coding (van den Oord et al., 2018).
 
 Paper: arXiv 1807.03748, section 2.3; both directions and a learned temperature: Radford et al., ICML 2021
 Code: none
@@ -12,6 +12,15 @@ A small head a side, and nothing but the contrastive loss that towers are traine
 tell its own partner from the others of the batch. What a dedicated system must exceed on the same features.
 Captions of the same image are no negatives of each other. The variant `supervised` takes all items that share
 a label as partners (Khosla et al., NeurIPS 2020, arXiv 2004.11362, eq. 2).
+
+Equations:
+- the objective, both directions: \mathcal{L} = \frac12 \left( \ell(S) + \ell(S^\top) \right)
+- one direction (eq. 4): \ell(S) = -\frac1b \sum_i \frac{1}{|P_i|} \sum_{p \in P_i}
+    \log \frac{\exp(s_{ip})}{\sum_{j \notin O_i} \exp(s_{ij})}
+- cosines over a learned temperature: s_{ij} = \frac{\cos(f(x_i), g(y_j))}{\tau}, \quad \tau \ge 0.01
+where $P_i$ holds the partners of i (its own alone, or with `supervised` all that share a label with it), and
+$O_i$ what does not count: other captions of the same image, and other images of the same caption; it is empty
+with `supervised`.
 
 Differs from the paper: no predictive coding, the two sides are modalities; cosines over a temperature in
 place of the bilinear score, of both directions, as Radford et al. have it.

@@ -1,4 +1,4 @@
-"""LSH: Similarity Estimation Techniques from Rounding Algorithms (Charikar, STOC 2002).
+r"""LSH: Similarity Estimation Techniques from Rounding Algorithms (Charikar, STOC 2002).
 
 Paper: doi 10.1145/509907.509965, section 3 (random hyperplanes)
 Code: none
@@ -11,6 +11,12 @@ Representation: binary
 Random hyperplanes. As image and text features have no space in common, both sides are first projected onto it
 by CCA; the bits are the sides of random hyperplanes through the mean of each modality on which a projection
 lies.
+
+Equations:
+- the bits: h_k(x) = \operatorname{sign}\left( r_k^\top W_x^\top x \right), \quad r_k \sim N(0, I)
+- how often two items agree in a bit: P(h_k(x) = h_k(y)) =
+    1 - \frac{1}{\pi} \arccos \cos(W_x^\top x, W_y^\top y)
+where $W_x$ and $W_y$ are the projections of CCA, and x and y are z-scored features.
 
 Differs from the paper: the projection in front, without which no two modalities can be compared. Its ridge
 and directions are chosen on validation data.

@@ -1,4 +1,4 @@
-"""PLS: A Survey of Partial Least Squares Methods, with Emphasis on the Two-Block Case (Wegelin, 2000).
+r"""PLS: A Survey of Partial Least Squares Methods, with Emphasis on the Two-Block Case (Wegelin, 2000).
 
 Paper: University of Washington technical report 371; for retrieval: Sharma, Jacobs, CVPR 2011
 Code: none
@@ -9,8 +9,14 @@ Structure: apart
 Representation: real-valued
 
 Partial least squares: the directions along which paired items covary most, which unlike CCA prefers
-directions of much variance. U S V^T = Cxy of z-scored features; the projections are U and V, compared by
-cosine.
+directions of much variance. Items are compared by the cosine of their projections.
+
+Equations:
+- what a pair of directions maximises: \max_{w, v} \; w^\top C_{xy} v \quad \text{with} \quad
+    \lVert w \rVert = \lVert v \rVert = 1
+- all of them, from one singular value decomposition: C_{xy} = \frac1n X^\top Y = U S V^\top
+- the score, by the first k columns: s(x, y) = \cos(U_k^\top x, V_k^\top y)
+where the rows of $X$ and $Y$ are the z-scored features of the n pairs.
 
 Differs from the paper: all directions at once from one singular value decomposition (PLS-SVD), without the
 deflation of the iterative form. Their number is chosen on validation data.

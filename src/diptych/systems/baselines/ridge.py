@@ -1,6 +1,6 @@
-"""Ridge: Ridge Regression: Biased Estimation for Nonorthogonal Problems (Hoerl, Kennard, Technometrics 1970).
+r"""Ridge: Ridge Regression: Biased Estimation for Nonorthogonal Problems (Hoerl, Kennard, 1970).
 
-Paper: doi 10.1080/00401706.1970.10488634
+Paper: Technometrics 12(1), doi 10.1080/00401706.1970.10488634
 Code: none
 Tables: ours
 Inputs: image features, text features, labels
@@ -8,9 +8,15 @@ Learns from: labels
 Structure: apart
 Representation: real-valued
 
-Each side is regressed on the centred labels, W = (A^T A + lambda n I)^(-1) A^T (Y - mean Y) with A the
-z-scored features, and items are compared by the cosine of their scores. It takes seconds and is hard to beat
-on small data.
+Each side is regressed on the centred labels, and items are compared by the cosine of their scores. It takes
+seconds and is hard to beat on small data.
+
+Equations:
+- the objective of a side: \min_W \lVert A W - (Y - \bar Y) \rVert_F^2 + \lambda n \lVert W \rVert_F^2
+- its solution: W = (A^\top A + \lambda n I)^{-1} A^\top (Y - \bar Y)
+- the score: s(x, y) = \cos(W_x^\top x, W_y^\top y)
+where the rows of $A$ are the z-scored features of the n pairs, those of $Y$ their labels and those of
+$\bar Y$ the mean of these.
 
 Differs from the paper: nothing; its use as a common space is semantic matching with another classifier.
 Lambda is chosen on validation data.

@@ -1,4 +1,4 @@
-"""SM: A New Approach to Cross-Modal Multimedia Retrieval (Rasiwasia et al., ACM MM 2010).
+r"""SM: A New Approach to Cross-Modal Multimedia Retrieval (Rasiwasia et al., ACM MM 2010).
 
 Paper: doi 10.1145/1873951.1873987, section 4.2 (semantic matching)
 Code: none
@@ -10,6 +10,14 @@ Representation: real-valued
 
 A multinomial logistic regression a side; items are compared by the normalised correlation of their class
 probabilities, which is the cosine after 1 / C is subtracted.
+
+Equations:
+- the objective of a side: \min_{W, b} \frac12 \lVert W \rVert_F^2 - C \sum_i \sum_k t_{ik} \log p_k(x_i)
+- probabilities of classes: p(x) = \operatorname{softmax}(W^\top x + b)
+- the target: t_{ik} = \frac{y_{ik}}{\sum_l y_{il}}
+- the score: s(x, y) = \cos\left( p(x) - \frac1K, \; q(y) - \frac1K \right)
+where x is z-scored, $y_{ik}$ is 1 if item i has the label k of K, $C$ is `inverse_penalty`, and q is the
+classifier of the other side.
 
 Differs from the paper: several labels of one item share its probability evenly. C is chosen on validation
 data.

@@ -1,4 +1,4 @@
-"""Bi-CMR: Bidirectional Reinforcement Guided Hashing for Effective Cross-Modal Retrieval (Li, AAAI 2022).
+r"""Bi-CMR: Bidirectional Reinforcement Guided Hashing for Effective Cross-Modal Retrieval (Li, AAAI 2022).
 
 Paper: AAAI 36(9), pp. 10275-10282
 Code: lty4869/Bi-CMR@a92de5e (model/train_test.py, model/models.py, run.py)
@@ -16,6 +16,28 @@ large, and both modalities align with the label codes in both directions.
 
 `bi_cmr:cnn_f` fine-tunes CNN-F on pixels as the paper does; without `image_file` it starts from drawn
 weights.
+
+Equations:
+- the objective of all three networks: \mathcal{L} = \alpha L_{\mathrm{ssr}} + \beta L_{\mathrm{l2m}}
+    + \gamma L_{\mathrm{m2l}} + L_{\mathrm{cor}} + L_{\mathrm{class}}
+- self-reconstruction, mean over entries: L_{\mathrm{ssr}} = \sum_{m \in \{v, t\}} \frac{1}{b w_m} \sum_i
+    \operatorname{KL}\left( \operatorname{softmax} f^m_i \,\|\, \operatorname{softmax} f'^m_i \right)
+- label codes guide modalities: L_{\mathrm{l2m}} = \frac1b \sum_{ij} e^{\cos(l_i, l_j)}
+    \left( e^{-\cos(v_i, v_j)} + e^{-\cos(t_i, t_j)} + e^{-\cos(v_i, t_j)} \right)
+- modalities guide label codes: L_{\mathrm{m2l}} = \frac1b \sum_{ij} e^{-\cos(l_i, l_j)}
+    \left( \eta e^{\cos(v_i, v_j)} + (1 - \eta) e^{\cos(t_i, t_j)} \right)
+- likelihood of similarities, for five pairs of codes: L_{\mathrm{cor}} =
+    \sum_{(p, q)} \frac{1}{b^2} \sum_{ij} \left( \log(1 + e^{\theta_{ij}}) - S'_{ij} \theta_{ij} \right),
+    \quad \theta_{ij} = \frac12 p_i^\top q_j
+- adjusted similarity: S'_{ij} = \left[ \cos(y'_i, y'_j) \ge \lambda \right], \quad
+    y'_i = (y_i, \epsilon [l_i > 0])
+- classification, labels not normalised: L_{\mathrm{class}} = -\frac1b \sum_i \sum_k y_{ik}
+    \left( \log p^v_{ik} + \log p^t_{ik} \right)
+where $v_i$, $t_i$ and $l_i$ are the codes of image, text and label network (after tanh), f and f' features
+before and after the reconstruction, $w_m$ their width, $y_i$ labels and $\epsilon$ is `adjustment`. The pairs
+of $L_{\mathrm{cor}}$ are v with l, l with v, t with l, l with t and l with l, in which l is constant, except
+as the second of the last. Before, in each epoch, the label network alone minimises the likelihood of l with
+l, with the similarity of labels alone, and half of an $L_{\mathrm{class}}$ of its own.
 
 Differs from the paper: in the other variants supplied features stand for CNN-F; everything after its layer
 full7 is unchanged. The relevance matrix that the authors made by hand for evaluation is not published;

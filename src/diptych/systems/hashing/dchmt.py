@@ -1,4 +1,4 @@
-"""DCHMT: Differentiable Cross-modal Hashing via Multimodal Transformers (Tu et al., ACM MM 2022).
+r"""DCHMT: Differentiable Cross-modal Hashing via Multimodal Transformers (Tu et al., ACM MM 2022).
 
 Paper: doi 10.1145/3503161.3548187
 Code: kalenforn/DCHMT@79bd5e6 (model/hash_model.py, train/hash_train.py)
@@ -17,6 +17,16 @@ others.
 
 `dchmt:clip` trains both towers of a CLIP checkpoint (`clip=FOLDER`, or a repository of the hub) at a
 small rate of their own, from pixels and the first 32 word pieces.
+
+Equations:
+- the objective, over three pairs of sides: \mathcal{L} = \sum_{(p, q) \in \{(x, y), (x, x), (y, y)\}}
+    \frac{1}{b^2} \sum_{ij} \left( S_{ij} d_{ij}^2 + (1 - S_{ij}) \max(0, m - d_{ij})^2 \right)
+- distance of two selections: d_{ij} = \lVert p_i - q_j \rVert_2
+- margin: m = \sqrt{2 c \vartheta}
+- a selection, of each bit k: (x_{i,2k-1}, x_{i,2k}) = \operatorname{softmax}(z_{i,2k-1}, z_{i,2k})
+- the bit: h_{ik} = \begin{cases} 1 & \text{if } x_{i,2k} > x_{i,2k-1} \\ -1 & \text{else} \end{cases}
+where $x_i$ and $y_i$ (2c numbers each) are the selections of image and text, z the outputs of the last layer
+and $S_{ij}$ is 1 if i and j share a label, else 0.
 
 Differs from the paper:
 - In the other variants the towers are frozen: their features are given.

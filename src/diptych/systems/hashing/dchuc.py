@@ -1,4 +1,4 @@
-"""DCHUC: Deep Cross-Modal Hashing with Hashing Functions and Unified Hash Codes Jointly Learning (Tu, 2022).
+r"""DCHUC: Deep Cross-Modal Hashing with Hashing Functions and Unified Hash Codes Jointly Learning (Tu, 2022).
 
 Paper: arXiv 1907.12490
 Code: rongchengtu1/DCHUC@2cf46ed (DCHUC_NUS_WIDE.py, utils/dchuc_loss.py)
@@ -15,6 +15,22 @@ price of a sample.
 
 `dchuc:alexnet` fine-tunes AlexNet on pixels as the paper does; without `image_file` it starts from drawn
 weights.
+
+Equations:
+- the image network's objective on a batch: \mathcal{L}_u = \frac{1}{nb} \left(
+    \lVert U V^\top - c S \rVert_F^2 + \mu \lVert U G^\top - c S_I \rVert_F^2
+    + \alpha \lVert U W - L_I \rVert_F^2 + \gamma \left\lVert V_I - \frac{U + G}{2} \right\rVert_F^2 \right)
+- asymmetric similarity: S_{ij} = \begin{cases} 1 & \text{if i and j share a label} \\
+    -r & \text{else} \end{cases}
+- unified codes, bit k after bit: V_k = -\operatorname{sign}\left( Q_k + 2 V_{-k}
+    \left( U_{-k}^\top U_k + G_{-k}^\top G_k + \beta W_{-k} W_k^\top \right) \right)
+- what they are drawn to: Q = -2 c S^\top (U + G) - \gamma (\bar U + \bar G) - 2 \beta L W^\top
+- the classifier: W = \left( \alpha U^\top U + \alpha G^\top G + \beta V^\top V + \eta I \right)^{-1}
+    \left( \alpha (\bar U + \bar G) + \beta V \right)^\top L
+where $U$ and $G$ are outputs of image and text network (text learns by the same objective with both
+exchanged), I the rows of a batch of b, n all pairs and r the number of similar pairs over that of others. For
+$V$ and $W$ the outputs are those of the whole sample, $\bar U$ is $U$ with zeros for pairs outside of it, and
+$-k$ leaves bit k out.
 
 Differs from the paper: in the other variants supplied features stand for AlexNet's convolutions, and its two
 hidden layers are drawn and have no dropout. Pictures are scaled until they cover 224 x 224, where the paper

@@ -1,4 +1,4 @@
-"""DCMH: Deep Cross-Modal Hashing (Jiang, Li, CVPR 2017).
+r"""DCMH: Deep Cross-Modal Hashing (Jiang, Li, CVPR 2017).
 
 Paper: arXiv 1602.02255
 Code: jiangqy/DCMH-CVPR2017@67d0e84 (DCMH_demo.py, process_DCMH.m, update_net.m)
@@ -15,6 +15,18 @@ while one binary code per pair, in closed form the sign of their sum, pulls both
 corners.
 
 `dcmh:cnn_f` fine-tunes CNN-F on pixels as the paper does; without `image_file` it starts from drawn weights.
+
+Equations:
+- the objective (eq. 1): \mathcal{J} = \sum_{ij} \left( \log(1 + e^{\theta_{ij}}) - S_{ij} \theta_{ij} \right)
+    + \gamma \left( \lVert B - F \rVert_F^2 + \lVert B - G \rVert_F^2 \right)
+    + \eta \left( \lVert F^\top \mathbf{1} \rVert^2 + \lVert G^\top \mathbf{1} \rVert^2 \right)
+- agreement of two outputs: \theta_{ij} = \frac12 F_i^\top G_j
+- what a batch I of the image network minimises: \mathcal{J}_I = \frac{1}{nb} \left(
+    \sum_{i \in I} \sum_j \left( \log(1 + e^{\theta_{ij}}) - S_{ij} \theta_{ij} \right)
+    + \gamma \sum_{i \in I} \lVert B_i - F_i \rVert^2 + \eta \lVert F^\top \mathbf{1} \rVert^2 \right)
+- the codes, after both networks: B = \operatorname{sign}(\gamma (F + G))
+where the rows of $F$ and $G$ are outputs of image and text network for all n pairs, and $S_{ij}$ is 1 if i
+and j share a label, else 0. In a batch only its own b rows have gradients.
 
 Differs from the paper: in the other variants supplied features stand for CNN-F; everything after its layer
 full7 is unchanged. The order of updates is that of the authors' TensorFlow code (image, text, then B; their

@@ -1,4 +1,4 @@
-"""DSPH: Deep Semantic-Aware Proxy Hashing for Multi-Label Cross-Modal Retrieval (Huo et al., TCSVT 2024).
+r"""DSPH: Deep Semantic-Aware Proxy Hashing for Multi-Label Cross-Modal Retrieval (Huo et al., TCSVT 2024).
 
 Paper: IEEE TCSVT 34(1) 576-589, doi 10.1109/TCSVT.2023.3285266
 Code: QinLab-WFU/DSPH@078b1a1 (utils/utils.py HyP, model/hash_model.py, codetable.xlsx)
@@ -15,6 +15,19 @@ from the best linear code of that length; items of several labels that share non
 
 `dsph:clip` trains both towers of a CLIP checkpoint (`clip=FOLDER`, or a repository of the hub) at a
 small rate of their own, from pixels and the first 32 word pieces.
+
+Equations:
+- the objective: \mathcal{L} = \sum_{m \in \{x, y\}} \left( L^m_{\mathrm{pos}} + L^m_{\mathrm{neg}} \right)
+    + \alpha L_{\mathrm{irr}}
+- codes near the proxies of their labels: L^x_{\mathrm{pos}} = \frac{1}{|P|} \sum_{(i, k) \in P}
+    \left( 1 - \cos(x_i, p_k) \right)
+- and far from others: L^x_{\mathrm{neg}} = \frac{1}{|N|} \sum_{(i, k) \in N} \max(0, \cos(x_i, p_k) - \tau)
+- pairs of several labels that share none: L_{\mathrm{irr}} = \frac{1}{|M|} \sum_{(i, j) \in M} \left(
+    [\cos(x_i, x_j) - \tau]_+ + [\cos(y_i, y_j) - \tau]_+ + [\cos(x_i, y_j) - \tau]_+ \right)
+- margin from the best linear code: \tau = 1 - \frac{2 d(c, \lceil \log_2 C \rceil)}{c}
+where $x_i$ and $y_i$ are outputs of image and text network, $p_k$ the proxy of class k of $C$, P holds the
+pairs of an item with a label it has, N with one it has not, $[a]_+$ is $\max(0, a)$ and d the largest minimum
+distance of a binary linear code of that length and dimension.
 
 Differs from the paper:
 - In the other variants the towers are frozen: their features are given.

@@ -1,4 +1,4 @@
-"""HMAH: Teacher-Student Learning: Efficient Hierarchical Message Aggregation Hashing (Tan et al., TMM 2022).
+r"""HMAH: Teacher-Student Learning: Efficient Hierarchical Message Aggregation Hashing (Tan et al., TMM 2022).
 
 Paper: doi 10.1109/TMM.2022.3177901
 Code: FutureTwT/HMAH@81a8b47 (model.py, train.py, layers.py)
@@ -12,6 +12,26 @@ Survey: only in Table 3, whose row is MAP@500 at least on COCO.
 A teacher passes messages over graphs whose edges are shared labels, inside each modality and across, and
 learns codes that an adversary cannot tell from noise. Feed-forward students of each modality, and their
 fusion, then learn to give the teacher's codes and similarities without any graph.
+
+Equations:
+- the teacher's objective: \mathcal{L}_T = \frac1b \sum_i (D(h_i) - 1)^2
+    + \frac{\lambda_1}{bc} \lVert H - \operatorname{sign}(H) \rVert_F^2
+    + \frac{\lambda_2}{b^2} \sum_{ij} \left( \cos(h_i, h_j) - A_{ij} \right)^2
+- edges of its graph: A_{ij} = \tanh \frac{l_i^\top l_j}{2}
+- its adversary's objective: \mathcal{L}_D = \frac1b \sum_i (D(z_i) - 1)^2 + \frac1b \sum_i D(h_i)^2, \quad
+    z_i \sim N(0, I)
+- messages inside a side, and across both: M = \hat A X W, \quad
+    \begin{pmatrix} M_v \\ M_t \end{pmatrix} =
+    \hat{A}_c \begin{pmatrix} X_v \\ X_t \end{pmatrix} W_c, \quad
+    A_c = \begin{pmatrix} I & A \\ A & I \end{pmatrix}
+- the students' objective: \mathcal{L}_S = \sum_{X \in \{V, T, F\}}
+    \frac{1}{bc} \lVert X - \operatorname{sign}(H) \rVert_F^2 + \frac{1}{b^2} \mathcal{L}_C
+- likeness of cosines: \mathcal{L}_C = \sum_{(X, Z)} \lVert C(X, X) - C(Z, Z) \rVert_F^2
+    + \lVert C(V, T) - C(H, H) \rVert_F^2, \quad (X, Z) \in \{(V, H_v), (T, H_t), (F, H)\}
+- fusion, a weight a bit: F = w \odot V + (1 - w) \odot T
+where $H = (H_v, H_t)$ are the teacher's codes, a half for each side, of tanh layers on the messages; $V$ and
+$T$ the students' codes, $l_i$ labels, a hat divides rows by their sums and C holds cosines of rows;
+$\lambda_1$ is `sign_weight`, $\lambda_2$ `similarity_weight`.
 
 Differs from the paper: a gallery is encoded by the student of its own modality, as a cross-modal gallery is;
 the paper encodes it from both modalities fused (`encode_pair` does), so that a text query is partly matched

@@ -1,4 +1,4 @@
-"""SSAH: Self-Supervised Adversarial Hashing Networks for Cross-Modal Retrieval (Li et al., CVPR 2018).
+r"""SSAH: Self-Supervised Adversarial Hashing Networks for Cross-Modal Retrieval (Li et al., CVPR 2018).
 
 Paper: arXiv 1804.01223
 Code: lelan-li/SSAH@8780b20 (SSAH.py, tnet.py, ops.py, setting.py)
@@ -16,6 +16,20 @@ network; two discriminators tell their features from the label features, and bot
 mistaken for them. "Self-supervised" is the label network, which is given the labels.
 
 `ssah:cnn_f` fine-tunes CNN-F on pixels as the paper does; without `image_file` it starts from drawn weights.
+
+Equations:
+- the objective of image or text network: \mathcal{L}^* = \alpha \ell(F^*, F^l) + \gamma \ell(H^*, H^l)
+    + \frac{\beta}{bc} \lVert B - H^* \rVert_F^2 + \frac{\eta}{bC} \lVert L - \hat L^* \rVert_F^2
+    + \delta \mathcal{L}^*_{\mathrm{adv}}
+- likelihood of similarities: \ell(X, Z) = \frac{1}{bn} \sum_{ij}
+    \left( \log(1 + e^{\theta_{ij}}) - S_{ij} \theta_{ij} \right), \quad \theta_{ij} = \frac12 x_i^\top z_j
+- being taken for a label feature: \mathcal{L}^*_{\mathrm{adv}} = -\frac1b \sum_i \log \sigma(D^*(f^*_i))
+- the discriminator's objective: \mathcal{L}_{D^*} = -\frac1b \sum_i \left(
+    \log \sigma(D^*(f^l_i)) + \log(1 - \sigma(D^*(f^*_i))) \right)
+- the codes: B = \operatorname{sign}(H^l)
+where $F$ are semantic features, $H$ codes (after tanh) and $\hat L$ guesses of the labels $L$, b rows of a
+batch against all n of the label network (l), and $S_{ij}$ is 1 if i and j share a label. The label network
+minimises the same for itself, without an adversary.
 
 Differs from the paper: in the other variants supplied features stand for CNN-F; everything after its layer
 full7 is unchanged.

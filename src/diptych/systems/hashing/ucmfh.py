@@ -1,6 +1,6 @@
-"""UCMFH: When CLIP meets cross-modal hashing retrieval: A new strong baseline (Xia et al., Inf. Fusion 2023).
+r"""UCMFH: When CLIP meets cross-modal hashing retrieval: A new strong baseline (Xia et al., 2023).
 
-Paper: doi 10.1016/j.inffus.2023.101968
+Paper: Information Fusion 100, doi 10.1016/j.inffus.2023.101968
 Code: XinyuXia97/UCMFH@116f015 (ICMR.py, model.py, metric.py, evaluate.py)
 Tables: survey section 2.4, described without a citation and without numbers
 Inputs: image features, text features (the paper: 512-d CLIP vectors of both)
@@ -11,6 +11,15 @@ Survey: described in section 2.4 without citation; neither in Table 1 nor in Tab
 
 A transformer fuses the two vectors of a pair, joined to one token; one contrastive loss aligns the fused
 halves, another the codes that two heads make of them. No label is seen.
+
+Equations:
+- the objective: \mathcal{L} = \ell(F^v, F^t) + \beta \ell(H^v, H^t)
+- contrast of both views together: \ell(X, Y) = -\frac{1}{2b} \sum_{i=1}^{2b}
+    \log \frac{\exp(\cos(z_i, z_{p(i)}) / \tau)}{\sum_{k \ne i} \exp(\cos(z_i, z_k) / \tau)}
+- one token a pair, fused: (F^v, F^t) = \frac{T(x, y)}{\lVert T(x, y) \rVert}
+- how an item is encoded: h(x) = H^v(F^v(x, 0)), \quad h(y) = H^t(F^t(0, y))
+where z are the rows of X and then those of Y, $p(i)$ is the other view of i, $T$ the transformer, $H$ the
+heads with their codes of unit length, and $\beta$ is `code_weight`.
 
 Differs from the paper: an item is encoded with the other half of its token zero, where the released code
 encodes every query together with its own partner and so looks at the answer; `encode_pair` reproduces that.

@@ -1,4 +1,4 @@
-"""UDCMH: Unsupervised Deep Hashing via Binary Latent Factor Models (Wu et al., IJCAI 2018).
+r"""UDCMH: Unsupervised Deep Hashing via Binary Latent Factor Models (Wu et al., IJCAI 2018).
 
 Paper: "... for Large-scale Cross-modal Retrieval", IJCAI 2018, pp. 2854-2860, doi 10.24963/ijcai.2018/396
 Code: none found
@@ -16,6 +16,19 @@ codes, and their features are factored again.
 
 `udcmh:cnn_f` fine-tunes CNN-F on pixels, whose layer full7 is what is factored, from the first round on; its
 first features, and so its first codes, are those of `image_file`, or of drawn weights without it.
+
+Equations:
+- the objective of a factorisation: \min_{U, B, \alpha} \sum_m \alpha_m^r \left(
+    \frac{1}{d_m} \lVert Z_m - U_m B \rVert_F^2 + \beta \operatorname{tr}(B L_m B^\top) \right)
+- on what it searches: B \in \{-1, 1\}^{c \times n}, \quad \sum_m \alpha_m = 1
+- near and far neighbours: L_m = L_m^{\mathrm{near}} - \mu L_m^{\mathrm{far}}
+- the bases: U_m = Z_m B^\top \left( B B^\top + 10^{-3} I \right)^{-1}
+- the codes, bit by bit and item by item: b_{ki} = \operatorname{sign} \sum_m \alpha_m^r \left(
+    \frac{1}{d_m} u_{mk}^\top (Z_m - U_m^{-k} B^{-k})_i - \beta \sum_{j \ne i} (L_m)_{ij} b_{kj} \right)
+- weights of the modalities: \alpha_m \propto e_m^{-1/(r-1)}, \quad
+    e_m = \frac{1}{d_m} \lVert Z_m - U_m B \rVert_F^2
+- what a network learns: \min_h \frac1n \sum_i \lVert h(x_i) - b_i \rVert^2
+where the columns of $Z_m$ are the features of side m, each dimension standardised, and $-k$ leaves bit k out.
 
 Differs from the paper: its body could not be read, so architecture, sizes and weights are a reconstruction
 from the abstract and a summary; the updates are derived from the objective and exact for it. The weights of
