@@ -267,7 +267,9 @@ def _drawn(latex: str, display: Literal["inline", "block"] = "inline") -> str:
     """LaTeX as MathML; the converter wants to be told that bars pair and functions end in a space."""
     latex = re.sub(r"(?<!\\left)\\(?=l[Vv]ert)", r"\\left\\", latex)
     latex = re.sub(r"(?<!\\right)\\(?=r[Vv]ert)", r"\\right\\", latex)
-    latex = re.sub(r"(\\(?:log|tanh|cos|arccos))\s+(?=[A-Za-z\\])", r"\1\\,", latex)
+    functions = r"\\(?:log|tanh|cos|arccos)"
+    latex = re.sub(rf"({functions})\s+(?=[A-Za-z\\])", r"\1\\,", latex)
+    latex = re.sub(rf"(?<=[\w}}])\s+(?={functions})", r"\\,", latex)
     return convert(latex, display=display)
 
 

@@ -147,7 +147,7 @@ _ACCENTS = {"hat": "\u0302", "widehat": "\u0302", "bar": "\u0304", "overline": "
             "widetilde": "\u0303", "dot": "\u0307", "vec": "\u20d7"}  # fmt: skip
 _AROUND = {("begin", "cases"): "{", ("end", "cases"): "}", ("begin", "pmatrix"): "(", ("end", "pmatrix"): ")"}
 _ESCAPED = {",": " ", ";": " ", ":": " ", "!": "", " ": " ", "|": "‖", "\\": "; "}
-_ATOM = re.compile(r"[|‖][^|‖]+[|‖]|(?:\d+|[^\W\d])[\u0302-\u0304]?(?:_\w+)?[¹²³⁴⁵⁶⁷⁸⁹ᵀ′]*")
+_ATOM = re.compile(r"[|‖][^|‖]+[|‖]|(?:[\d.]+|[^\W\d])[\u0302-\u0304]?(?:_\w+)?[¹²³⁴⁵⁶⁷⁸⁹ᵀ′]*")
 _RAISED = str.maketrans("0123456789+-Tn", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ᵀⁿ")
 
 
@@ -214,7 +214,7 @@ class _Reader:
         return "" if name in _DROPPED else token
 
 
-def _held(text: str, loose: str = "+-*/·× ,=") -> str:
+def _held(text: str, loose: str = "+-*/·× ,=_^") -> str:
     """In brackets, if one of these characters stands outside of all that it has, or it is two factors."""
     depth = 0
     if len(text) == 1:
@@ -232,7 +232,9 @@ def _divided(above: str, below: str) -> str:
     """A fraction."""
     if _ATOM.fullmatch(above) and _ATOM.fullmatch(below):
         return f"{above}/{below}"
-    return f"({_held(above, '+-')} / {_held(below)})" if " " in above + below else f"{above}/({below})"
+    if " " in above + below:
+        return f"({_held(above, '+-')} / {_held(below)})"
+    return f"{above}/{below}" if _ATOM.fullmatch(below) else f"{above}/({below})"
 
 
 def _raised(text: str) -> str:

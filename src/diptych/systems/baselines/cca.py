@@ -19,8 +19,8 @@ Equations:
 - the covariances: C_{xx} = \frac{1}{n} X^\top X + \rho \bar\sigma^2 I, \quad
     C_{xy} = \frac{1}{n} X^\top Y
 - the score: s(x, y) = \cos(W_x^\top x, W_y^\top y)
-where the rows of $X$ and $Y$ are the z-scored features of the n pairs, $\bar\sigma^2$ is the mean variance of
-a side and $\rho$ is `ridge`; $C_{yy}$ is made like $C_{xx}$.
+where the rows of $X$ and $Y$ are the z-scored features of the $n$ pairs, $\bar\sigma^2$ is the mean variance
+of a side and $\rho$ is `ridge`; $C_{yy}$ is made like $C_{xx}$.
 
 Differs from the paper: a ridge on both covariances, without which many features and few pairs correlate
 perfectly. It and the number of directions are chosen on validation data.

@@ -17,8 +17,8 @@ Equations:
 - the codes, with the rotation fixed: B = \operatorname{sign}(V R)
 - the rotation, with the codes fixed: R = P Q^\top \quad \text{where} \quad V^\top B = P \Omega Q^\top
 - the rows, images above texts: V = \begin{pmatrix} X W_x \\ Y W_y \end{pmatrix}
-where $W_x$ and $W_y$ are the projections of CCA onto k directions, and $P \Omega Q^\top$ is a singular value
-decomposition.
+where $W_x$ and $W_y$ are the projections of CCA onto $k$ directions, and $P \Omega Q^\top$ is a singular
+value decomposition.
 
 Differs from the paper: the second view of its CCA is the other modality instead of the labels. There may be
 more bits than directions: the most correlated few, chosen with the ridge on validation data, are better than

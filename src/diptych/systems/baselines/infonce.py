@@ -18,9 +18,9 @@ Equations:
 - one direction (eq. 4): \ell(S) = -\frac1b \sum_i \frac{1}{|P_i|} \sum_{p \in P_i}
     \log \frac{\exp(s_{ip})}{\sum_{j \notin O_i} \exp(s_{ij})}
 - cosines over a learned temperature: s_{ij} = \frac{\cos(f(x_i), g(y_j))}{\tau}, \quad \tau \ge 0.01
-where $P_i$ holds the partners of i (its own alone, or with `supervised` all that share a label with it), and
-$O_i$ what does not count: other captions of the same image, and other images of the same caption; it is empty
-with `supervised`.
+where $P_i$ holds the partners of $i$ (its own alone, or with `supervised` all that share a label with it),
+and $O_i$ what does not count: other captions of the same image, and other images of the same caption; it is
+empty with `supervised`.
 
 Differs from the paper: no predictive coding, the two sides are modalities; cosines over a temperature in
 place of the bilinear score, of both directions, as Radford et al. have it.

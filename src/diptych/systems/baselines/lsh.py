@@ -16,7 +16,7 @@ Equations:
 - the bits: h_k(x) = \operatorname{sign}\left( r_k^\top W_x^\top x \right), \quad r_k \sim N(0, I)
 - how often two items agree in a bit: P(h_k(x) = h_k(y)) =
     1 - \frac{1}{\pi} \arccos \cos(W_x^\top x, W_y^\top y)
-where $W_x$ and $W_y$ are the projections of CCA, and x and y are z-scored features.
+where $W_x$ and $W_y$ are the projections of CCA, and $x$ and $y$ are z-scored features.
 
 Differs from the paper: the projection in front, without which no two modalities can be compared. Its ridge
 and directions are chosen on validation data.

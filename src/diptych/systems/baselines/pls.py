@@ -16,7 +16,7 @@ Equations:
     \lVert w \rVert = \lVert v \rVert = 1
 - all of them, from one singular value decomposition: C_{xy} = \frac1n X^\top Y = U S V^\top
 - the score, by the first k columns: s(x, y) = \cos(U_k^\top x, V_k^\top y)
-where the rows of $X$ and $Y$ are the z-scored features of the n pairs.
+where the rows of $X$ and $Y$ are the z-scored features of the $n$ pairs.
 
 Differs from the paper: all directions at once from one singular value decomposition (PLS-SVD), without the
 deflation of the iterative form. Their number is chosen on validation data.

@@ -15,7 +15,7 @@ Equations:
 - the objective of a side: \min_W \lVert A W - (Y - \bar Y) \rVert_F^2 + \lambda n \lVert W \rVert_F^2
 - its solution: W = (A^\top A + \lambda n I)^{-1} A^\top (Y - \bar Y)
 - the score: s(x, y) = \cos(W_x^\top x, W_y^\top y)
-where the rows of $A$ are the z-scored features of the n pairs, those of $Y$ their labels and those of
+where the rows of $A$ are the z-scored features of the $n$ pairs, those of $Y$ their labels and those of
 $\bar Y$ the mean of these.
 
 Differs from the paper: nothing; its use as a common space is semantic matching with another classifier.

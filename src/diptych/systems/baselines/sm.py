@@ -16,8 +16,8 @@ Equations:
 - probabilities of classes: p(x) = \operatorname{softmax}(W^\top x + b)
 - the target: t_{ik} = \frac{y_{ik}}{\sum_l y_{il}}
 - the score: s(x, y) = \cos\left( p(x) - \frac1K, \; q(y) - \frac1K \right)
-where x is z-scored, $y_{ik}$ is 1 if item i has the label k of K, $C$ is `inverse_penalty`, and q is the
-classifier of the other side.
+where $x$ is z-scored, $y_{ik}$ is 1 if item $i$ has the label $k$ of $K$, $C$ is `inverse_penalty`, and $q$
+is the classifier of the other side.
 
 Differs from the paper: several labels of one item share its probability evenly. C is chosen on validation
 data.

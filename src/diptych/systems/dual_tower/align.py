@@ -1,4 +1,4 @@
-"""ALIGN: Scaling Up Visual and Vision-Language Representation Learning With Noisy Text Supervision (Jia et al., ICML 2021).
+r"""ALIGN: Scaling Up Visual and Vision-Language Representation Learning With Noisy Text Supervision (Jia et al., ICML 2021).
 
 Paper: arXiv 2102.05918
 Code: none by the authors; the towers are transformers' (Kakao Brain's reimplementation)
@@ -14,6 +14,16 @@ EfficientNet and BERT, trained to agree on 1.8 billion pictures with their alt-t
 there is enough of it. One linear layer takes the text's first token to the width of the picture's pooled
 features; the temperature is learned, and divides. ``align@FOLDER`` and ``align:base`` (kakaobrain/align-base,
 EfficientNet-B7 and BERT-Base, another model than the paper's) run checkpoints, the other variants are drawn.
+
+Equations:
+- the objective, both directions: \mathcal{L} = \mathcal{L}_{\mathrm{i2t}} + \mathcal{L}_{\mathrm{t2i}}
+- pictures among texts, smoothed (eq. 1): \mathcal{L}_{\mathrm{i2t}} = -\frac1b \sum_i \left(
+    (1 - \epsilon) \log p_{ii} + \frac{\epsilon}{b - |O_i|} \sum_{j \notin O_i} \log p_{ij} \right)
+- how likely text j is: p_{ij} = \frac{\exp(s_{ij})}{\sum_{k \notin O_i} \exp(s_{ik})}
+- cosines over a learned temperature: s_{ij} = \frac{\cos(f(x_i), g(y_j))}{\sigma}, \quad \sigma \ge 0.01
+where $f$ and $g$ are image and text tower, $\epsilon$ is `smoothing`, $O_i$ are other captions of the same
+picture and other pictures of the same caption (none with `literal`), and $\mathcal{L}_{\mathrm{t2i}}$ (eq. 2)
+has both sides exchanged.
 
 Differs from the paper:
 - Drawn towers read BERT's uncased word pieces; the paper's vocabulary was made from its alt-texts.

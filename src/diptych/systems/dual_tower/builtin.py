@@ -1,4 +1,4 @@
-"""BUILTIN: the encoder that comes with Diptych (the Diptych maintainers, 2026).
+r"""BUILTIN: the encoder that comes with Diptych (the Diptych maintainers, 2026).
 
 Paper: none; the concepts follow ConSE (Norouzi et al., ICLR 2014), the heads CLIP (Radford et al., ICML 2021)
 Code: here
@@ -13,6 +13,21 @@ by side, so that one inner product is a weighted sum: a picture's likely ImageNe
 names' vectors, and two small contrastive heads trained on captioned photographs. `fit` trains such heads, and
 what goes with them, on captioned pictures of anybody's; the heads that come with Diptych are its result on
 Flickr8k. The variant `languages` gives the same vectors of pictures and reads texts of other languages, too.
+
+Equations:
+- the objective of a pair of heads, both directions: \mathcal{L} = -\frac{1}{2b} \sum_i \left(
+    \log \frac{\exp(s_{ii})}{\sum_{j \notin O_i} \exp(s_{ij})}
+    + \log \frac{\exp(s_{ii})}{\sum_{j \notin O_i} \exp(s_{ji})} \right), \quad
+    s_{ij} = e^t h(x_i)^\top h'(y_j)
+- a head: h(z) = u\left( A \tilde{z} + B \operatorname{GELU}(C \tilde{z} + c) + a \right)
+- a picture's likely concepts: c(x) = \sum_k p_k e_k, \quad p = \operatorname{softmax}(l(x) / 2)
+- vectors of both sides: f(x) = u\left( u(c(x) - \mu_x), h_1(x), h_2(x) \right), \quad
+    g(y) = u\left( w(y) u(y - \mu_y), h'_1(y), h'_2(y) \right)
+- weight of the concepts, more for a text that names one: w(y) = w_0 + (8 - w_0) \,
+    \sigma\left( \frac{\max_k \cos(y - e_0, e_k) - 0.8}{0.05} \right)
+where $u$ makes unit vectors, $x$ stands for the image tower's features and $y$ for the text tower's vector, a
+tilde standardises, $l(x)$ are the image tower's logits of ImageNet's classes, $e_k$ the vectors of their
+names, and $O_i$ other captions of the same picture; $w_0$ is chosen on pictures that are held out.
 """
 
 from __future__ import annotations

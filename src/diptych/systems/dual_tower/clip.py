@@ -1,4 +1,4 @@
-"""CLIP: Learning Transferable Visual Models From Natural Language Supervision (Radford et al., ICML 2021).
+r"""CLIP: Learning Transferable Visual Models From Natural Language Supervision (Radford et al., ICML 2021).
 
 Paper: arXiv 2103.00020
 Code: openai/CLIP@d05afc4; run by ONNX Runtime or by transformers
@@ -17,6 +17,17 @@ from a folder: ``clip:vit-b-32``, ``clip:vit-b-32@onnx``, ``clip:vit-b-32@onnx-f
 ``clip@onnx-community/siglip2-base-patch16-224-ONNX``, ``clip@OWNER/NAME@REVISION``. What transformers runs,
 `diptych train` trains from the start or fine-tunes: all of it, its last layers, its heads, or low-rank
 adapters; SigLIP by its own loss.
+
+Equations:
+- the objective, both directions (figure 3): \mathcal{L} = -\frac{1}{2b} \sum_i \left(
+    \log \frac{\exp(s_{ii})}{\sum_{j \notin O_i} \exp(s_{ij})}
+    + \log \frac{\exp(s_{ii})}{\sum_{j \notin O_i} \exp(s_{ji})} \right)
+- scaled cosines: s_{ij} = e^t \cos(f(x_i), g(y_j)), \quad e^t \le 100
+- SigLIP's objective instead (Zhai et al., eq. 1): \mathcal{L} = -\frac1b \sum_i \sum_{j \notin O_i}
+    \log \sigma\left( z_{ij} (s_{ij} + \beta) \right), \quad
+    z_{ij} = \begin{cases} 1 & \text{if } i = j \\ -1 & \text{else} \end{cases}
+where $f$ and $g$ are image and text tower, $t$ and $\beta$ are learned, and $O_i$ are other captions of the
+same picture and other pictures of the same caption, which do not count.
 
 Differs from the paper:
 - Texts are encoded as they are; the paper's prompt "a photo of a {}" is the option `prompt`.

@@ -1,4 +1,4 @@
-"""ViLBERT: Pretraining Task-Agnostic Visiolinguistic Representations (Lu et al., NeurIPS 2019).
+r"""ViLBERT: Pretraining Task-Agnostic Visiolinguistic Representations (Lu et al., NeurIPS 2019).
 
 Paper: "... for Vision-and-Language Tasks", arXiv 1908.02265
 Code: jiasenlu/vilbert_beta@f0c9a2b, facebookresearch/vilbert-multi-task@f22b84a
@@ -21,6 +21,21 @@ them; one that was only pre-trained ranks by its alignment.
 The regions are a detector's (``regions@FILE`` with ``regions=36``, and its classes with
 ``told_classes=1601``), or the cells of a grid over the packaged image tower, which is the default and this
 library's substitution; then groups of like regions (k-means) stand for classes.
+
+Equations:
+- what ranking minimises: \mathcal{L} = -\frac1b \sum_i \log
+    \frac{\exp(s(x_i, y_i))}{\sum_{(x, y) \in Q_i} \exp(s(x, y))}
+- the score: s(x, y) = w^\top \left( [W_t h_0]_+ \odot [W_v v_0]_+ \right)
+- a co-attentional layer: V' = A(V, T, T), \quad T' = A(T, V, V)
+- what pre-training minimises: \mathcal{L} = \mathcal{L}_{\mathrm{words}}
+    + w \mathcal{L}_{\mathrm{regions}} + \mathcal{L}_{\mathrm{aligned}}
+- hidden words, and hidden regions: \mathcal{L}_{\mathrm{words}} = -\frac{1}{|M|} \sum_{m \in M} \log p(t_m),
+    \quad \mathcal{L}_{\mathrm{regions}} = \frac{1}{|R|} \sum_{r \in R} \operatorname{KL}(q_r \,\|\, p_r)
+- whether both belong together: \mathcal{L}_{\mathrm{aligned}} = -\frac1b \sum_i \log p(a_i \mid x_i, y_i)
+where $Q_i$ holds the pair and three false ones (another caption, another picture, a neighbour's caption),
+$h_0$ and $v_0$ are the outputs of the text's first token and of the whole picture, $[a]_+$ is $\max(0, a)$,
+$A$ is attention (queries, keys, values; each followed by a perceptron), $q_r$ says what a region shows;
+biases are left out.
 
 Differs from the paper:
 - Weights are drawn (the paper's text stream is BERT's) and learn at one rate; word pieces are learned from

@@ -33,11 +33,12 @@ Equations:
     y'_i = (y_i, \epsilon [l_i > 0])
 - classification, labels not normalised: L_{\mathrm{class}} = -\frac1b \sum_i \sum_k y_{ik}
     \left( \log p^v_{ik} + \log p^t_{ik} \right)
-where $v_i$, $t_i$ and $l_i$ are the codes of image, text and label network (after tanh), f and f' features
-before and after the reconstruction, $w_m$ their width, $y_i$ labels and $\epsilon$ is `adjustment`. The pairs
-of $L_{\mathrm{cor}}$ are v with l, l with v, t with l, l with t and l with l, in which l is constant, except
-as the second of the last. Before, in each epoch, the label network alone minimises the likelihood of l with
-l, with the similarity of labels alone, and half of an $L_{\mathrm{class}}$ of its own.
+where $v_i$, $t_i$ and $l_i$ are the codes of image, text and label network (after tanh), $f$ and $f'$
+features before and after the reconstruction, $w_m$ their width, $y_i$ labels and $\epsilon$ is `adjustment`.
+The pairs of $L_{\mathrm{cor}}$ are $v$ with $l$, $l$ with $v$, $t$ with $l$, $l$ with $t$ and $l$ with $l$,
+in which $l$ is constant, except as the second of the last. Before, in each epoch, the label network alone
+minimises the likelihood of $l$ with $l$, with the similarity of labels alone, and half of an
+$L_{\mathrm{class}}$ of its own.
 
 Differs from the paper: in the other variants supplied features stand for CNN-F; everything after its layer
 full7 is unchanged. The relevance matrix that the authors made by hand for evaluation is not published;

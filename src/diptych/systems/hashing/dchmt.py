@@ -25,8 +25,8 @@ Equations:
 - margin: m = \sqrt{2 c \vartheta}
 - a selection, of each bit k: (x_{i,2k-1}, x_{i,2k}) = \operatorname{softmax}(z_{i,2k-1}, z_{i,2k})
 - the bit: h_{ik} = \begin{cases} 1 & \text{if } x_{i,2k} > x_{i,2k-1} \\ -1 & \text{else} \end{cases}
-where $x_i$ and $y_i$ (2c numbers each) are the selections of image and text, z the outputs of the last layer
-and $S_{ij}$ is 1 if i and j share a label, else 0.
+where $x_i$ and $y_i$ ($2c$ numbers each) are the selections of image and text, $z$ the outputs of the last
+layer and $S_{ij}$ is 1 if $i$ and $j$ share a label, else 0.
 
 Differs from the paper:
 - In the other variants the towers are frozen: their features are given.

@@ -28,9 +28,9 @@ Equations:
 - the classifier: W = \left( \alpha U^\top U + \alpha G^\top G + \beta V^\top V + \eta I \right)^{-1}
     \left( \alpha (\bar U + \bar G) + \beta V \right)^\top L
 where $U$ and $G$ are outputs of image and text network (text learns by the same objective with both
-exchanged), I the rows of a batch of b, n all pairs and r the number of similar pairs over that of others. For
-$V$ and $W$ the outputs are those of the whole sample, $\bar U$ is $U$ with zeros for pairs outside of it, and
-$-k$ leaves bit k out.
+exchanged), $I$ the rows of a batch of $b$, $n$ all pairs and $r$ the number of similar pairs over that of
+others. For $V$ and $W$ the outputs are those of the whole sample, $\bar U$ is $U$ with zeros for pairs
+outside of it, and $-k$ leaves bit $k$ out.
 
 Differs from the paper: in the other variants supplied features stand for AlexNet's convolutions, and its two
 hidden layers are drawn and have no dropout. Pictures are scaled until they cover 224 x 224, where the paper

@@ -25,8 +25,8 @@ Equations:
     \sum_{i \in I} \sum_j \left( \log(1 + e^{\theta_{ij}}) - S_{ij} \theta_{ij} \right)
     + \gamma \sum_{i \in I} \lVert B_i - F_i \rVert^2 + \eta \lVert F^\top \mathbf{1} \rVert^2 \right)
 - the codes, after both networks: B = \operatorname{sign}(\gamma (F + G))
-where the rows of $F$ and $G$ are outputs of image and text network for all n pairs, and $S_{ij}$ is 1 if i
-and j share a label, else 0. In a batch only its own b rows have gradients.
+where the rows of $F$ and $G$ are outputs of image and text network for all $n$ pairs, and $S_{ij}$ is 1 if
+$i$ and $j$ share a label, else 0. In a batch only its own $b$ rows have gradients.
 
 Differs from the paper: in the other variants supplied features stand for CNN-F; everything after its layer
 full7 is unchanged. The order of updates is that of the authors' TensorFlow code (image, text, then B; their

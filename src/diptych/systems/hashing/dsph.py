@@ -25,9 +25,9 @@ Equations:
 - pairs of several labels that share none: L_{\mathrm{irr}} = \frac{1}{|M|} \sum_{(i, j) \in M} \left(
     [\cos(x_i, x_j) - \tau]_+ + [\cos(y_i, y_j) - \tau]_+ + [\cos(x_i, y_j) - \tau]_+ \right)
 - margin from the best linear code: \tau = 1 - \frac{2 d(c, \lceil \log_2 C \rceil)}{c}
-where $x_i$ and $y_i$ are outputs of image and text network, $p_k$ the proxy of class k of $C$, P holds the
-pairs of an item with a label it has, N with one it has not, $[a]_+$ is $\max(0, a)$ and d the largest minimum
-distance of a binary linear code of that length and dimension.
+where $x_i$ and $y_i$ are outputs of image and text network, $p_k$ the proxy of class $k$ of $C$, $P$ holds
+the pairs of an item with a label it has, $N$ with one it has not, $[a]_+$ is $\max(0, a)$ and $d$ the largest
+minimum distance of a binary linear code of that length and dimension.
 
 Differs from the paper:
 - In the other variants the towers are frozen: their features are given.

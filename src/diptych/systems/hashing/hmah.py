@@ -27,11 +27,12 @@ Equations:
 - the students' objective: \mathcal{L}_S = \sum_{X \in \{V, T, F\}}
     \frac{1}{bc} \lVert X - \operatorname{sign}(H) \rVert_F^2 + \frac{1}{b^2} \mathcal{L}_C
 - likeness of cosines: \mathcal{L}_C = \sum_{(X, Z)} \lVert C(X, X) - C(Z, Z) \rVert_F^2
-    + \lVert C(V, T) - C(H, H) \rVert_F^2, \quad (X, Z) \in \{(V, H_v), (T, H_t), (F, H)\}
+    + \lVert C(V, T) - C(H, H) \rVert_F^2
 - fusion, a weight a bit: F = w \odot V + (1 - w) \odot T
 where $H = (H_v, H_t)$ are the teacher's codes, a half for each side, of tanh layers on the messages; $V$ and
-$T$ the students' codes, $l_i$ labels, a hat divides rows by their sums and C holds cosines of rows;
-$\lambda_1$ is `sign_weight`, $\lambda_2$ `similarity_weight`.
+$T$ the students' codes, $l_i$ labels, a hat divides rows by their sums, $C$ holds cosines of rows, and
+$(X, Z)$ is $(V, H_v)$, $(T, H_t)$ and $(F, H)$; $\lambda_1$ is `sign_weight`, $\lambda_2$
+`similarity_weight`.
 
 Differs from the paper: a gallery is encoded by the student of its own modality, as a cross-modal gallery is;
 the paper encodes it from both modalities fused (`encode_pair` does), so that a text query is partly matched

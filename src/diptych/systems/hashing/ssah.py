@@ -27,9 +27,9 @@ Equations:
 - the discriminator's objective: \mathcal{L}_{D^*} = -\frac1b \sum_i \left(
     \log \sigma(D^*(f^l_i)) + \log(1 - \sigma(D^*(f^*_i))) \right)
 - the codes: B = \operatorname{sign}(H^l)
-where $F$ are semantic features, $H$ codes (after tanh) and $\hat L$ guesses of the labels $L$, b rows of a
-batch against all n of the label network (l), and $S_{ij}$ is 1 if i and j share a label. The label network
-minimises the same for itself, without an adversary.
+where $F$ are semantic features, $H$ codes (after tanh) and $\hat L$ guesses of the labels $L$, $b$ rows of a
+batch against all $n$ of the label network ($l$), and $S_{ij}$ is 1 if $i$ and $j$ share a label. The label
+network minimises the same for itself, without an adversary.
 
 Differs from the paper: in the other variants supplied features stand for CNN-F; everything after its layer
 full7 is unchanged.

@@ -18,8 +18,8 @@ Equations:
     \log \frac{\exp(\cos(z_i, z_{p(i)}) / \tau)}{\sum_{k \ne i} \exp(\cos(z_i, z_k) / \tau)}
 - one token a pair, fused: (F^v, F^t) = \frac{T(x, y)}{\lVert T(x, y) \rVert}
 - how an item is encoded: h(x) = H^v(F^v(x, 0)), \quad h(y) = H^t(F^t(0, y))
-where z are the rows of X and then those of Y, $p(i)$ is the other view of i, $T$ the transformer, $H$ the
-heads with their codes of unit length, and $\beta$ is `code_weight`.
+where $z$ are the rows of $X$ and then those of $Y$, $p(i)$ is the other view of $i$, $T$ the transformer, $H$
+the heads with their codes of unit length, and $\beta$ is `code_weight`.
 
 Differs from the paper: an item is encoded with the other half of its token zero, where the released code
 encodes every query together with its own partner and so looks at the answer; `encode_pair` reproduces that.

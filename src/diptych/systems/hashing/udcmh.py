@@ -28,7 +28,8 @@ Equations:
 - weights of the modalities: \alpha_m \propto e_m^{-1/(r-1)}, \quad
     e_m = \frac{1}{d_m} \lVert Z_m - U_m B \rVert_F^2
 - what a network learns: \min_h \frac1n \sum_i \lVert h(x_i) - b_i \rVert^2
-where the columns of $Z_m$ are the features of side m, each dimension standardised, and $-k$ leaves bit k out.
+where the columns of $Z_m$ are the features of side $m$, each dimension standardised, and $-k$ leaves bit $k$
+out.
 
 Differs from the paper: its body could not be read, so architecture, sizes and weights are a reconstruction
 from the abstract and a summary; the updates are derived from the objective and exact for it. The weights of

@@ -1,4 +1,4 @@
-"""BLIP-2: Bootstrapping Language-Image Pre-training with Frozen Image Encoders (Li et al., ICML 2023).
+r"""BLIP-2: Bootstrapping Language-Image Pre-training with Frozen Image Encoders (Li et al., ICML 2023).
 
 Paper: title ends "and Large Language Models"; arXiv 2301.12597
 Code: salesforce/LAVIS@506965b
@@ -21,6 +21,21 @@ then the same again for retrieval, where captions of one picture are no false pa
 
 ``blip2@FOLDER`` takes a checkpoint of transformers: BLIP-2 (`Blip2ForImageTextRetrieval`), or BLIP as the
 light form (`BlipForImageTextRetrieval`), with the same two stages.
+
+Equations:
+- the objective: \mathcal{L} = \mathcal{L}_{\mathrm{ITC}} + \mathcal{L}_{\mathrm{ITM}}
+    + \mathcal{L}_{\mathrm{ITG}}
+- contrast, both directions: \mathcal{L}_{\mathrm{ITC}} = -\frac{1}{2b} \sum_{ij} q_{ij} \left(
+    \log \frac{\exp(s_{ij} / \tau)}{\sum_k \exp(s_{ik} / \tau)}
+    + \log \frac{\exp(s_{ji} / \tau)}{\sum_k \exp(s_{ki} / \tau)} \right)
+- the best query of a picture: s_{ij} = \max_q v_{iq}^\top t_j
+- matching, of a pair and two hard ones: \mathcal{L}_{\mathrm{ITM}} = -\frac{1}{3b} \sum \log p(a \mid x, y)
+- captioning: \mathcal{L}_{\mathrm{ITG}} = -\frac{1}{|W|} \sum_{w \in W}
+    \log p(w \mid \text{pieces before}, x)
+- the score of the second stage: s(x, y) = \max_q v_q^\top t + m(x, y)
+where $v_{iq}$ and $t_j$ are unit vectors, $q_{ij}$ is 0.9 on what is right for a line of the batch and 0.1
+spread over all (in pre-training the pair alone is right, then all captions of a picture), and $m$ is the mean
+over the queries of the logit for a match.
 
 Differs from the paper:
 - The image encoder is the packaged tower's grid of cells (regions), which stays frozen in both trainings;

@@ -1,4 +1,4 @@
-"""CAPTIONER: a small captioner on the packaged image tower (the Diptych maintainers, 2026).
+r"""CAPTIONER: a small captioner on the packaged image tower (the Diptych maintainers, 2026).
 
 Paper: none; the decoder is Vaswani et al.'s (NeurIPS 2017), the reward that of Rennie et al. (CVPR 2017)
 Code: here
@@ -15,6 +15,17 @@ Diptych; ``captioner@FOLDER`` is one that was trained elsewhere.
 `fit` learns on captioned photographs: first to say each next piece (cross-entropy), then to please CIDEr-D
 (self-critical, five captions drawn of a picture, each judged against the mean of the others). As a retrieval
 system it is a picture's caption, read by the packaged text tower.
+
+Equations:
+- first, to say each next piece: \mathcal{L} = -\frac{1}{|W|} \sum_{w \in W} \left(
+    0.9 \log p(w) + \frac{0.1}{K} \sum_k \log p(k) \right)
+- then, to please CIDEr-D: \mathcal{L} = -\frac{1}{5b} \sum_i \sum_{k=1}^5
+    (r_{ik} - \bar{r}_{ik}) \log p(c_{ik} \mid x_i)
+- which caption the beam search returns: c(x) = \operatorname{argmax}_c \frac{\log p(c \mid x)}{|c|^\alpha}
+- the score, as a retrieval system: s(x, y) = \cos(g(c(x)), g(y))
+where $p(w)$ is the probability of a piece after those before it, $K$ counts the pieces, $r_{ik}$ is CIDEr-D
+of the caption $c_{ik}$ that was drawn, $\bar{r}_{ik}$ the mean of the other four of its picture, $|c|$ counts
+pieces and $g$ is the packaged text tower.
 """
 
 from __future__ import annotations

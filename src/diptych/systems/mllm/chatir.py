@@ -1,4 +1,4 @@
-"""ChatIR: Chatting Makes Perfect: Chat-based Image Retrieval (Levy et al., NeurIPS 2023).
+r"""ChatIR: Chatting Makes Perfect: Chat-based Image Retrieval (Levy et al., NeurIPS 2023).
 
 Paper: arXiv 2305.20062; the rewriting is PlugIR's (arXiv 2406.03411)
 Code: levymsn/ChatIR@c62600c (evaluation, dialogues), Saehyung-Lee/PlugIR@ce79c9f (finetune/train.py, eval.py)
@@ -19,6 +19,13 @@ trained on dialogues (`dialogue`). With "rewritten" a language model first makes
 has to be asked for. A question that was asked before, or that means the same, is asked anew once, and then
 one of a list takes its place; so does it when the model fails, and the dialogue goes on. An answer that
 says nothing is left out. What is too long for the encoder loses its oldest rounds, never the description.
+
+Equations:
+- what is searched with after round t: D_t = (y, q_1, a_1, \dots, q_t, a_t)
+- the score: s_t(x) = \cos(f(x), g(r(D_t)))
+- a question that was asked before: \max_{i < t} \cos(g(q_t), g(q_i)) > \theta
+where $y$ is the description, $q_i$ and $a_i$ are questions and answers, $r$ joins them or lets the model
+rewrite them, $f$ and $g$ are the encoder's towers, and $\theta$ is `alike`.
 
 Differs from the paper: our own prompt, with its examples as turns of a chat; rounds are joined by ", " as
 in the code (the paper says [SEP]).

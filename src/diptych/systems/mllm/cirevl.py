@@ -1,4 +1,4 @@
-"""CIReVL: Vision-by-Language for Training-Free Compositional Image Retrieval (Karthik et al., ICLR 2024).
+r"""CIReVL: Vision-by-Language for Training-Free Compositional Image Retrieval (Karthik et al., ICLR 2024).
 
 Paper: arXiv 2310.09291
 Code: ExplainableML/Vision_by_Language@a8ba813 (src/main.py, utils.py, prompts.py, compute_results.py)
@@ -13,6 +13,12 @@ Survey: turns a text into a fixed descriptive sentence that a conventional model
 The picture is described in words, a language model merges the description with the change into a description
 of the picture that is wanted, and an encoder searches with it. Nothing is trained, and whoever searches can
 read what was understood.
+
+Equations:
+- what is searched with: y' = \Psi(c(x), t)
+- the score, of a picture v in the gallery: s(v) = \cos\left( f(v), \; u(g(y')) + w \, u(f(x)) \right)
+where $x$ is the picture that is given and $t$ the change, $c$ describes pictures, $\Psi$ is the language
+model, $f$ and $g$ are the encoder's towers, $u$ makes unit vectors and $w$ is `image_weight`, 0 in the paper.
 
 Differs from the paper: the prompt is our own, with its examples as turns of a chat, and asks to say
 positively what is to be seen, as encoders overlook a "without". Whatever goes wrong in merging, description

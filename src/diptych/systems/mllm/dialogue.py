@@ -1,4 +1,4 @@
-"""Dialogue: the encoder of dialogues of Chatting Makes Perfect (Levy et al., NeurIPS 2023).
+r"""Dialogue: the encoder of dialogues of Chatting Makes Perfect (Levy et al., NeurIPS 2023).
 
 Paper: arXiv 2305.20062, sections 3 and 4
 Code: levymsn/ChatIR@c62600c; the training is that of its re-implementation, Saehyung-Lee/PlugIR@ce79c9f
@@ -14,6 +14,17 @@ Survey: contrastive training, 256 numbers, cosine. The code trains with a surrog
 Pictures keep the vectors that they have, so that a collection is indexed once; only what reads the dialogue
 is trained, so that a description with questions and answers lands nearer to its picture than the description
 alone. It learns from dialogues of every length.
+
+Equations:
+- the objective, both directions: \mathcal{L} = -\frac{1}{2b} \sum_i \left(
+    \log \frac{\exp(s_{ii} / \tau)}{\sum_{j \notin O_i} \exp(s_{ij} / \tau)}
+    + \log \frac{\exp(s_{ii} / \tau)}{\sum_{j \notin O_i} \exp(s_{ji} / \tau)} \right)
+- cosines of dialogues and pictures: s_{ij} = \cos(A z_i + h(z_i), x_j)
+- or, a surrogate of recall (in the code): \mathcal{L} = \frac{1}{5b} \sum_i \sum_{k \in \{1, 2, 4, 8, 16\}}
+    \left( 1 - \sigma(k - r_i) \right)
+- soft ranks: r_i = 1 + \sum_{j \ne i, \, j \notin O_i} \sigma\left( \frac{s_{ij} - s_{ii}}{\tau} \right)
+where $z_i$ is the vector of a dialogue, $h$ has one hidden layer, $x_j$ is a picture's vector, and $O_i$ are
+other dialogues about the same picture.
 
 Differs from the paper: BLIP's text encoder is a head over the vectors of a text tower; where both sides
 have one width the head begins as the tower itself. Dialogues are drawn by whoever makes the training texts

@@ -1,4 +1,4 @@
-"""EIIRwQR: Enhancing Interactive Image Retrieval With Query Rewriting (Zhu et al., ICMR 2024).
+r"""EIIRwQR: Enhancing Interactive Image Retrieval With Query Rewriting (Zhu et al., ICMR 2024).
 
 Paper: arXiv 2404.18746 (abstract and a summary of the method read; the full text could not be had)
 Code: s04240051/Multimodal-Conversational-Retrieval-System@3131c53 holds a readme only
@@ -14,6 +14,14 @@ Survey: captions of the candidates enter a language model that changes the query
 Each round shows the best pictures that were not shown yet. Those that the user takes are described in
 words; a language model rewrites the query from what was asked and what several descriptions share, as
 descriptions are often wrong or beside the point; the new query, held near the first, finds the next round's.
+
+Equations:
+- the vector that is searched with: q = \kappa q_0 + (1 - \kappa) q_t + \beta m_+ - \gamma m_-
+- Rocchio's means of what was taken, and what was not: m_+ = \frac{1}{|T|} \sum_{v \in T} v, \quad
+    m_- = \frac{1}{|R|} \sum_{v \in R} v
+- the score, or the inner product where the encoder compares so: s(v) = \cos(q, v)
+where $q_0$ and $q_t$ are vectors of the first query and of that which the model wrote last, and $\kappa$ is
+`keep`. The means count with `rocchio`, and where the model did not reply.
 
 Differs from the paper: the constants are ours, as only the skeleton is known. `feedback` is a user, a
 simulated one, or none, when the first pictures of a round count as taken, which is the survey's loop. The

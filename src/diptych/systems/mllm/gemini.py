@@ -1,4 +1,4 @@
-"""Gemini: A Family of Highly Capable Multimodal Models (Gemini Team, 2023), and any other model that sees.
+r"""Gemini: A Family of Highly Capable Multimodal Models (Gemini Team, 2023), and any other model that sees.
 
 Paper: arXiv 2312.11805; yes and no as in Qwen3-VL-Reranker, lists as in RankGPT (arXiv 2304.09542) and LamRA
 Code: QwenLM/Qwen3-VL-Embedding@8ce3aab (src/models/qwen3_vl_reranker.py), Code-kunkun/LamRA@7286399
@@ -14,6 +14,15 @@ is wanted (`yes_no`: the odds of "yes" against "no" from its log-probabilities),
 (`list`: a window slides from the last hits to the first), or for a grade of each (`grade`: of models that
 tell no log-probabilities). Whatever goes wrong with a candidate leaves it its place; if it goes wrong with
 more than half, or with a list, the order is that of the encoder, and the note says so.
+
+Equations:
+- how likely yes is (`yes_no`): p(x) = \sigma(l_{\mathrm{yes}} - l_{\mathrm{no}})
+- probabilities of the first token, summed: l_w = \log \sum_{v \in V_w} p(v)
+- the new score of a candidate: s(x) = \lambda p(x)
+    + (1 - \lambda) \frac{s_0(x) - \min s_0}{\max s_0 - \min s_0}
+- a grade from 0 to 10, in its place (`grade`): p(x) = \frac{n}{10}
+where $V_w$ are the tokens that read as the word $w$, $s_0$ are scores of the encoder among the candidates,
+and $\lambda$ is `weight`. With `list` the order alone counts.
 
 Differs from the paper: it describes the model, and no retrieval; how candidates are judged is that of the
 works above, and the weights are ours. A model that does not see, or may not, judges pictures by their

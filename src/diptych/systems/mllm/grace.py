@@ -1,4 +1,4 @@
-"""GRACE: Generative Cross-Modal Retrieval: Memorizing Images (Li et al., ACL 2024).
+r"""GRACE: Generative Cross-Modal Retrieval: Memorizing Images (Li et al., ACL 2024).
 
 Paper: title ends "in Multimodal Language Models for Retrieval and Beyond"; arXiv 2402.10805
 Code: liyongqi67/GRACE@3bcccd3
@@ -19,6 +19,16 @@ text tower).
 
 What was not memorised (new pictures) is found by the dual tower that GRACE hangs on, which also ranks what
 the beam leaves out, and texts for a picture.
+
+Equations:
+- what memorising minimises: \mathcal{L}_1 = -\frac{1}{|I|} \sum_i \sum_k \log p(z_{ik} \mid z_{i, <k}, v_i)
+- what retrieving minimises: \mathcal{L}_2 = \mathcal{L}_1
+    - \frac{1}{|I|} \sum_i \sum_k \log p(z_{ik} \mid z_{i, <k}, t_i)
+- the score of an identifier on the trie: s(z) = \frac{1}{|z|^\alpha} \sum_k \log p(z_k \mid z_{<k}, t)
+- atomic identifiers instead: p(i \mid t) = \operatorname{softmax}_i\left( 20 \cos(h(t), v_i) \right)
+where $z_i$ is the identifier of picture $i$, its end included, $v_i$ and $t_i$ are the tower's vectors of
+picture and text, $|I|$ counts the tokens of a batch, $h(t)$ is what the transformer gives, and $\alpha$ is
+`length_power`, 0 by default; with `renormalise` the tokens that may follow on the trie have a sum of 1.
 
 Differs from the paper:
 - The language model is a small transformer from drawn weights, in place of OpenFlamingo-3B; it sees pictures

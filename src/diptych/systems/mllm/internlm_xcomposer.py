@@ -1,4 +1,4 @@
-"""INTERNLM-XCOMPOSER: A Vision-Language Large Model for Text-image Composition (Zhang et al., 2023).
+r"""INTERNLM-XCOMPOSER: A Vision-Language Large Model for Text-image Composition (Zhang et al., 2023).
 
 Paper: title says "for Advanced Text-image Comprehension and Composition"; arXiv 2309.15112
 Code: InternLM/InternLM-XComposer@0f70c3e (folder InternLM-XComposer-1.0)
@@ -17,6 +17,14 @@ encoder finds candidates for that; the model selects with the text so far and pi
 
 Whatever goes wrong leaves what the encoder found: candidate A, and a note with the reason. Without a model
 the first sentence of a paragraph asks for its picture.
+
+Equations:
+- what `fit` minimises: \mathcal{L} = -\frac1b \sum_i \log p(z_i \mid y_i, x_{i1}, \dots, x_{ik})
+- low-rank adapters of the attention: W' = W + B A
+- the choice, of both orders the encoder's better one: j = \min(j_1, \, k + 1 - j_2)
+where $y_i$ is a text, $x_{i1}$ to $x_{ik}$ are the right picture and the encoder's best others in an order
+that is drawn, $z_i$ is the letter of the right one and the end, and $j_2$ is what is chosen (from 1) when the
+candidates are turned around. Unless `both_orders` is set, $j_1$ is the choice.
 
 Differs from the paper:
 - Any model that sees selects, in place of InternLM-XComposer's own, whose checkpoints need remote code. One

@@ -1,4 +1,4 @@
-"""ACMR: Adversarial Cross-Modal Retrieval (Wang, Yang, Xu, Hanjalic, Shen, ACM MM 2017).
+r"""ACMR: Adversarial Cross-Modal Retrieval (Wang, Yang, Xu, Hanjalic, Shen, ACM MM 2017).
 
 Paper: ACM MM 2017, pages 154-162
 Code: sunpeng981712364/ACMR_demo@14b277f, cuishuhao/ACMR@301b3a5
@@ -13,6 +13,24 @@ Survey: Table 1: adversarial framework, triplet ranking loss, gradient reversal 
 Two projectors into a common space predict the labels (L_imd) and keep items of one class together and others
 apart across the sides (L_imi), while a modality classifier tries to tell which side a vector comes from and
 the projectors, through a reversed gradient, to prevent it (L_adv).
+
+Equations:
+- what projectors and label head minimise: \mathcal{L} = \mathcal{L}_{\mathrm{emb}}
+    - l \, \mathcal{L}_{\mathrm{adv}}, \quad l = \frac{2}{1 + e^{-10 p}} - 1
+- the embedding loss: \mathcal{L}_{\mathrm{emb}} = \alpha \left( \mathcal{L}^{vt}_{\mathrm{imi}}
+    + \mathcal{L}^{tv}_{\mathrm{imi}} \right) + \beta \mathcal{L}_{\mathrm{imd}}
+    + w \mathcal{L}_{\mathrm{reg}}
+- what the modality classifier minimises (eq. 4): \mathcal{L}_{\mathrm{adv}} = -\frac1n \sum_i \left(
+    \log D(v_i) + \log(1 - D(t_i)) \right)
+- triplets across the sides, their mean (eq. 5 and 6): \mathcal{L}^{vt}_{\mathrm{imi}} =
+    \frac{1}{|T|} \sum_{(i, j, k) \in T} \left(
+    \lVert v_i - t_j \rVert + \lambda \max(0, \mu - \lVert v_i - t_k \rVert) \right)
+- labels, predicted from both: \mathcal{L}_{\mathrm{imd}} = -\frac1n \sum_i \sum_c y_{ic} \left(
+    \log p_c(v_i) + \log p_c(t_i) \right)
+- norms of the projectors' weights: \mathcal{L}_{\mathrm{reg}} = \sum_W \lVert W \rVert_F
+where $v_i$ and $t_i$ are projected images and texts, $p$ is the share of the training that is done, $T$ holds
+triplets of a batch in which $j$ shares a class with $i$ and $k$ does not, and $y_{ic}$ are labels as shares.
+The reversed gradient brings about the minus before $\mathcal{L}_{\mathrm{adv}}$.
 
 Differs from the paper:
 - L_imi is the mean over the triplets of the batch, not their sum, so that its weight does not depend on the

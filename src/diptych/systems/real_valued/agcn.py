@@ -1,4 +1,4 @@
-"""AGCN: Adversarial Graph Convolutional Network for Cross-Modal Retrieval (Dong, Liu, Zhu, Nie, Zhang, IEEE TCSVT 2022).
+r"""AGCN: Adversarial Graph Convolutional Network for Cross-Modal Retrieval (Dong, Liu, Zhu, Nie, Zhang, IEEE TCSVT 2022).
 
 Paper: IEEE TCSVT 32(3), pages 1634-1645; only its abstract could be read
 Code: none was published
@@ -11,6 +11,24 @@ Survey: only in Table 2, neither described nor in Table 1.
 
 An item and its nearest neighbours in the training set form a star-shaped graph; a graph convolution over it and
 a linear layer make the item's common vector. A discriminator tells the sides apart, the generators prevent it.
+
+Equations:
+- what generators and label head minimise: \mathcal{L}_G = \mathcal{L}_{\mathrm{cls}}
+    + \lambda_1 \mathcal{L}_{\mathrm{dist}}
+    - \frac{\lambda_2}{n} \sum_i \left( \log(1 - D(u_i)) + \log D(v_i) \right)
+- what the discriminator minimises: \mathcal{L}_D = -\frac1n \sum_i \left(
+    \log D(u_i) + \log(1 - D(v_i)) \right)
+- distances across the sides: \mathcal{L}_{\mathrm{dist}} = \frac{1}{|P|} \sum_{(i, j) \in P} d_{ij}
+    + \frac{1}{|N|} \sum_{(i, j) \in N} \max(0, 1 - d_{ij}), \quad d_{ij} = \lVert u_i - v_j \rVert
+- labels, predicted from both: \mathcal{L}_{\mathrm{cls}} = -\frac1n \sum_i \sum_c y_{ic} \left(
+    \log p_c(u_i) + \log p_c(v_i) \right)
+- an item among its neighbours: u = \tanh(h W_3), \quad
+    h = \max\left( 0, \tilde{a} \max(0, \tilde{A} X W_1) W_2 \right)
+- the star of an item and k others: \tilde{A} = D^{-1/2} (A + I) D^{-1/2}
+where $u_i$ and $v_i$ are vectors of images and texts, $P$ holds pairs that share a class and $N$ the others,
+$y_{ic}$ are labels as shares, the rows of $X$ are an item and its neighbours, $\tilde{a}$ is the item's own
+row of $\tilde{A}$, biases are left out, $\lambda_1$ is `distance_weight` and $\lambda_2$
+`adversarial_weight`. All of it is our reading.
 
 Differs from the paper:
 - Beyond the abstract (local graph, graph convolution, generator against discriminator) every choice is ours:

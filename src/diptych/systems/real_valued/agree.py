@@ -1,4 +1,4 @@
-"""AGREE: Aligning Cross-Modal Entities for Image-Text Retrieval (Wang et al., WSDM 2023).
+r"""AGREE: Aligning Cross-Modal Entities for Image-Text Retrieval (Wang et al., WSDM 2023).
 
 Paper: "... Upon Vision-Language Pre-trained Models", WSDM 2023, pages 456-464
 Code: alibaba/EasyNLP@a4ee956 (examples/agree)
@@ -16,6 +16,22 @@ falls behind those that do (text-image bi-directional re-ranking).
 
 `agree:clip` trains both towers of a CLIP checkpoint (`clip=FOLDER`, or a repository of the hub) and its
 logit scale, from pixels and up to 77 word pieces, with the paper's recipe and nothing added to CLIP.
+
+Equations:
+- the objective: \mathcal{L} = w_c \mathcal{L}_{\mathrm{clip}} + w_t \mathcal{L}_{\mathrm{mask}}
+    + w_v \mathcal{L}_{\mathrm{vg\_mask}}
+- pairs against others of the batch: \mathcal{L}_{\mathrm{clip}} = -\frac{1}{2b} \sum_i \left(
+    \log \frac{e^{s_{ii}}}{\sum_{j \notin O_i} e^{s_{ij}}}
+    + \log \frac{e^{s_{ii}}}{\sum_{j \notin O_i} e^{s_{ji}}} \right)
+- scaled cosines: s_{ij} = \sigma \cos(x_i, y_j), \quad \sigma = \min(e^a, 100)
+- a masked text fits no better: \mathcal{L}_{\mathrm{mask}} = \frac{1}{\sigma} \sum_i
+    \max\left( 0, \sigma \cos(x_i, y'_i) - s_{ii} \right)
+- nor does a masked picture: \mathcal{L}_{\mathrm{vg\_mask}} = \frac{1}{\sigma} \sum_i
+    \max\left( 0, \sigma \cos(x'_i, y_i) - s_{ii} \right)
+- lists sorted anew, least first: r(q, h) = \frac12 \left( r_q(h) + r_h(q) \right)
+where $x_i$ and $y_i$ are a picture and its text, with a prime one of which a part is masked, $O_i$ other
+captions of the same picture, and $r_q(h)$ is the rank of $h$ in the list of $q$, from 0, or 10,000 if it is
+not there.
 
 Differs from the paper:
 - Entities, their boxes and the pictures of Visual Genome are not at hand. In `agree:clip` what is masked is a

@@ -1,4 +1,4 @@
-"""CLIP4CMR: A Comprehensive Empirical Study of Vision-Language Pre-trained Model for Supervised Cross-Modal Retrieval (Zeng, Mao, arXiv 2022).
+r"""CLIP4CMR: A Comprehensive Empirical Study of Vision-Language Pre-trained Model for Supervised Cross-Modal Retrieval (Zeng, Mao, arXiv 2022).
 
 Paper: arXiv 2201.02772
 Code: zhixiongz/CLIP4CMR@d8b3901
@@ -14,6 +14,20 @@ Each side has a small network of its own on frozen CLIP features, trained with o
 compares: pair-wise contrastive (cl), triplet (tl), modality-invariant (ml); class-wise linear regression (lrl),
 cross-entropy (cel), prototype contrastive (pcl, the one that it proposes); and the proxy losses that its code
 imports, proxy NCA (pnca) and proxy anchor (pa).
+
+Equations:
+- prototype contrastive (pcl), of each side: \mathcal{L} = -\frac1n \sum_i \sum_c y_{ic}
+    \log \frac{\exp(-\lVert f_i - p_c \rVert^2 / T)}{\sum_k \exp(-\lVert f_i - p_k \rVert^2 / T)}
+- linear regression (lrl), of each side: \mathcal{L} = \frac1n \sum_i \lVert W f_i + b - l_i \rVert
+- contrastive (cl): \mathcal{L} = \frac1n \sum_{ij} \left( S_{ij} D_{ij}
+    + (1 - S_{ij}) \max(0, m - D_{ij}) \right)
+- triplet (tl), and the same with both sides exchanged: \mathcal{L} = \frac{1}{|P|} \sum_{(i, j) \in P}
+    \sum_{k : S_{ik} = 0} \max(0, D_{ij} - D_{ik} + m)
+- modality-invariant (ml): \mathcal{L} = \frac1n \sum_{ij} S_{ij} D_{ij}
+where $f_i$ are vectors of one side, at unit length, $p_c$ the prototype of class $c$, $y_{ic}$ labels as
+shares and $l_i$ as they are, $D_{ij}$ the squared distance of image $i$ and text $j$, $S_{ij}$ is 1 if they
+share a class, $P$ holds such pairs, $n$ counts the items of a side (images, where both meet), and the rows of
+$W$ have unit length. Of the others, cel is cross-entropy, and pnca and pa are those of their own papers.
 
 Differs from the paper:
 - The epoch is chosen on validation data; the code chooses it on the test set.

@@ -1,4 +1,4 @@
-"""CM-GANs: Cross-modal Generative Adversarial Networks for Common Representation Learning (Peng, Qi, ACM TOMM 2019).
+r"""CM-GANs: Cross-modal Generative Adversarial Networks for Common Representation Learning (Peng, Qi, ACM TOMM 2019).
 
 Paper: arXiv 1710.05106
 Code: PKU-ICST-MIPL/CM-GANS_TOMM2019@567edb5 (train.lua, data/donkey_folder_pascal.lua, eval/evalMAP.m)
@@ -12,6 +12,19 @@ Survey: only in Table 2, neither described nor in Table 1.
 Each side is an autoencoder; the upper layer of the two encoders is one. Two discriminators tell an input from
 its reconstruction (within a side), two more tell which common vector belongs to a raw input of theirs (across
 the sides); the generators, which also learn to classify, work against all four.
+
+Equations:
+- what the image generator minimises: \mathcal{L}_{GI} = -\frac1b \sum \left( \log CD_T(z^i, t)
+    + \log D_I(\hat{i}) + \sum_c y_c \log p_c(z^i) \right)
+- what the text generator minimises: \mathcal{L}_{GT} = -\frac1b \sum \left( \log CD_I(z^t, i)
+    + \log D_T(\hat{t}) + \sum_c y_c \log p_c(z^t) \right)
+- discriminators within a side, images and texts alike: \mathcal{L}_{D_I} = -\frac1b \sum \left(
+    \log D_I(i) + \log(1 - D_I(\hat{i})) \right)
+- discriminators across, images and texts alike: \mathcal{L}_{CD_T} = -\frac1b \sum \left(
+    \log CD_T(z^t, t) + \frac12 \log(1 - CD_T(z^i, t)) + \frac12 \log(1 - CD_T(z^{t'}, t)) \right)
+where $i$ and $t$ are the inputs of a pair, $z^i$ and $z^t$ their common vectors, a hat says what the decoder
+makes of these, $t'$ is a text of another class, sums go over a batch of $b$ pairs and $y_c$ are labels as
+shares.
 
 Differs from the paper:
 - The paper's figures show convolutional networks; the released code, and this file, work on features.

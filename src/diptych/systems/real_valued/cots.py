@@ -1,4 +1,4 @@
-"""COTS: Collaborative Two-Stream Vision-Language Pre-Training Model (Lu et al., CVPR 2022).
+r"""COTS: Collaborative Two-Stream Vision-Language Pre-Training Model (Lu et al., CVPR 2022).
 
 Paper: CVPR 2022, pages 15692-15701 (title ends "for Cross-Modal Retrieval"); arXiv 2204.07441
 Code: none
@@ -17,6 +17,23 @@ own and the partner's global vector (token level), and to agree on how likely ea
 level). Pairs that are unusually dissimilar are left out.
 
 `cots:raw` reads pixels in patches and word pieces as the paper does; `cots` and `cots:tiny` read features.
+
+Equations:
+- the objective: \mathcal{L} = \mathcal{L}_{\mathrm{instance}} + w_1 \mathcal{L}_{\mathrm{token}}
+    + w_2 \mathcal{L}_{\mathrm{task}}
+- instance level, own keys before queued ones: \mathcal{L}_{\mathrm{instance}} = -\frac1b \sum_i \left(
+    \log p^v_{i0} + \log p^t_{i0} \right)
+- how likely key k is: p^v_{ik} = \frac{\exp(f_i^\top q^t_{ik} / \tau)}{\sum_l \exp(f_i^\top q^t_{il} / \tau)}
+- token level, of each side: \mathcal{L}_{\mathrm{token}} = -\frac{1}{|M|} \sum_{m \in M}
+    \log p(c_m \mid h_m + W g)
+- task level, both directions agree: \mathcal{L}_{\mathrm{task}} = \frac{1}{2b} \sum_{ik}
+    (p^v_{ik} - p^t_{ik}) (\log p^v_{ik} - \log p^t_{ik})
+- copies that make keys, and pairs that count: \theta' \leftarrow m \theta' + (1 - m) \theta, \quad
+    f_i^\top g_i \ge \mu - \kappa \sigma
+where $f_i$ and $g_i$ are vectors of image and text at unit length, $q^t_{i0}$ is the own text's key and the
+others are queued ($p^t$ has both sides exchanged), $M$ are the hidden tokens, $c_m$ their discrete tokens,
+$h_m$ their outputs and $g$ the other side's vector, and $\mu$ and $\sigma$ are mean and deviation of recent
+similarities of pairs.
 
 Differs from the paper:
 - The discrete token of a patch is the nearest of `codes` training patches, instead of the output of a

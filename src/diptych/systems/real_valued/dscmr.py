@@ -1,4 +1,4 @@
-"""DSCMR: Deep Supervised Cross-Modal Retrieval (Zhen, Hu, Wang, Peng, CVPR 2019).
+r"""DSCMR: Deep Supervised Cross-Modal Retrieval (Zhen, Hu, Wang, Peng, CVPR 2019).
 
 Paper: CVPR 2019, pages 10394-10403
 Code: penghu-cs/DSCMR@0e110b9
@@ -13,6 +13,16 @@ Survey: Table 1: shared weights and a loss that makes modalities alike; weakness
 Two shallow networks end in one shared layer. They learn to predict labels linearly from the common space
 (J1), to make the cosine of two items, across and within the sides, agree with whether they share a class
 (J2), and to pull the two sides of a pair together (J3).
+
+Equations:
+- the objective (eq. 1): J = J_1 + \lambda J_2 + \eta J_3
+- labels, predicted from the common space (eq. 2): J_1 = \frac1n \sum_i \left(
+    \lVert W u_i + b - y_i \rVert + \lVert W v_i + b - y_i \rVert \right)
+- cosines agree with classes (eq. 3): J_2 = \sum_{(p, q)} \frac{1}{n^2} \sum_{ij} \left(
+    \log(1 + e^{\Gamma_{ij}}) - S_{ij} \Gamma_{ij} \right), \quad \Gamma_{ij} = \frac12 \cos(p_i, q_j)
+- both sides of a pair: J_3 = \frac1n \sum_i \lVert u_i - v_i \rVert
+where $u_i$ and $v_i$ are vectors of image and text, $y_i$ labels, $S_{ij}$ is 1 if $i$ and $j$ share a class,
+else 0, and $(p, q)$ is $(u, v)$, $(u, u)$ and $(v, v)$.
 
 Differs from the paper:
 - The order of pairs is shuffled; the code keeps it, which leaves its batches in the order of the file.

@@ -1,4 +1,4 @@
-"""IEFT: Interacting-Enhancing Feature Transformer for Cross-Modal Retrieval (Tang et al., IEEE TGRS 2023).
+r"""IEFT: Interacting-Enhancing Feature Transformer for Cross-Modal Retrieval (Tang et al., IEEE TGRS 2023).
 
 Paper: "... for Cross-Modal Remote-Sensing Image and Text Retrieval", IEEE TGRS 2023
 Code: TangXu-Group/Cross-modal-remote-sensing-image-and-text-retrieval-models@8475de0 (folder IEFT)
@@ -16,6 +16,17 @@ can only rank what something else has found. Before three of its blocks the patc
 between their channels, then a gated depth-wise convolution over their grid.
 
 `ieft:raw` reads pixels in patches and word pieces as the paper does; `ieft` and `ieft:tiny` read features.
+
+Equations:
+- the objective: \mathcal{L} = -\frac1b \sum_i \log
+    \frac{\exp(s(x_i, y_i))}{\exp(s(x_i, y_i)) + \sum_{y \in F_i} \exp(s(x_i, y))}
+- the score, of the first word's output: s(x, y) = w^\top \tanh(W \operatorname{LN}(h_0) + b) + c
+- patches, by attention between channels: P' = B(P^\top)^\top
+- and by a gated convolution over their grid: P'' = P' + (\operatorname{GELU}(C_1) \odot C_2) W_2, \quad
+    (C_1, C_2) = \operatorname{DW}(\operatorname{LN}(P') W_1)
+where $F_i$ are random captions of other images, $h_0$ is what the last block gives for the first word, $B$ a
+transformer block whose tokens are the channels, DW a depth-wise convolution of 3 x 3, and $P''$ goes into the
+next block. With `symmetric` the loss is the mean of this one and that of each caption's images.
 
 Differs from the paper:
 - In the variants that read features, patches and words come from feature vectors by learned linear maps, so

@@ -1,4 +1,4 @@
-"""TEAM: Token Embeddings Alignment for Cross-Modal Retrieval (Xie et al., ACM MM 2022).
+r"""TEAM: Token Embeddings Alignment for Cross-Modal Retrieval (Xie et al., ACM MM 2022).
 
 Paper: doi 10.1145/3503161.3548107, pages 4555-4563
 Code: Eniac-Xie/TEAM@f65bcf7 (models/team.py, configs/pretrain_5m, utils/eval_utils.py)
@@ -16,6 +16,22 @@ best are ranked anew by the sum of the blocks' scores.
 
 `team:raw` reads pixels in patches with DeiT's transformer and word pieces with BERT's, as the paper does;
 `team` and `team:tiny` read features.
+
+Equations:
+- the objective: \mathcal{L} = \mathcal{L}_{\mathrm{global}} + \mathcal{L}_{\mathrm{token}}
+- global vectors, against others of the batch: \mathcal{L}_{\mathrm{global}} = -\frac{1}{2b} \sum_i \left(
+    \log \frac{\exp(e^a t_i^\top v_i)}{\sum_{j \notin O_i} \exp(e^a t_i^\top v_j)}
+    + \log \frac{\exp(e^a t_i^\top v_i)}{\sum_{j \notin O_i} \exp(e^a t_j^\top v_i)} \right)
+- the true pair against two false ones: \mathcal{L}_{\mathrm{token}} = -\frac1b \sum_l \sum_i \log
+    \frac{\exp(e^b s_l(T_i, V_i))}{\sum_{(T, V) \in Q_i} \exp(e^b s_l(T, V))}
+- how well the words are rebuilt: s_l(T, V) = \frac{1}{|T|} \sum_w \cos(W_1 r_{lw}, W_2 t_w)
+- block l, from words and image: R = R_{l-1} + A(T + \bar{R}_{l-1}, T + \bar{R}_{l-1}, \bar{R}_{l-1}), \quad
+    R' = R + A(T + \bar{R}, V, V)
+- its perceptron, and the score of the second stage: R_l = R' + F(\bar{R'}), \quad s(T, V) = \sum_l s_l(T, V)
+where $t_i$ and $v_i$ are global vectors at unit length, $O_i$ other captions of the same image, $T$ and $V$
+the tokens of text and image, $Q_i$ holds the pair, its text with another image and its image with another
+text (drawn the likelier the more alike they are), $r_{lw}$ the row of $R_l$ for word $w$ ($R_0 = 0$), $A$ is
+attention (queries, keys, values), and a bar normalises layers.
 
 Differs from the paper:
 - In the variants that read features, a side's tokens come from its feature vector by a learned linear map,

@@ -1,4 +1,4 @@
-"""Unicoder-VL: Universal Encoder for Vision and Language by Cross-modal Pre-training (Li et al., AAAI 2020).
+r"""Unicoder-VL: Universal Encoder for Vision and Language by Cross-modal Pre-training (Li et al., AAAI 2020).
 
 Paper: arXiv 1908.06066
 Code: none published (microsoft/Unicoder@b3d4afd holds the text part only)
@@ -16,6 +16,22 @@ pair before false ones of both sides.
 The regions are a detector's (``regions@FILE`` with ``regions=100``, and its classes with
 ``told_classes=1601``), or the cells of a grid over the packaged image tower, which is the default and this
 library's substitution; then groups of like regions (k-means) stand for classes.
+
+Equations:
+- what ranking minimises: \mathcal{L} = -\frac1b \sum_i \log
+    \frac{\exp(s(x_i, y_i))}{\sum_{(x, y) \in Q_i} \exp(s(x, y))}
+- or, with the binary loss: \mathcal{L} = -\frac{1}{5b} \sum_i \left( \log \sigma(s(x_i, y_i))
+    + \sum_{(x, y) \in Q_i, \, (x, y) \ne (x_i, y_i)} \log(1 - \sigma(s(x, y))) \right)
+- the score: s(x, y) = w^\top h_0 + c
+- what pre-training minimises: \mathcal{L} = \mathcal{L}_{\mathrm{MLM}} + \mathcal{L}_{\mathrm{MOC}}
+    + \mathcal{L}_{\mathrm{VLM}}
+- hidden words and classes of hidden regions: \mathcal{L}_{\mathrm{MLM}} =
+    -\frac{1}{|M|} \sum_{m \in M} \log p(t_m), \quad
+    \mathcal{L}_{\mathrm{MOC}} = -\frac{1}{|R|} \sum_{r \in R} \log p(c_r)
+- whether both belong together: \mathcal{L}_{\mathrm{VLM}} = -\frac1b \sum_i \left(
+    a_i \log \sigma(s_i) + (1 - a_i) \log(1 - \sigma(s_i)) \right)
+where $Q_i$ holds the pair and four false ones, a random and a hard one of each side, $h_0$ is the output of
+the first token, and $a_i$ is 1 for a pair that matches; only these have words and regions to guess.
 
 Differs from the paper:
 - Weights are drawn (the paper's are BERT's), and word pieces are learned from the training texts unless

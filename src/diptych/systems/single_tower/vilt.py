@@ -1,4 +1,4 @@
-"""ViLT: Vision-and-Language Transformer Without Convolution or Region Supervision (Kim et al., ICML 2021).
+r"""ViLT: Vision-and-Language Transformer Without Convolution or Region Supervision (Kim et al., ICML 2021).
 
 Paper: arXiv 2102.03334
 Code: dandelin/ViLT@762fd39; the transformer is that of transformers
@@ -17,6 +17,22 @@ cost; then to tell a picture's caption from fifteen others.
 
 ``vilt@dandelin/vilt-b32-finetuned-coco`` (or a folder, or the authors' ``.ckpt``) are the published weights;
 a training starts from them with ``checkpoint=...`` and ``text=tokens:40@google-bert/bert-base-uncased``.
+
+Equations:
+- what ranking minimises: \mathcal{L} = -\frac1b \sum_i \log
+    \frac{\exp(s(x_i, y_i))}{\exp(s(x_i, y_i)) + \sum_{y \in F_i} \exp(s(x_i, y))}
+- the score: s(x, y) = w^\top \tanh(W h_0 + b) + c
+- what pre-training minimises: \mathcal{L} = \mathcal{L}_{\mathrm{ITM}} + \mathcal{L}_{\mathrm{MLM}}
+    + \lambda \mathcal{L}_{\mathrm{WPA}}
+- whether both belong together, and hidden words: \mathcal{L}_{\mathrm{ITM}} =
+    -\frac1b \sum_i \log p(a_i \mid x_i, y_i), \quad
+    \mathcal{L}_{\mathrm{MLM}} = -\frac{1}{|M|} \sum_{m \in M} \log p(t_m)
+- words near patches where both do: \mathcal{L}_{\mathrm{WPA}} = \frac1b \sum_i z_i D_i, \quad
+    z_i = \begin{cases} 1 & \text{if they match} \\ -\nu & \text{else} \end{cases}
+- the cost of carrying words to patches: D_i = \sum_{w, p} T_{wp} \left( 1 - \cos(h_w, h_p) \right)
+where $F_i$ are captions of other pictures, $h_0$ the output of the first token, $M$ the hidden word pieces of
+pairs that match, $T$ the plan of optimal transport with even marginals (by IPOT, a constant for the
+gradient), $\lambda$ is `wpa_weight` and $\nu$ `wpa_negative_weight`.
 
 Differs from the paper:
 - Pictures are cut to squares of 384 pixels, as all come in one array, and are not augmented; the network

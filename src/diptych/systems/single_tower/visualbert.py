@@ -1,4 +1,4 @@
-"""VisualBERT: A Simple and Performant Baseline for Vision and Language (Li et al., 2019).
+r"""VisualBERT: A Simple and Performant Baseline for Vision and Language (Li et al., 2019).
 
 Paper: arXiv 1908.03557
 Code: uclanlp/visualbert@2a9e8bd; the transformer is that of transformers
@@ -17,6 +17,17 @@ this library's.
 The regions are a detector's (``regions@FILE`` with ``regions=36``), or the cells of a grid over the packaged
 image tower, which is the default and this library's substitution. ``visualbert@FOLDER`` and
 ``checkpoint=...`` take weights of the authors' or of transformers.
+
+Equations:
+- what ranking minimises, which is ours: \mathcal{L} = -\frac1b \sum_i \log
+    \frac{\exp(s(x_i, y_i))}{\exp(s(x_i, y_i)) + \sum_{y \in F_i} \exp(s(x_i, y))}
+- the score: s(x, y) = w^\top \tanh(W h_0 + b) + c
+- what pre-training minimises: \mathcal{L} = \mathcal{L}_{\mathrm{MLM}} + \mathcal{L}_{\mathrm{SIP}}
+- hidden words of both captions: \mathcal{L}_{\mathrm{MLM}} = -\frac{1}{|M|} \sum_{m \in M} \log p(t_m)
+- whether the second caption belongs, too: \mathcal{L}_{\mathrm{SIP}} =
+    -\frac1b \sum_i \log p(a_i \mid x_i, y_i, y'_i)
+where $F_i$ are captions of other pictures, $h_0$ is the output of the first token, and $a_i$ says whether
+$y'_i$ is another caption of the picture or a random one.
 
 Differs from the paper:
 - Without a checkpoint the weights are drawn (the paper's are BERT's), with a deviation that follows the
