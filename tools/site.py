@@ -253,14 +253,17 @@ def _system(card: Card, measured: Sequence[Sequence[str]]) -> str:
 def _equations(block: Block) -> Iterator[str]:
     """A card's equations as MathML, which browsers draw without a script or a font of ours."""
     for one in block.equations:
-        drawn = _drawn(one.latex, display="block")
-        yield f'<figure class="equation"><figcaption>{html.escape(one.heading)}</figcaption>{drawn}</figure>'
+        said, drawn = _marked(one.heading), _drawn(one.latex, display="block")
+        yield f'<figure class="equation"><figcaption>{said}</figcaption>{drawn}</figure>'
         yield ""
     if block.where:
-        said = html.escape(block.where, quote=False)
-        said = re.sub(r"`([^`]+)`", r"<code>\1</code>", said)
-        said = Block((), said).explained(lambda latex: _drawn(html.unescape(latex)))
+        said = Block((), _marked(block.where)).explained(lambda latex: _drawn(html.unescape(latex)))
         yield f'<p class="where">{said}</p>'
+
+
+def _marked(text: str) -> str:
+    """Words as HTML, names of parameters as code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text, quote=False))
 
 
 def _drawn(latex: str, display: Literal["inline", "block"] = "inline") -> str:

@@ -31,7 +31,7 @@ Equations:
 where $t_i$ and $v_i$ are global vectors at unit length, $O_i$ other captions of the same image, $T$ and $V$
 the tokens of text and image, $Q_i$ holds the pair, its text with another image and its image with another
 text (drawn the likelier the more alike they are), $r_{lw}$ the row of $R_l$ for word $w$ ($R_0 = 0$), $A$ is
-attention (queries, keys, values), and a bar normalises layers.
+attention (queries, keys, values), a bar normalises layers, and biases are left out.
 
 Differs from the paper:
 - In the variants that read features, a side's tokens come from its feature vector by a learned linear map,
