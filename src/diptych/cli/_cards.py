@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from diptych.catalogue import Card
 
 __all__ = ["say_cards"]
+
+_WIDTH = 110  # of the prose of our cards, whose lines stay as they are
 
 
 def say_cards(cards: Sequence[Card], *, as_json: bool) -> None:
@@ -35,7 +38,7 @@ def _lines(card: Card) -> Iterator[str]:
         prose += ["", "Equations:"]
         for equation in block.equations:
             prose += [f"- {equation.heading}:", f"    {plain(equation.latex)}"]
-        prose += [*([block.explained(plain)] if block.where else []), "", *after.splitlines()]
+        prose += [*textwrap.wrap(block.explained(plain), _WIDTH), "", *after.splitlines()]
     yield ""
     yield from (f"  {line}" if line else "" for line in prose)
     yield ""
