@@ -1,1 +1,1 @@
-"""Collections of pictures and texts that can be searched: record, caches, walk, decoding, batching."""
+"""Collections of pictures and texts: opened, filled, kept current, searched, wherever they live."""
