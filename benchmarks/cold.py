@@ -4,20 +4,21 @@
 
 Prints medians over the rounds: seconds and CPU seconds of a whole process that searches once (target: under
 1.5 s), the warm search as a ratio to encoding the query plus a bare exact scan of the same vectors in single
-precision (target: under 2), and the CPU time of ``diptych --help`` as a ratio to that of ``import typer``,
-each in a fresh process (limit: 2). The vectors are random; what they cost to scan does not depend on what
-they mean.
+precision (target: under 2), and the CPU time of ``diptych --help`` (limit: 2) and ``diptych search`` beside a
+server of the collection (limit: 5) as ratios to that of ``import typer``, each in a fresh process. The
+vectors are random; what they cost to scan does not depend on what they mean.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import resource
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from statistics import median
 from typing import Any
 
@@ -56,7 +57,7 @@ def fill(collection: Collection, items: int, seed: int) -> None:
 def process(*command: str) -> tuple[float, float]:
     """Wall and CPU seconds of a command."""
     before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    subprocess.run([sys.executable, *command], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([sys.executable, *command], check=True, capture_output=True)
     wall, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
     return wall, after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
 
@@ -110,14 +111,33 @@ def main() -> None:
             f"{1000 * median(theirs):.1f} ms; ratio {median(ratios):.2f} (target under 2); "
             f"same ten hits for {agree} of {len(ours)} queries"
         )
-        helps, bare_ones = [], []
-        for _ in range(options.rounds):
-            helps.append(process("-m", "diptych", "--help")[1])
-            bare_ones.append(process("-c", "import typer")[1])
-        print(
-            f"diptych --help: {1000 * median(helps):.0f} ms of CPU; import typer: "
-            f"{1000 * median(bare_ones):.0f} ms; ratio {median(helps) / median(bare_ones):.2f} (limit 2)"
-        )
+        asked = ["-m", "diptych", "search", "two", "dogs", "on", "a", "beach", "--in", folder]
+        commands = {
+            "import typer": ["-c", "import typer"],
+            "diptych --help": ["-m", "diptych", "--help"],
+            "diptych search beside a server": asked,
+            "diptych search --here": [*asked, "--here"],
+        }
+        with serving(folder):
+            rounds = [[process(*one)[1] for one in commands.values()] for _ in range(options.rounds)]
+        medians = [median(times) for times in zip(*rounds, strict=True)]
+        for name, own in zip(commands, medians, strict=True):
+            limit = {"diptych --help": " (limit 2)", "diptych search beside a server": " (limit 5)"}
+            print(f"{name}: {1000 * own:.0f} ms of CPU, ratio {own / medians[0]:.2f}{limit.get(name, '')}")
+
+
+@contextlib.contextmanager
+def serving(folder: str) -> Iterator[None]:
+    """A block in which a server of its own process has the collection of a folder."""
+    command = [sys.executable, "-m", "diptych", "serve", folder, "--port", "0"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
+        assert server.stderr is not None
+        try:
+            next(line for line in server.stderr if line.startswith("http"))
+            process("-m", "diptych", "search", "warming up", "--in", folder)  # waits for the model there
+            yield
+        finally:
+            server.terminate()
 
 
 def _named(collection: Collection) -> Callable[[int], Any]:

@@ -12,7 +12,7 @@ from engine_helpers import Paint, names
 
 from diptych.core import Item
 from diptych.engine.collection import Collection, open
-from diptych.engine.parts import typed, typed_words
+from diptych.engine.weights import typed, typed_words
 from diptych.errors import CollectionError, UsageError
 from diptych.testing import Colours
 

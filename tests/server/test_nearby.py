@@ -43,7 +43,8 @@ def server(indexed: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def asked(run: Run, *arguments: str) -> tuple[int, object]:
-    code, out, _ = run("search", *arguments, "--json")
+    code, out, err = run("search", *arguments, "--json")
+    assert out, err
     facts = json.loads(out)
     del facts["seconds"]
     return code, facts
@@ -62,6 +63,11 @@ def test_a_search_is_answered_by_the_server_that_runs(
         ("--image", f"0.5:{tmp_path / 'mine.png'}", "red", "--all-copies"),
         ("--image", str(indexed / "red.png")),
         ("--like", "more/white.png", "--page", "2", "-k", "2"),
+        ("--like", "0.5:red.png", "--like", "more/black.png", "--image-weight", "2"),
+        ("--where", "width > 62"),
+        ("red", "--model", "builtin"),
+        ("red", "--where", "width > 1000"),
+        ("red", "--min-score", "strong"),
         ("wall", "--to", "text", "--by", "words"),
         ("red", "--where", "width > 62", "--min-score", "-1"),
     ]
@@ -76,6 +82,22 @@ def test_a_search_is_answered_by_the_server_that_runs(
     assert asked(run, "red", "--in", str(indexed / "more")) == below
     code, _, err = run("search", "red", "--in", str(indexed), "--min-score", "excellent")
     assert (code, "strong, good or fair, not 'excellent'" in err) == (2, True)
+
+
+def test_words_are_asked_before_anything_heavy_is_imported(
+    indexed: Path, server: subprocess.Popen[str]
+) -> None:
+    heavy = {"numpy", "PIL", "sqlite3", "diptych.engine.collection", "diptych.catalogue"}
+    code = (
+        "import sys\nfrom diptych.__main__ import main\ntry:\n    main()\n"
+        f"finally:\n    print(sorted({heavy!r} & set(sys.modules)), file=sys.stderr)"
+    )
+    cases = ["a red wall", "2:red --not blue", "--like red.png", "--where width>62"]
+    for case in map(str.split, cases):
+        command = [sys.executable, "-c", code, "search", *case, "--in", str(indexed), "-k", "1"]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert done.stdout.strip()
+        assert done.stderr.splitlines()[-1] == "[]", case
 
 
 def test_what_the_server_cannot_do_is_done_here(

@@ -16,22 +16,14 @@ if TYPE_CHECKING:
     from diptych.engine.collection import Collection
     from diptych.engine.results import Reranked, Result, Results
 
-__all__ = ["print_json", "print_notes", "print_paths", "print_table", "write_sheet"]
+__all__ = ["print_json", "print_notes", "print_paths", "print_table", "why_nothing", "write_sheet"]
 
 _NOTHING = "Nothing here shows what was asked, as far as the model can tell; these are only the least bad."
 
 
-def print_json(opened: Collection, question: str, to: str, results: Results, offset: int) -> None:
-    """Results with what was asked, as JSON."""
-    facts = {
-        "query": question,
-        "to": to,
-        "folder": str(opened.folder),
-        "model": opened.model,
-        "offset": offset,
-        **results.as_dict(),
-    }
-    say_json(facts)
+def print_json(facts: dict[str, Any], results: Results) -> None:
+    """Results, after what was asked, as JSON."""
+    say_json({**facts, **results.as_dict()})
 
 
 def print_paths(results: Results, end: bytes) -> None:
@@ -99,7 +91,7 @@ def _name(path: Path) -> Path:
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
-def print_notes(
+def why_nothing(
     opened: Collection,
     results: Results,
     to: Any,
@@ -107,34 +99,47 @@ def print_notes(
     min_score: str | None,
     where: str | None,
     page: int,
-) -> None:
-    """What to say of the results on standard error."""
+) -> str:
+    """Why there are no results, in a sentence; "" if there are some."""
+    if results:
+        return ""
     kind = "texts" if to == "text" else "pictures"
-    if results.missing:
-        say(
-            f"{results.missing} hits whose files are not there now were left out; bring the collection up to "
-            f"date: diptych index {opened.folder}",
-            err=True,
-        )
     if not opened.count(to):
-        say(
+        return (
             "there are no texts in this collection; captions come from .txt files, caption lists and the "
             "pictures' own fields"
             if to == "text"
-            else f"there are no pictures in this collection; add some: diptych index {opened.folder}",
+            else f"there are no pictures in this collection; add some: diptych index {opened.folder}"
+        )
+    if not len(opened.gallery(to)):
+        return f"no {kind} of {opened.below} are indexed; index them: diptych index {opened.below}"
+    if where is not None and not opened.count(to, where=where):
+        return f"none of the {kind} fulfils: {where}"
+    if page > 1:
+        return f"there is no page {page}; ask for an earlier --page"
+    if min_score is None:
+        what = "has such words" if to == "text" else "has such words in its captions or name"
+        return f"none of the {kind} {what}; leave out --by {by} to compare what they show, too"
+    return f"none of the {kind} reaches --min-score {min_score}{_best(results)}"
+
+
+def print_notes(folder: Path, model: str, results: Results, nothing: str) -> None:
+    """What to say of the results on standard error.
+
+    Args:
+        folder: Of the collection.
+        model: That compared.
+        results: The results.
+        nothing: Why there are none; "" if there are some.
+    """
+    if results.missing:
+        say(
+            f"{results.missing} hits whose files are not there now were left out; bring the collection up to "
+            f"date: diptych index {folder}",
             err=True,
         )
-    elif not len(opened.gallery(to)):
-        say(f"no {kind} of {opened.below} are indexed; index them: diptych index {opened.below}", err=True)
-    elif where is not None and not opened.count(to, where=where):
-        say(f"none of the {kind} fulfils: {where}", err=True)
-    elif not results and page > 1:
-        say(f"there is no page {page}; ask for an earlier --page", err=True)
-    elif not results and min_score is None:
-        what = "has such words" if to == "text" else "has such words in its captions or name"
-        say(f"none of the {kind} {what}; leave out --by {by} to compare what they show, too", err=True)
-    elif not results:
-        say(f"none of the {kind} reaches --min-score {min_score}{_best(results)}", err=True)
+    if nothing:
+        say(nothing, err=True)
     elif results.nothing_matches:
         say(_NOTHING, err=True)
     if results.notes:
@@ -142,7 +147,7 @@ def print_notes(
     if results.reranked is not None:
         say(_second(results.reranked), err=True)
     if results.unknown_words:
-        say(f"{opened.model} does not know {', '.join(map(repr, results.unknown_words))}", err=True)
+        say(f"{model} does not know {', '.join(map(repr, results.unknown_words))}", err=True)
     if results.remark:
         say(results.remark, err=True)
 

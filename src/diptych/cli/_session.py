@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from diptych.cli._inline import can_show, show
 from diptych.cli._terminal import say
+from diptych.engine.weights import typed, typed_words
 from diptych.errors import DiptychError, UsageError
 
 if TYPE_CHECKING:
@@ -102,8 +103,6 @@ class Session:
         Raises:
             DiptychError: it cannot be done.
         """
-        from diptych.engine.parts import typed_words
-
         if not line:
             return True
         if line.startswith(":") and len(line) > 1:
@@ -170,15 +169,11 @@ class Session:
         return self._search()
 
     def _and(self, rest: str) -> bool:
-        from diptych.engine.parts import typed_words
-
         _needs(rest, ":and", "words")
         self.asked.texts = [*self.asked.texts, *typed_words(rest.split())]
         return self._anew()
 
     def _not(self, rest: str) -> bool:
-        from diptych.engine.parts import typed
-
         _needs(rest, ":not", "words")
         self.asked.negative = [*self.asked.negative, typed(rest)]
         return self._anew() if self.asked else True

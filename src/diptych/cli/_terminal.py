@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-__all__ = ["say", "say_json", "say_table", "shown", "typed"]
+__all__ = ["say", "say_json", "say_table", "shown", "typed_lines"]
 
 
 def say(*lines: object, err: bool = False) -> None:
@@ -32,7 +32,7 @@ def say(*lines: object, err: bool = False) -> None:
     typer.echo("\n".join(map(printable, lines)), err=err)
 
 
-def typed() -> Iterator[str]:
+def typed_lines() -> Iterator[str]:
     """Lines of standard input that are not blank; at a terminal Ctrl-C gives up a line, Ctrl-D ends."""
     prompt = "> " if sys.stdin.isatty() else ""
     with contextlib.suppress(ImportError):  # Windows has its own editing of lines

@@ -11,7 +11,7 @@ from diptych.cli._inline import can_show, show
 from diptych.cli._llm import Budget, Llm, Seconds, assistant, cost
 from diptych.cli._options import AsJson, Trust
 from diptych.cli._results import print_table
-from diptych.cli._terminal import say, say_json, typed
+from diptych.cli._terminal import say, say_json, typed_lines
 from diptych.errors import DiptychError, UsageError
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def command(
 
 def _lead(talk: Conversation, opened: Collection, *, as_json: bool) -> None:
     """Read what is said, line by line, until somebody ends it."""
-    for line in typed():
+    for line in typed_lines():
         try:
             if line == "/quit":
                 return

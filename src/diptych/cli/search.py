@@ -12,19 +12,31 @@ import typer
 from diptych.cli._inline import show as draw_pictures
 from diptych.cli._llm import Budget, Llm, Seconds, SendPictures, assistant
 from diptych.cli._options import AsJson, Trust
-from diptych.cli._results import print_json, print_notes, print_paths, print_table, write_sheet
+from diptych.cli._results import (
+    print_json,
+    print_notes,
+    print_paths,
+    print_table,
+    why_nothing,
+    write_sheet,
+)
 from diptych.cli._session import Asked, Session
-from diptych.cli._terminal import say, typed
+from diptych.cli._terminal import say, typed_lines
+from diptych.engine.weights import typed, typed_words
 from diptych.errors import UsageError
 
 if TYPE_CHECKING:
     from diptych.engine.collection import Collection
     from diptych.engine.results import Results
+    from diptych.server.nearby import Answer
 
 __all__ = ["command"]
 
 # How a language model judges, by what is typed.
 _WAYS = {"llm": "yes_no", "llm-list": "list", "llm-grade": "grade"}
+
+# What an interactive session says itself, question by question.
+_SAID = ("to", "k", "where", "offset", "negative", "itself")
 
 
 def command(
@@ -178,10 +190,6 @@ def command(
     With --where alone, what fulfils it, newest first. Answers from what was
     indexed; the exit code is 1 where nothing was found.
     """
-    from diptych.engine import collection as engine
-    from diptych.engine.parts import typed, typed_words
-    from diptych.pipeline import DEPTH
-
     texts, images = typed_words(words or []), [_typed_path(path) for path in image or []]
     away = [typed(one) for one in negative or []]
     plain = texts[0] if len(texts) == 1 and isinstance(texts[0], str) else None
@@ -206,6 +214,59 @@ def command(
         )
     if depth is not None and rerank is None:
         raise UsageError("--depth is how many hits --rerank ranks anew; give that too, or leave it out")
+    least, offset, parts = _least(min_score), (page - 1) * k, bool(asked.strip() or images or like or away)
+    newest = where is not None and not parts and not interactive
+    if newest:
+        _refuse(
+            {
+                "--min-score": min_score,
+                "--diverse": diverse,
+                "--hubness": hubness,
+                "--recall": recall,
+                "--rerank": rerank,
+            }
+        )
+    listed: dict[str, Any] = {
+        "to": to, "k": k, "where": where, "offset": offset,
+        "fold": None if all_copies else "near" if fold_near and not newest else "exact",
+    }  # fmt: skip
+    options: dict[str, Any] = listed if newest else listed | {
+        "negative": away, **{name: weight for name, weight in weights.items() if weight is not None},
+        "min_score": least, "exact": exact, "recall": recall, "by": by,
+        "itself": itself, "diverse": diverse, "hubness": hubness,
+    }  # fmt: skip
+    files = [Path(path if isinstance(path, str) else path[1]) for path in images]
+    question = _question(asked, [*files, *map(Path, like or [])], negative or [])
+
+    def tell(results: Results, folder: Path, model: str, nothing: str = "") -> None:
+        if as_json:
+            facts = {"query": question, "to": to, "folder": str(folder), "model": model, "offset": offset}
+            print_json(facts, results)
+        elif paths:
+            print_paths(results, b"\0" if null else b"\n")
+        elif results and not html and not open_:
+            print_table(results, to)
+        if show:
+            draw_pictures(results)
+        if not as_json:
+            print_notes(folder, model, results, nothing)
+        if not results:
+            raise typer.Exit(1)
+
+    answer: Answer | None = None
+    own = here or update or interactive or trust or expand or compose or html is not None or open_
+    own = own or bool(images) or model is not None or rerank is not None
+    weighty = any(isinstance(typed(name, words=False), tuple) for name in like or [])
+    if (parts or newest) and not (own or weighty):  # what has a colon may be a name as well as a weight
+        from diptych.server.nearby import answer_nearby
+
+        answer, here = answer_nearby(place, text=texts, like=like or [], **options), True
+        if answer is not None and answer.results:
+            tell(answer.results, answer.folder, answer.model)
+            return
+    from diptych.engine import collection as engine
+    from diptych.pipeline import DEPTH
+
     with engine.open(place, create=False, trust=trust) as opened:
         if update:
             opened.add()
@@ -221,52 +282,18 @@ def command(
                     "--interactive asks no language model; leave out --expand, --compose and --rerank llm, "
                     "or converse with one by diptych chat"
                 )
-            given: dict[str, Any] = {
-                "min_score": _least(min_score), "exact": exact, "recall": recall, "by": by,
-                "diverse": diverse, "hubness": hubness,
-                "fold": None if all_copies else "near" if fold_near else "exact",
-                **{name: weight for name, weight in weights.items() if weight is not None},
-                **({"rerank": rerank, "depth": depth or DEPTH} if rerank else {}),
-            }  # fmt: skip
+            given = {name: value for name, value in options.items() if name not in _SAID}
+            given |= {"rerank": rerank, "depth": depth or DEPTH} if rerank else {}
             _ask_on(
                 opened, k, given, to, where, Asked(texts, list(images), list(like or []), away, to, where)
             )
             return
-        if where is not None and not (asked.strip() or images or like or away):
-            _refuse(
-                {
-                    "--min-score": min_score,
-                    "--diverse": diverse,
-                    "--hubness": hubness,
-                    "--recall": recall,
-                    "--rerank": rerank,
-                }
-            )
-            results = opened.newest(
-                where=where,
-                to=to,  # type: ignore[arg-type]  # search says what is allowed
-                k=k,
-                offset=(page - 1) * k,
-                fold=None if all_copies else "exact",
-            )
+        if answer is not None:
+            results = answer.results
+        elif newest:
+            results = opened.newest(**listed)
         else:
-            options: dict[str, Any] = dict(
-                like=[_typed_name(opened, name) for name in like or []],
-                negative=away,
-                **{name: weight for name, weight in weights.items() if weight is not None},
-                to=to,
-                k=k,
-                min_score=_least(min_score),
-                exact=exact,
-                recall=recall,
-                where=where,
-                by=by,
-                offset=(page - 1) * k,
-                fold=None if all_copies else "near" if fold_near else "exact",
-                itself=itself,
-                diverse=diverse,
-                hubness=hubness,
-            )
+            options["like"] = [_typed_name(opened, name) for name in like or []]
             if expand or compose or judged:
                 helper = assistant(
                     opened,
@@ -289,22 +316,10 @@ def command(
                 text = () if plain is not None else texts
                 options |= {"rerank": rerank, "depth": DEPTH if depth is None else depth}
                 results = _found(opened, plain, here=here, text=text, image=images, **options)
-        files = [Path(path if isinstance(path, str) else path[1]) for path in images]
-        question = _question(asked, [*files, *map(Path, like or [])], negative or [])
         if html or open_:
             write_sheet(opened, question, results, files, html, show=open_)
-        if as_json:
-            print_json(opened, question, to, results, (page - 1) * k)
-        elif paths:
-            print_paths(results, b"\0" if null else b"\n")
-        elif results and not html and not open_:
-            print_table(results, to)
-        if show:
-            draw_pictures(results)
-        if not as_json:
-            print_notes(opened, results, to, by, min_score, where, page)
-    if not results:
-        raise typer.Exit(1)
+        nothing = "" if as_json else why_nothing(opened, results, to, by, min_score, where, page)
+        tell(results, opened.folder, opened.model, nothing)
 
 
 def _ask_on(
@@ -315,14 +330,15 @@ def _ask_on(
     def tell(results: Results, asked: Asked) -> None:
         if results:
             print_table(results, asked.to)
-        page = asked.offset // k + 1
-        print_notes(opened, results, asked.to, given["by"], given["min_score"], asked.where, page)
+        page, least = asked.offset // k + 1, given["min_score"]
+        nothing = why_nothing(opened, results, asked.to, given["by"], least, asked.where, page)
+        print_notes(opened.folder, opened.model, results, nothing)
 
     session = Session(opened, k=k, given=given, tell=tell, to=to, where=where)
     if sys.stdin.isatty():
         say(f"{opened!r}; :help says what can be typed", err=True)
     session.begin(first)
-    session.run(typed())
+    session.run(typed_lines())
 
 
 def _found(opened: Collection, plain: str | None, *, here: bool, **asked: Any) -> Results:
@@ -340,15 +356,11 @@ def _found(opened: Collection, plain: str | None, *, here: bool, **asked: Any) -
 
 def _typed_path(argument: str) -> tuple[float, str] | str:
     """A picture as it is typed, with or without its weight; a file that is there is that file."""
-    from diptych.engine.parts import typed
-
     return argument if os.path.lexists(argument) else typed(argument, words=False)
 
 
 def _typed_name(opened: Collection, argument: str) -> tuple[float, str] | str:
     """What is indexed as it is typed, with or without its weight; a whole name that is there is meant."""
-    from diptych.engine.parts import typed
-
     return argument if opened.get(argument) is not None else typed(argument, words=False)
 
 

@@ -13,10 +13,11 @@ from diptych.engine.contents import Contents
 from diptych.engine.hubness import Hubness
 from diptych.engine.listing import Fold
 from diptych.engine.looks import ALIKE
-from diptych.engine.parts import Parts, liked, weighted
+from diptych.engine.parts import liked
 from diptych.engine.query import Options, composed
 from diptych.engine.results import By, Progress, Results, Word
 from diptych.engine.search import search_many
+from diptych.engine.weights import Parts, weighted
 from diptych.errors import UsageError
 from diptych.pipeline import DEPTH
 

@@ -15,9 +15,9 @@ import numpy as np
 from diptych.core import SIDES, Item, Side, checked_k, offered
 from diptych.engine.hubness import Hubness
 from diptych.engine.listing import Fold
-from diptych.engine.parts import check_weight, weighted
 from diptych.engine.place import absolute
 from diptych.engine.results import By
+from diptych.engine.weights import check_weight, weighted
 from diptych.errors import UsageError
 from diptych.pipeline import DEPTH
 from diptych.printable import type_of

@@ -6,10 +6,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from diptych.core import Side
 from diptych.media.report import Report
+
+if TYPE_CHECKING:
+    from diptych.core import Side
 
 __all__ = [
     "By",

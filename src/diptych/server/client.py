@@ -21,19 +21,17 @@ from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote, urlencode, urlsplit
 
 from diptych import errors
-from diptych.core import Item, Side
-from diptych.engine.conditions import Condition
-from diptych.engine.hubness import Hubness
-from diptych.engine.listing import Fold
-from diptych.engine.looks import ALIKE
-from diptych.engine.parts import Parts, weighted
-from diptych.engine.query import as_item, picture_of
 from diptych.engine.results import By, ModelFacts, Progress, Results, Summary, Word
+from diptych.engine.weights import Parts, weighted
 from diptych.errors import DiptychError, ImageError, ServerError, UsageError
-from diptych.media.metadata import Value
 
 if TYPE_CHECKING:
+    from diptych.core import Item, Side
+    from diptych.engine.conditions import Condition
+    from diptych.engine.hubness import Hubness
     from diptych.engine.items import NewItem
+    from diptych.engine.listing import Fold
+    from diptych.media.metadata import Value
     from diptych.media.pictures import Source
 
 __all__ = ["Client"]
@@ -215,6 +213,8 @@ class Client:
             if error.kind == "NotFound":
                 return None
             raise
+        from diptych.core import Item
+
         path = None if told["path"] is None else Path(told["path"])
         image = path if told["side"] == "image" else None
         return Item(told["id"], image=image, text=told["text"], meta=told["meta"] | {"item": told["item"]})
@@ -232,11 +232,11 @@ class Client:
         asked = {"size": size, "collection": self.collection}
         return self._answer("GET", f"items/{row}/thumbnail", None, asked)
 
-    def duplicates(self, *, threshold: float = ALIKE) -> dict[str, Any]:
+    def duplicates(self, *, threshold: float | None = None) -> dict[str, Any]:
         """Groups of copies among the pictures, "exact" and "near", by `item` and `id`.
 
         Args:
-            threshold: As for `Collection.duplicates`.
+            threshold: As for `Collection.duplicates`, whose default it has if None.
         """
         found: dict[str, Any] = self.ask("GET", "duplicates", threshold=threshold)
         return found
@@ -430,7 +430,7 @@ def question(
     images: list[dict[str, Any]] = []
     if isinstance(query, str) and not query.strip():
         query = None
-    for weight, item in () if query is None else _parts(as_item(query), text_weight, image_weight):
+    for weight, item in () if query is None else _parts(query, text_weight, image_weight):
         if item.text is not None:
             texts.append({"text": item.text, "weight": weight})
         if item.image is not None:
@@ -440,6 +440,8 @@ def question(
             raise UsageError(f"a text to look for is words, not {words!r}")
         texts.append({"text": words, "weight": weight})
     for weight, one in weighted(image, image_weight, "image"):
+        from diptych.engine.query import picture_of
+
         images.append(_image(picture_of(one, paths=(str, os.PathLike)), weight, known))
     likes = [
         {"item" if isinstance(name, int) else "id": _id(name), "weight": weight}
@@ -451,8 +453,11 @@ def question(
     return {"text": texts, "image": images, "like": likes, "negative": away}
 
 
-def _parts(item: Item, text_weight: float, image_weight: float) -> Iterator[tuple[float, Item]]:
-    """Weights and parts of an item of one level."""
+def _parts(query: Any, text_weight: float, image_weight: float) -> Iterator[tuple[float, Item]]:
+    """Weights and parts of a query of one level."""
+    from diptych.engine.query import as_item
+
+    item = as_item(query)
     if not item.terms:
         yield (text_weight if item.image is None else image_weight), item
     for weight, term in item.terms:

@@ -8,8 +8,8 @@ from fastapi import APIRouter, File, Query, Request, UploadFile
 
 from diptych.core import Side
 from diptych.engine.hubness import Hubness
-from diptych.engine.parts import typed
 from diptych.engine.results import By
+from diptych.engine.weights import typed
 from diptych.server import schema
 from diptych.server.app import Json
 from diptych.server.errors import Refused
