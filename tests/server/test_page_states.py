@@ -288,6 +288,67 @@ def test_each_collection_shows_its_own_pictures(album: Path, visit: Visit, tmp_p
         page.until(lambda: "300 × 100" in page.page.locator("dialog").inner_text(), "what is known of it")
 
 
+def test_the_address_says_which_collection_is_searched(album: Path, visit: Visit, tmp_path: Path) -> None:
+    other = tmp_path / "others & more"
+    other.mkdir()
+    for number in range(3):
+        Image.new("RGB", (300, 100), (90 * number, 0, 90)).save(other / f"wide{number}.png")
+    with diptych.open(other) as collection:
+        collection.add()
+    with serving(album, str(other)) as site:
+        page = visit().open(site.url)
+        choice = page.page.locator(".brand select")
+        assert choice.input_value() == "album"
+        choice.select_option("others & more")
+        page.until(lambda: len(page.names()) == 3, "the three")
+        page.ask("something red")
+        shared = page.page.url
+        assert "in=others" in shared
+        page.page.get_by_role("link", name="Collection").click()
+        page.until(lambda: "others & more" in page.page.locator(".wholepage").inner_text(), "what it holds")
+        assert "in=others" in page.page.url
+        page.page.get_by_role("link", name="Search").click()
+        page.settled()
+        assert page.page.input_value("input[name=q]") == "something red"
+        # Back to before it was chosen, with what was asked of the other, and forth again.
+        choice.select_option("album")
+        page.until(lambda: len(page.names()) == SHOWN, "the album")
+        page.page.locator(".tile button").first.click()
+        page.page.get_by_role("button", name="More like this").click()
+        page.settled()
+        like = page.names()
+        assert page.page.locator(".term img").count() == 1
+        choice.select_option("others & more")
+        page.until(lambda: len(page.names()) == 3, "the three")
+        assert not page.page.locator(".term img").count()  # which is a picture of the other
+        page.page.go_back()
+        page.until(lambda: page.names() == like, "the album, and what was like its picture")
+        assert choice.input_value() == "album"
+        assert page.page.locator(".term img").count() == 1
+        page.page.go_forward()
+        page.until(lambda: len(page.names()) == 3, "the three")
+        # Whoever gets the address sees the same.
+        guest = visit().open(shared)
+        assert len(guest.names()) == 3
+        assert guest.page.locator(".brand select").input_value() == "others & more"
+        assert guest.page.input_value("input[name=q]") == "something red"
+        guest.page.goto(site.url + "#/?in=elsewhere&q=a+cat")
+        guest.until(lambda: "There is no collection elsewhere here" in guest.text(), "that it is unknown")
+        assert guest.violations() == []
+        guest.shot("unknown_collection")
+        guest.page.get_by_role("link", name="others & more").click()
+        guest.until(lambda: len(guest.names()) == 3, "the three")
+
+
+def test_with_one_collection_the_address_names_none(album: Path, visit: Visit) -> None:
+    with serving(album) as site:
+        page = visit().open(site.url)
+        page.ask("a cat")
+        assert page.page.url.endswith("#/?q=a+cat")
+        page.open(site.url + "#/?in=album&q=a+rocket")
+        assert page.names()[0] == "space/rocket.jpg"
+
+
 def test_first_hits_are_looked_at_again_and_what_that_costs_is_told(album: Path, visit: Visit) -> None:
     with serving(album, "--rerank", "builtin") as site:
         page = visit().open(site.url + "#/?q=a+man+with+a+camera")

@@ -16,11 +16,12 @@ function App() {
   const [route, setRoute] = useState(routeNow);
   const [health, setHealth] = useState(null);
   const [collections, setCollections] = useState([]);
-  const [name, setName] = useState("");
+  const [name, setName] = useState(route.collection);
   const [online, setOnline] = useState(true);
   const [, setLanguage] = useState(current());
   const [fault, setFault] = useState(null);
-  const collection = collections.find((one) => one.name === name) || collections[0] || null;
+  const collection = name ? collections.find((one) => one.name === name) : collections[0];
+  const place = collections.length > 1 && collection ? collection.name : ""; // as addresses have it
 
   const refresh = useCallback(async () => {
     try {
@@ -50,27 +51,31 @@ function App() {
     const timer = setTimeout(refresh, POLL);
     return () => clearTimeout(timer);
   }, [health]);
-  useEvent("hashchange", () => setRoute(routeNow()));
+  useEvent("hashchange", () => { const next = routeNow(); setRoute(next); setName(next.collection); });
+  const move = (to) => { // the search writes its own address
+    if (route.page === "search") setName(to); else location.hash = linkTo(route.page, to);
+  };
 
   const [job, jobError, start] = useJobs(health?.authorized && collection?.name, refresh);
   if (collection && health) showing(collection.name, health.run);
-  const state = { health, collection, job, jobError };
+  const state = { health, collection, place, first: collections[0]?.name, job, jobError };
   const say = async (language) => { await choose(language); setLanguage(language); };
 
   const foot = html`<footer class="foot"><label>${t("shell.language")} <select value=${current()} onChange=${(event) => say(event.target.value)}>
     ${Object.entries(languages()).map(([key, label]) => html`<option key=${key} value=${key} lang=${key}>${label}</option>`)}</select></label><span>Diptych ${health?.version}</span></footer>`;
-  const brand = health && html`<${Brand} route=${route} health=${health} collections=${collections} name=${collection?.name} setName=${setName} />`;
+  const brand = health && html`<${Brand} route=${route} health=${health} collections=${collections} name=${collection?.name} place=${place} move=${move} />`;
   if (!health) return html`<main class="alone">${fault && html`<div class="state" role="alert"><${Panels} /><h1>${t("state.offline")}</h1><p>${fault.message || t("state.offline.more")}</p></div>`}</main>`;
   if (!health.authorized) return html`<${SignIn} done=${refresh} />`;
+  if (!collection) return html`<${Unknown} name=${name} collections=${collections} />`;
   return html`
     <a class="skip" href="#found" onClick=${(event) => { event.preventDefault(); document.querySelector("#found").focus(); }}>${t("shell.skip")}</a>
     ${!online && html`<div class="offline" role="alert">${t("state.offline")} ${t("state.offline.more")}</div>`}
     <${SearchPage} active=${route.page === "search"} address=${route.query} state=${state} foot=${foot}>
       ${route.page !== "chat" && brand}
-      ${job && ["waiting", "running"].includes(job.state) && route.page !== "collection" && html`<a class="running" href="#/collection"><${Progress} job=${job} short /></a>`}
+      ${job && ["waiting", "running"].includes(job.state) && route.page !== "collection" && html`<a class="running" href=${linkTo("collection", place)}><${Progress} job=${job} short /></a>`}
     <//>
     ${route.page === "collection" && html`<main id="found" tabindex="-1"><${CollectionPage} state=${state} start=${start} /></main>`}
-    ${health.chat && html`<${ChatPage} key=${collection?.name} active=${route.page === "chat"} state=${state}>${brand}<//>`}
+    ${health.chat && html`<${ChatPage} key=${collection.name} active=${route.page === "chat"} state=${state}>${brand}<//>`}
     ${route.page === "bench" && html`<main id="found" tabindex="-1"><${BenchPage} /></main>`}
     ${route.page !== "search" && foot}`;
 }
@@ -79,8 +84,14 @@ const routeNow = () => routeOf(location.hash);
 
 function routeOf(hash) {
   const [page, query = ""] = hash.replace(/^#\/?/, "").split("?");
-  return { page: ["collection", "bench", "chat"].includes(page) ? page : "search", query };
+  return { page: ["collection", "bench", "chat"].includes(page) ? page : "search", query, collection: new URLSearchParams(query).get("in") || "" };
 }
+
+/** The address of a page, of a collection where there are several. */
+const linkTo = (page, collection) => `#/${page === "search" ? "" : page}${collection ? `?${new URLSearchParams({ in: collection })}` : ""}`;
+
+/** Whether an address asks nothing, but names a collection at most. */
+const isBare = (query) => [...new URLSearchParams(query).keys()].every((key) => key === "in");
 
 /** Trades the token in the address, if there is one, for a cookie; then it is taken out of the address. */
 async function signedIn() {
@@ -107,12 +118,19 @@ function SignIn({ done }) {
       <p id="sign-error" class="problem" role="alert">${error}</p><button class="main">${t("sign.in")}</button></form></main>`;
 }
 
-function Brand({ route, health, collections, name, setName }) {
-  const pages = [["search", "#/"], ["collection", "#/collection"], ...(health.chat ? [["chat", "#/chat"]] : []), ...(health.bench ? [["bench", "#/bench"]] : [])];
+/** An address that names a collection which is not served here, as one of another server does. */
+function Unknown({ name, collections }) {
   return html`
-    <div class="brand"><a class="logo" href="#/"><svg viewBox="0 0 32 32" width="26" height="26" aria-hidden="true"><rect x="3" y="5" width="12" height="22" rx="1.5" fill="none" stroke="currentColor" stroke-width="2.4" /><rect x="17" y="5" width="12" height="22" rx="1.5" fill="currentColor" stroke="currentColor" stroke-width="2.4" /></svg>Diptych</a>
-      <nav aria-label=${t("shell.pages")}>${pages.map(([page, href]) => html`<a key=${page} href=${href} aria-current=${route.page === page ? "page" : undefined}>${t(`shell.${page}`)}</a>`)}</nav>
-      ${collections.length > 1 && html`<label class="where">${t("shell.collection")}<select value=${name} onChange=${(event) => setName(event.target.value)}>${collections.map((one) => html`<option key=${one.name} value=${one.name}>${one.name}</option>`)}</select></label>`}
+    <main class="alone"><div class="state" role="alert"><${Panels} /><h1>${t("state.unknown", { name })}</h1><p>${t("state.unknown.more")}</p>
+      <ul class="choices">${collections.map((one) => html`<li key=${one.name}><a href=${linkTo("search", one.name)}>${one.name}</a></li>`)}</ul></div></main>`;
+}
+
+function Brand({ route, health, collections, name, place, move }) {
+  const pages = ["search", "collection", ...(health.chat ? ["chat"] : []), ...(health.bench ? ["bench"] : [])];
+  return html`
+    <div class="brand"><a class="logo" href=${linkTo("search", place)}><svg viewBox="0 0 32 32" width="26" height="26" aria-hidden="true"><rect x="3" y="5" width="12" height="22" rx="1.5" fill="none" stroke="currentColor" stroke-width="2.4" /><rect x="17" y="5" width="12" height="22" rx="1.5" fill="currentColor" stroke="currentColor" stroke-width="2.4" /></svg>Diptych</a>
+      <nav aria-label=${t("shell.pages")}>${pages.map((page) => html`<a key=${page} href=${linkTo(page, place)} aria-current=${route.page === page ? "page" : undefined}>${t(`shell.${page}`)}</a>`)}</nav>
+      ${collections.length > 1 && html`<label class="where">${t("shell.collection")}<select value=${name} onChange=${(event) => move(event.target.value)}>${collections.map((one) => html`<option key=${one.name} value=${one.name}>${one.name}</option>`)}</select></label>`}
     </div>`;
 }
 
@@ -147,34 +165,33 @@ function useJobs(collection, ended) {
 }
 
 function SearchPage({ active, address, state, foot, children }) {
-  const [kept, setAsked] = useState(() => fromAddress(address));
-  const name = state.collection?.name, shown = useRef(name);
-  const same = !shown.current || shown.current === name; // items of another collection have other numbers
-  const asked = same ? kept : { ...kept, terms: kept.terms.filter((one) => one.kind !== "item") };
+  const { place, collection: { name } } = state;
+  const [kept, setAsked] = useState(() => ({ ...fromAddress(address), of: name }));
+  const same = kept.of === name; // items of another collection have other numbers
+  const asked = same ? kept : { ...kept, of: name, terms: kept.terms.filter((one) => one.kind !== "item") };
   const written = useRef(address);
   const [problem, setProblem] = useState("");
   const sealed = useRef(true); // whether what is typed next begins a new entry of the history
   const change = (next, finished = false) => {
-    setAsked(next);
+    setAsked({ ...next, of: name });
     setProblem("");
-    const text = toAddress(next), typing = !finished && shapeOf(next) === shapeOf(asked);
+    const text = toAddress(next, place), typing = !finished && shapeOf(next) === shapeOf(asked);
     if (text !== written.current) {
-      history[typing && !sealed.current ? "replaceState" : "pushState"](null, "", text ? `#/?${text}` : "#/");
+      if (active) history[typing && !sealed.current ? "replaceState" : "pushState"](null, "", text ? `#/?${text}` : "#/");
       written.current = text;
       sealed.current = !typing;
     } else if (finished) sealed.current = true;
   };
   useEvent("hashchange", ({ oldURL }) => { // somebody went back, or followed a link
-    const { page, query } = routeNow(), before = routeOf(new URL(oldURL).hash).page;
+    const { page, query, collection } = routeNow(), before = routeOf(new URL(oldURL).hash).page;
     if (page !== "search" || query === written.current) return;
-    if (before !== "search" && !query) { history.replaceState(null, "", `#/?${written.current}`); return; }
+    if (before !== "search" && isBare(query) && collection === place) { history.replaceState(null, "", `#/?${written.current}`); return; }
     written.current = query;
     sealed.current = true;
-    setAsked(fromAddress(query));
+    setAsked({ ...fromAddress(query), of: collection || state.first });
   });
-  useEffect(() => {
-    if (!same) change(asked, true);
-    shown.current = name;
+  useEffect(() => { // chosen here; where the address says it already, that has said what is asked, too
+    if (!same && (!active || (routeNow().collection || state.first) !== name)) change(asked, true);
   }, [name]);
   const wide = useWide();
   const pick = usePictures(asked, setAsked, setProblem, state.health);
@@ -256,7 +273,7 @@ function useSearch(asked, state, active) {
   const [found, setFound] = useState(EMPTY);
   const [again, setAgain] = useState(0);
   const waiting = asked.terms.some((one) => one.sending);
-  const name = state.collection?.name;
+  const { name } = state.collection;
   const request = JSON.stringify(requestOf(asked, name, 0));
   const settled = words === JSON.stringify([asked.words, asked.terms.map((one) => one.words)]);
   const key = `${request} ${again} ${state.collection?.generation}`;

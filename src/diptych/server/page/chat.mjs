@@ -76,7 +76,7 @@ export function ChatPage({ active, state, children }) {
       </div>
       <main class="right" id="found" tabindex="-1">
         ${(last || turn || error) && html`<${Found} asked=${asked} found=${found} state=${state} again=${() => setError(null)} more=${() => {}} points=${points}
-          change=${(next) => { location.hash = `#/?${toAddress(next)}`; }} />`}
+          change=${(next) => { location.hash = `#/?${toAddress(next, state.place)}`; }} />`}
       </main>
     </div>`;
 }

@@ -60,9 +60,9 @@ export const requestOf = (asked, collection, offset) => filled({
   model: asked.model, where: whereOf(asked), k: PAGE, offset, ...(asked.rerank ? { rerank: true } : {}),
 });
 
-/** The query in the page's address; pictures that were not in the collection cannot be there. */
-export function toAddress(asked) {
-  const to = new URLSearchParams(), plain = nothing();
+/** The query in the page's address, of a collection where there are several; pictures from elsewhere cannot be there. */
+export function toAddress(asked, collection = "") {
+  const to = new URLSearchParams(collection && { in: collection }), plain = nothing();
   if (asked.words) to.set("q", asked.words);
   if (asked.weight !== 1) to.set("w", asked.weight);
   for (const one of asked.terms) {
