@@ -156,6 +156,71 @@ def test_too_many_searches_are_told_to_come_again(served: Made, monkeypatch: pyt
         thread.join()
 
 
+def test_a_search_whose_caller_has_gone_is_not_begun(
+    collection: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go, seen = threading.Event(), threading.Event(), list[str]()
+
+    def slow(_: object, queries: Sequence[Any], *__: object) -> Any:
+        seen.extend(query.text[0] for query in queries)
+        begun.set()
+        assert go.wait(30)
+        raise DiptychError("enough")
+
+    monkeypatch.setattr("diptych.server.routes.shared.answers", slow)
+    app = create_app([collection], Settings(threads=1))
+    gate = app.serving.searches
+
+    async def ask(asked: str, gone: asyncio.Event) -> list[int]:
+        came, statuses = [{"type": "http.request", "body": b"", "more_body": False}], list[int]()
+
+        async def receive() -> Any:
+            if came:
+                return came.pop()
+            await gone.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: Any) -> None:
+            statuses.append(message.get("status"))
+
+        scope = {"type": "http", "method": "GET", "scheme": "http", "path": "/api/v1/search"}
+        scope |= {"http_version": "1.1", "query_string": asked.encode(), "root_path": "", "state": {}}
+        scope |= {"headers": [(b"host", b"localhost:8765")], "client": ("127.0.0.1", 50000)}
+        await app(scope, receive, send)
+        return [status for status in statuses if status]
+
+    async def run() -> None:
+        stays, goes = asyncio.Event(), asyncio.Event()
+        first = asyncio.create_task(ask("q=red", stays))
+        while not begun.is_set():
+            await asyncio.sleep(0.01)
+        left = [asyncio.create_task(ask(one, goes)) for one in ("q=green", "q=blue&k=2", "q=black")]
+        last = asyncio.create_task(ask("q=white", stays))
+        while gate.taken < 5:
+            await asyncio.sleep(0.01)
+        goes.set()
+        assert await asyncio.gather(*left) == [[499], [499], [499]]  # which nobody reads, but metrics count
+        assert gate.taken == 2  # at once, while the first still works
+        go.set()
+        assert [await first, await last] == [[500], [500]]
+        assert seen == ["red", "white"]
+        goes.clear()
+        go.clear()
+        begun.clear()
+        running = asyncio.create_task(ask("q=yellow", goes))
+        while not begun.is_set():
+            await asyncio.sleep(0.01)
+        goes.set()
+        assert await running == [499]
+        assert gate.taken == 1  # what was begun cannot be stopped, and keeps its thread
+        go.set()
+        while gate.taken:
+            await asyncio.sleep(0.01)
+
+    asyncio.run(run())
+    gate.close()
+
+
 def test_what_is_alike_and_waits_is_one_call() -> None:
     async def run() -> None:
         gate = Gate("work", threads=8, waiting=8, deadline=30.0)

@@ -44,6 +44,7 @@ class Refused(DiptychError):
         "TooLarge": 413,
         "Misdirected": 421,
         "Busy": 429,
+        "Left": 499,
         "Stopping": 503,
         "Late": 504,
     }

@@ -34,8 +34,9 @@ class _Alike:
 class Gate:
     """Threads of one kind of work.
 
-    What waits longer than its deadline is not begun. What was begun cannot be stopped: its thread stays taken
-    until it is done, so that those who gave up do not let in more than there are threads for.
+    What waits longer than its deadline is not begun, nor what is cancelled, as its caller has gone. What was
+    begun cannot be stopped: its thread stays taken until it is done, so that those who gave up do not let in
+    more than there are threads for.
 
     Args:
         name: Of the kind of work.
@@ -112,12 +113,13 @@ class Gate:
             if not self._alike or self._joined >= _AT_A_TIME:
                 return
             kind, alike = self._alike.popitem(last=False)
-            batch, rest = alike.waiting[:MOST], alike.waiting[MOST:]
+            waiting = [one for one in alike.waiting if not one[1].cancelled()]
+            batch, rest = waiting[:MOST], waiting[MOST:]
             if rest:
                 self._alike[kind] = _Alike(alike.work, rest)
             self._joined += 1
         try:
-            # Who gave up meanwhile has cancelled.
+            # Who gave up since has cancelled.
             _answer(alike.work, [one for one in batch if one[1].set_running_or_notify_cancel()])
         finally:
             with self._lock:
@@ -145,8 +147,13 @@ class Gate:
             self._taken += 1
 
     async def _awaited(self, future: Future[_T]) -> _T:
+        told = asyncio.wrap_future(future)
+        told.add_done_callback(_looked_at)
         try:
-            return await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(future)), self.deadline)
+            return await asyncio.wait_for(asyncio.shield(told), self.deadline)
+        except asyncio.CancelledError:
+            future.cancel()
+            raise
         except TimeoutError:
             if future.done():
                 raise  # the work's own
@@ -159,6 +166,12 @@ class Gate:
 
     def _late(self) -> Refused:
         return Refused("Late", f"this took longer than {self.deadline:g} seconds; ask for less, or later")
+
+
+def _looked_at(told: asyncio.Future[Any]) -> None:
+    """See what came of work, so that asyncio logs no failure as lost that nobody waits for any more."""
+    if not told.cancelled():
+        told.exception()
 
 
 def _answer(work: Callable[[Sequence[Any]], Sequence[Any]], batch: Sequence[tuple[Any, Future[Any]]]) -> None:

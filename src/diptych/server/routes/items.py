@@ -33,6 +33,7 @@ from diptych.server.routes.shared import (
     is_local,
     looked_up,
     searched,
+    while_there,
 )
 
 __all__ = ["router"]
@@ -149,6 +150,7 @@ def _picture(served: Served, item: int) -> Stored:
     responses={200: {"content": {"image/jpeg": {}}, "description": "A JPEG."}},
 )
 async def thumbnail(
+    request: Request,
     serving: Here,
     item: Number,
     size: Annotated[
@@ -166,7 +168,11 @@ async def thumbnail(
     """
     served = serving.holding.get(collection)
     side = next((one for one in SIZES if one >= size), SIZES[-1])
-    content = await looked_up(serving, lambda: serving.thumbnails.get(served, _picture(served, item), side))
+
+    def work() -> bytes:
+        return serving.thumbnails.get(served, _picture(served, item), side)
+
+    content = await while_there(request, looked_up(serving, work))
     kept = _FOREVER if run == serving.run and collection is not None else "private, no-cache"
     return Response(content, media_type="image/jpeg", headers={"Cache-Control": kept})
 
@@ -229,4 +235,4 @@ async def why(
         facts = reasons(served, item, query, serving.uploads, urls=urls).as_dict()
         return Json(facts if local else facts | {"id": public_name(facts["id"])})
 
-    return await serving.searches.run(work)
+    return await while_there(request, serving.searches.run(work))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Query, Request
@@ -26,6 +27,7 @@ __all__ = [
     "looked_up",
     "searched",
     "serving_of",
+    "while_there",
 ]
 
 _T = TypeVar("_T")
@@ -98,8 +100,37 @@ async def searched(request: Request, serving: Serving, query: schema.Query) -> J
 
     kind = alike(query)
     if kind is None:
-        return await serving.searches.run(work)
-    return await serving.searches.join(kind, (query, local), work_together)
+        return await while_there(request, serving.searches.run(work))
+    return await while_there(request, serving.searches.join(kind, (query, local), work_together))
+
+
+async def while_there(request: Request, work: Coroutine[Any, Any, _T]) -> _T:
+    """What is worked out, unless whoever asked goes first: what waits for a thread is then not begun.
+
+    Args:
+        request: The request, whose body was read.
+        work: For it, which changes nothing.
+
+    Raises:
+        Refused: whoever asked has gone, so that nobody is told.
+    """
+
+    async def gone() -> None:
+        # That it is cancelled may be lost where a message comes at the same moment (`asyncio.wait_for`).
+        while not mine.done() and (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    mine = asyncio.ensure_future(work)
+    other = asyncio.ensure_future(gone())
+    try:
+        await asyncio.wait((mine, other), return_when=asyncio.FIRST_COMPLETED)
+        if not mine.done():
+            raise Refused("Left", "whoever asked has gone")
+        return mine.result()
+    finally:
+        mine.cancel()
+        other.cancel()
+        await asyncio.wait((mine,))  # so that its place in the queue is free
 
 
 async def looked_up(serving: Serving, work: Callable[[], _T]) -> _T:
