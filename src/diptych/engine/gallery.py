@@ -22,6 +22,7 @@ from diptych.index.flat import among, places_of
 
 __all__ = ["Gallery", "Unseen", "gallery_of", "item_of", "item_of_rows", "limited", "rows_named"]
 
+_KEPT = 4  # filtered galleries
 _READ = 256  # entries that are read at a time while all are looked through
 
 
@@ -50,11 +51,12 @@ class Gallery(Sequence[Item]):
         within: Rows | None = None,
     ) -> None:
         self.side = side
-        self._home, self._snapshot, self._fits = home, snapshot, fits
+        self._home, self._snapshot, self._fits, self._within = home, snapshot, fits, within
         self._limited = within is not None
         self._rows: Rows = snapshot.rows
         if within is not None:
             self._rows = self._rows[places_of(self._rows, within)]
+            self._rows.flags.writeable = False  # so that what searches them may remember them
         self._searched_by: Searchable = snapshot
 
     def __len__(self) -> int:
@@ -126,6 +128,11 @@ class Gallery(Sequence[Item]):
         """
         return _ByPlace(self._searched_by, self._rows, limited=self._limited) if self._fits(encoder) else None
 
+    def is_of(self, home: Home, snapshot: Vectors, within: Rows, fits: Callable[[Any], bool]) -> bool:
+        """Whether it was made of these very things."""
+        same = self._home is home and self._snapshot is snapshot and self._within is within
+        return same and self._fits == fits
+
     def searched_by(self, index: Searchable | None) -> Gallery:
         """The same gallery, searched by another index over the same rows of the home, if there is one."""
         if index is None:
@@ -166,9 +173,16 @@ def gallery_of(opened: Opened, side: Side, where: Condition | None = None) -> Ga
         side: Of it.
         where: What the files must fulfil, checked.
     """
-    vectors = opened.home.vectors_now(side)
-    within = limited(opened, side, where)
-    return Gallery(opened.home, vectors, side, fits=opened.made_them, within=within)
+    home, fits, within = opened.home, opened.made_them, limited(opened, side, where)
+    vectors = home.vectors_now(side)
+    if within is None:
+        return Gallery(home, vectors, side, fits=fits)
+    # Who types on or turns a page asks with the same filter, whose items are the same array then.
+    kept = next((one for one in opened.galleries if one.is_of(home, vectors, within, fits)), None)
+    if kept is None:
+        kept = Gallery(home, vectors, side, fits=fits, within=within)
+        opened.galleries = (kept, *opened.galleries[: _KEPT - 1])
+    return kept
 
 
 def limited(opened: Opened, side: Side, where: Condition | None) -> Rows | None:

@@ -78,6 +78,7 @@ class Opened:
         self._reader: str | None = None  # name of a model that reads the vectors of another one
         self._models: dict[str, Model] = {}  # loaded by the names that the collection has for them
         self._scorers: dict[str, Any] = {}  # what ranks hits anew, by name
+        self.galleries: tuple[Any, ...] = ()  # those of the last filters; see `gallery_of`
         self._default: Self | None = None
         # Until something is added, a new collection is an empty one that is nowhere.
         self._nowhere = _Passing() if new else None

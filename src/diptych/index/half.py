@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -25,7 +25,7 @@ __all__ = ["Stored", "one_thread", "scores", "search", "taken"]
 
 _CHUNK = 1024  # vectors that are scored at a time
 _CONVERTED = 256  # vectors that are made single precision at a time: they, too, stay in the cache
-_MOST_MAPPED = 512 << 20  # bytes of a file that stay mapped; a page of the system divides it
+_MOST_MAPPED = 640 << 20  # bytes of a file that stay mapped; a page of the system divides it
 
 
 class Stored(np.memmap[Any, np.dtype[Any]]):
@@ -76,13 +76,25 @@ class Stored(np.memmap[Any, np.dtype[Any]]):
             return
         near = int(np.searchsorted(places, edge))
         _taken(self, places[:near], out[:near])
-        for at, offset in enumerate((places[near:] * width).tolist(), near):
-            self._read(offset, out[at : at + 1])
+        if near < len(places):
+            self._read_each((places[near:] * width).tolist(), out[near:])
+
+    def _read_each(self, offsets: Sequence[int], out: NDArray[Any]) -> None:
+        """Read a row of (m, d) at each offset: thousands for a search, so that each step counts."""
+        assert self._file is not None
+        file, read, width = self._file, os.preadv, out.strides[0]
+        room = out.view(np.uint8).reshape(-1).data
+        for start, offset in zip(range(0, len(room), width), offsets, strict=True):
+            if read(file, (room[start : start + width],), offset) != width:
+                raise self._cut_off()
 
     def _read(self, offset: int, out: NDArray[Any]) -> None:
         assert self._file is not None
         if os.preadv(self._file, (out.data,), offset) != out.nbytes:
-            raise BadData(f"{self.filename} was cut off while it was read; search again, and it is made anew")
+            raise self._cut_off()
+
+    def _cut_off(self) -> BadData:
+        return BadData(f"{self.filename} was cut off while it was read; search again, and it is made anew")
 
     def let_go(self) -> None:
         """Count what was looked at beyond the part that stays mapped no longer as memory of this process."""

@@ -27,6 +27,7 @@ __all__ = ["Calibration", "TwoStage", "calibrate", "calibrations", "exact_rows"]
 _BLOCK = 1 << 22  # scores that are in memory at once
 _SAMPLE = 8192  # distances that the radius is estimated from
 _COPIED = 12  # times fewer codes are copied, to be scanned by themselves: to copy one costs several scanned
+_RECENT = 4  # arrays of rows that a search is limited to, which are often those of the one before
 _STEPS = 1000  # counts of candidates that are tried; one per cent apart for a million vectors
 _DEVIATIONS = 3.09  # of a normal variable, above which one in a thousand lies
 
@@ -97,6 +98,7 @@ class TwoStage:
         self.alive = None if alive is None or alive.all() else alive
         places = None if self.alive is None else np.flatnonzero(self.alive)
         self._whole = _Nearest(self.codes, self.alive, places)
+        self._recent: list[tuple[Rows, _Nearest]] = []  # of limited searches, shared with what `asked` gives
 
     def __len__(self) -> int:
         """Number of vectors that can be found."""
@@ -133,6 +135,15 @@ class TwoStage:
 
     def _limited(self, within: Rows) -> _Nearest:
         """What finds the nearest of some rows only: scanned by themselves where they are few."""
+        known = next((near for rows, near in tuple(self._recent) if rows is within), None)
+        if known is None:
+            known = self._made(within)
+        if isinstance(within, np.ndarray) and not within.flags.writeable:  # others may change meanwhile
+            others = [one for one in self._recent if one[0] is not within]
+            self._recent[:] = [(within, known), *others[: _RECENT - 1]]
+        return known
+
+    def _made(self, within: Rows) -> _Nearest:
         places = places_of(self.rows, within)
         if self.alive is not None:
             places = places[self.alive[places]]

@@ -25,6 +25,7 @@ from diptych.media.metadata import Value
 __all__ = ["Filtered"]
 
 _REMEMBERED = 64  # comparisons; of a million files each takes an eighth of a megabyte
+_MATCHED = 4  # filters whose items are kept at hand; of a million items each takes up to eight megabytes
 Bits = NDArray[np.bool_]
 
 
@@ -37,20 +38,24 @@ class Filtered:
 
     def __init__(self, db: Database) -> None:
         self._db = db
-        self._lock = threading.Lock()
-        self._known: OrderedDict[Hashable, Any] = OrderedDict()
-        self._state: State | None = None
+        self._known = _Remembered(_REMEMBERED)
+        self._matched = _Remembered(_MATCHED)
 
     def matching(self, side: Side, condition: Condition, state: State) -> Rows:
-        """The rows of a side whose files fulfil a condition, ascending.
+        """The rows of a side whose files fulfil a condition, ascending; the same array when asked again.
 
         Args:
             side: Of the items.
             condition: As `diptych.engine.filters.checked` gives it.
             state: What this thread reads.
         """
-        rows, files, count = self._items(side, state)
-        return rows[self._bits(condition, count, state)[files]]
+
+        def find() -> Rows:
+            rows, files, count = self._items(side, state)
+            return rows[self._bits(condition, count, state)[files]]
+
+        found: Rows = self._matched.get((side, condition), state, find)
+        return found
 
     def facets(self, side: Side, name: str, within: Rows | None, state: State) -> dict[Value | None, int]:
         """How many items have each value of a field, the most frequent first; those without under None.
@@ -93,7 +98,7 @@ class Filtered:
             most = self._db.one("SELECT max(id) FROM file")[0] or 0
             return _numbers(rows), _numbers(files), most + 1
 
-        found: tuple[Rows, Rows, int] = self._remembered(("items", side), state, read)
+        found: tuple[Rows, Rows, int] = self._known.get(("items", side), state, read)
         return found
 
     def _bits(self, condition: Condition, count: int, state: State) -> Bits:
@@ -107,7 +112,7 @@ class Filtered:
                 both(found, self._bits(part, count, state), out=found)
             return found
         assert isinstance(condition, Test)
-        packed = self._remembered(condition, state, lambda: np.packbits(self._read(condition, count)))
+        packed = self._known.get(condition, state, lambda: np.packbits(self._read(condition, count)))
         return np.unpackbits(packed, count=count).view(np.bool_)
 
     def _read(self, test: Test, count: int) -> Bits:
@@ -115,8 +120,21 @@ class Filtered:
         found[_numbers(self._db.one(*_statement(test))[0])] = True
         return found
 
-    def _remembered(self, key: Hashable, state: State, read: Callable[[], Any]) -> Any:
-        """What was read in this state; comparisons that nobody asks for any more are forgotten."""
+
+class _Remembered:
+    """What was read in one state; what nobody asks for any more is forgotten.
+
+    Args:
+        most: Things to keep.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most, self._lock = most, threading.Lock()
+        self._known: OrderedDict[Hashable, Any] = OrderedDict()
+        self._state: State | None = None
+
+    def get(self, key: Hashable, state: State, read: Callable[[], Any]) -> Any:
+        """What is known under a key in a state, or else what is read now."""
         with self._lock:
             if self._state != state:
                 self._state = state
@@ -128,7 +146,7 @@ class Filtered:
         with self._lock:
             if self._state == state:
                 self._known[key] = found
-                while len(self._known) > _REMEMBERED:
+                while len(self._known) > self._most:
                     self._known.popitem(last=False)
         return found
 
