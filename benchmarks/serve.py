@@ -5,10 +5,11 @@
 A collection of vectors drawn at random, as if the built-in model had made them, is served by `diptych serve`
 in a process of its own. Clients in this one ask for texts that differ; the server encodes each with the
 built-in model, searches, and looks at the first hits, whose files are there. Told are searches a second, the
-times of the answers, errors, and the memory of the server at the first tenth and at the end. In the same run
-the bare encoder encodes such texts, one at a time and in batches: of the size that the server had on average,
-and of all clients at once, which is the limit of what any server could reach. As others may use the machine,
-processor times are told beside: of the server for each answer, of the encoder for each text, of the clients.
+times of the answers, errors, and the memory of the server at the start, after each quarter and at the end,
+with what it grew by in the second half: memory that is flat does not. In the same run the bare encoder
+encodes such texts, one at a time and in batches: of the size that the server had on average, and of all
+clients at once, which is the limit of what any server could reach. As others may use the machine, processor
+times are told beside: of the server for each answer, of the encoder for each text, of the clients.
 With `--keep FOLDER` the collection stays there for the next run.
 """
 
@@ -137,7 +138,7 @@ def asked(
     threads = [threading.Thread(target=ask) for _ in range(clients)]
     for thread in threads:
         thread.start()
-    held = []
+    held = [memory(pid)]
     while any(thread.is_alive() for thread in threads):
         time.sleep(min(1.0, seconds / 10))
         held.append(memory(pid))
@@ -226,8 +227,15 @@ def tell(
         f"answers        {len(times):,}: {rate:.1f} a second; p50 {p50:.0f}, p95 {p95:.0f}, p99 {p99:.0f} ms"
     )
     print(f"errors         {sum(errors.values())} {dict(errors) or ''}")
-    first = float(np.median(held[: max(1, len(held) // 10 + 1)]))
-    print(f"memory         {first:.0f} MiB at the start, {held[-1]:.0f} at the end, at most {max(held):.0f}")
+    start, *quarters, end = (held[round(at * (len(held) - 1))] for at in (0, 0.25, 0.5, 0.75, 1))
+    half = held[len(held) // 2 :]
+    minutes = np.arange(len(half)) * given.seconds / 60 / max(len(held) - 1, 1)
+    slope = float(np.polyfit(minutes, half, 1)[0])
+    between = ", ".join(f"{one:.0f}" for one in quarters)
+    print(
+        f"memory         {start:.0f} MiB at the start, {between} after each quarter, {end:.0f} at the end, "
+        f"at most {max(held):.0f}; {slope:+.1f} MiB a minute in the second half"
+    )
 
 
 if __name__ == "__main__":
