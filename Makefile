@@ -55,7 +55,7 @@ wheel: $(TEST_STAMP)
 site: $(TEST_STAMP)
 	$(BIN)/python tools/site.py
 
-# The contact sheet that the pages show, made again.
+# The pictures that README and pages show, made again.
 pictures: $(TEST_STAMP) browser
 	$(BIN)/python tools/pictures.py
 

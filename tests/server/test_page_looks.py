@@ -46,6 +46,8 @@ CUT = """() => [...document.querySelectorAll("button, legend, summary, h1, h2, h
   .filter(one => getComputedStyle(one).overflow !== "visible" && getComputedStyle(one).clipPath === "none")
   .map(one => one.outerHTML.slice(0, 160))"""
 
+TOPS = "all => all.map(one => Math.round(one.getBoundingClientRect().top + scrollY))"
+
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
@@ -77,6 +79,7 @@ class Looking:
 
     def __init__(self, page: Browsed, look: str) -> None:
         self.page, self.look, self.faults = page, look, list[str]()
+        self.tops = set[int]()  # where the name of the page stands
 
     def at(self, state: str) -> None:
         """Note what is wrong with what is shown."""
@@ -85,6 +88,7 @@ class Looking:
         wide = self.page.page.evaluate("document.documentElement.scrollWidth - innerWidth")
         if wide > 0:
             found.append(f"is {wide} pixels too wide")
+        self.tops |= set(self.page.page.locator(".brand").evaluate_all(TOPS))
         if odd := re.search(r".*(undefined|NaN|\[object|\{\w+\}).*", self.page.text()):
             found.append(f"says {odd[0]!r}")
         self.faults += [f"{state}: {one}" for one in found]
@@ -121,6 +125,7 @@ def test_every_state_looks_as_it_should(site: Site, visit: Visit, look: str) -> 
             page.until(lambda: page.page.locator(".talk .asks").count() == 1 and page.names(), "a question")
         looking.at(name)
     assert not looking.faults, looking.faults
+    assert len(looking.tops) == 1, looking.tops
 
 
 @pytest.mark.parametrize("look", LOOKS)
@@ -140,6 +145,10 @@ def test_states_in_which_something_is_missing_look_as_they_should(
         page.page.keyboard.press("Enter")
         page.until(lambda: page.page.locator("#sign-error").inner_text(), "that it is wrong")
         looking.at("sign_in_wrong")
+        said, button = (page.page.locator(one).bounding_box() for one in ("#sign-error", "button.main"))
+        assert said is not None
+        assert button is not None
+        assert said["y"] + said["height"] <= button["y"]
         page.page.fill("input[name=token]", "open-sesame-and-nothing-else")
         page.page.keyboard.press("Enter")
         page.page.wait_for_selector(".found .state h2")
