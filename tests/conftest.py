@@ -110,7 +110,8 @@ def milvus() -> Milvus:
 def _needs_milvus(item: pytest.Item) -> bool:
     params = getattr(item, "callspec", None)
     named = "milvus" in getattr(item, "fixturenames", ())
-    return named or (params is not None and "milvus" in params.params.values())
+    given = () if params is None else params.params.values()
+    return named or any(isinstance(one, str) and one == "milvus" for one in given)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
