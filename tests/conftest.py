@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -93,36 +92,10 @@ def postgres() -> Iterator[Server]:
         yield server
 
 
-_running = contextlib.ExitStack()  # of the server, which is heavy: it takes a tenth of a core doing nothing
-_milvus: list[Milvus] = []
-
-
-@pytest.fixture
-def milvus() -> Milvus:
-    """A Milvus server in a network of its own, for all tests of this process that need one in a row."""
+@pytest.fixture(scope="session")
+def milvus() -> Iterator[Milvus]:
+    """A Milvus server in a network of its own, for all tests of this process."""
     if why := why_no_milvus():
         pytest.skip(why)
-    if not _milvus:
-        _milvus.append(_running.enter_context(milvus_server()))
-    return _milvus[0]
-
-
-def _needs_milvus(item: pytest.Item) -> bool:
-    params = getattr(item, "callspec", None)
-    named = "milvus" in getattr(item, "fixturenames", ())
-    given = () if params is None else params.params.values()
-    return named or any(isinstance(one, str) and one == "milvus" for one in given)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What runs in one process: the tests of a file, and all that need Milvus, as one server is enough."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("milvus" if _needs_milvus(item) else str(item.path)))
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    """Ends the server when the next test has no need of it."""
-    if _milvus and (nextitem is None or not _needs_milvus(nextitem)):
-        _milvus.clear()
-        _running.close()
+    with milvus_server() as server:
+        yield server
