@@ -191,7 +191,7 @@ def test_info_list_and_doctor(indexed: Path, run, monkeypatch: pytest.MonkeyPatc
     assert {"builtin", "clip", "dscmr"} <= set(names)
     assert "Zhen" in run("list", "systems", "dscmr")[1]
     card = run("list", "systems", "dcmh")[1]
-    assert "  - agreement of two outputs:\n      θ_ij = 1/2 F_iᵀ G_j\n" in card
+    assert r"  - agreement of two outputs: \theta_{ij} = \frac12 F_i^\top G_j" in card
     assert card == run("info", "dcmh")[1]
     facts = json.loads(run("list", "systems", "dcmh", "--json")[1])[0]
     assert facts["equations"][1]["latex"] == r"\theta_{ij} = \frac12 F_i^\top G_j"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -14,11 +13,9 @@ if TYPE_CHECKING:
 
 __all__ = ["say_cards"]
 
-_WIDTH = 110  # of the prose of our cards, whose lines stay as they are
-
 
 def say_cards(cards: Sequence[Card], *, as_json: bool) -> None:
-    """Write whole cards: their equations as plain text, or in JSON as LaTeX and apart from the prose."""
+    """Write whole cards, whose equations are LaTeX; in JSON they stand apart from the prose."""
     if as_json:
         say_json([_object(card) for card in cards])
     else:
@@ -27,20 +24,11 @@ def say_cards(cards: Sequence[Card], *, as_json: bool) -> None:
 
 
 def _lines(card: Card) -> Iterator[str]:
-    from diptych.catalogue.equations import parted, plain
-
     yield f"{card.name}: {card.title}"
     for field, text in card.fields.items():
         yield f"  {field}: {text}"
-    before, block, after = parted(card.idea)
-    prose = before.splitlines()
-    if block is not None:
-        prose += ["", "Equations:"]
-        for equation in block.equations:
-            prose += [f"- {equation.heading}:", f"    {plain(equation.latex)}"]
-        prose += [*textwrap.wrap(block.explained(plain), _WIDTH), "", *after.splitlines()]
     yield ""
-    yield from (f"  {line}" if line else "" for line in prose)
+    yield from (f"  {line}" if line else "" for line in card.idea.splitlines())
     yield ""
 
 
