@@ -18,22 +18,28 @@ long searches get more than short ones. Parts:
   them takes long.
 - tiers: whether a stage between codes and exact scores would pay.
 - growth: codes alone, from a tenth of the count to ten times it.
+- stored: candidates out of a file of vectors, mapped for each search or read, as the file was written and
+  after the system let go of it and got it back in pieces of 4 KB (on Linux, where these can be asked for).
 """
 
 from __future__ import annotations
 
 import argparse
+import mmap
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
 
+from diptych.index import half
 from diptych.index.codes import Codes
 from diptych.index.two_stage import TwoStage, calibrate, exact_rows
 from diptych.similarity import unit
@@ -332,6 +338,49 @@ def growth(counts: list[int]) -> None:
         )
 
 
+def stored(count: int, candidates: int, singles: int) -> None:
+    rng = np.random.default_rng(3)
+    chosen = [np.sort(rng.choice(count, min(candidates, count), replace=False)) for _ in range(singles)]
+    print(f"stored, {count} vectors of {DIM} in half precision, {len(chosen[0])} candidates a search")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "vectors"
+        with path.open("wb") as file:
+            for start in range(0, count, BLOCK):
+                file.write(rng.bytes(2 * DIM * min(BLOCK, count - start)))
+            os.fsync(file.fileno())
+        room = np.empty((len(chosen[0]), DIM), np.float16)
+        for state in ("as it was written", "after it came back in pieces"):
+            if state != "as it was written":
+                in_pieces(path)
+            kept = half.Stored.of(path, np.dtype(np.float16), (count, DIM))
+            mapped = np.memmap(path, np.float16, "r", shape=(count, DIM))
+
+            def anew(at: int, mapped: Any = mapped) -> None:
+                np.take(mapped, chosen[at], axis=0, out=room, mode="clip")
+                mapped._mmap.madvise(mmap.MADV_DONTNEED)
+
+            of = (
+                ("mapped anew for each search", anew),
+                ("a part mapped, the rest read", lambda at, kept=kept: kept.copied(chosen[at], room)),
+            )
+            for name, work in of:
+                work(0)
+                print(f"  {state}, {name}: {timed(work, singles):.1f} ms a search", flush=True)
+
+
+def in_pieces(path: Path) -> None:
+    """Have the system let go of a file, and read it back page by page in any order."""
+    file = os.open(path, os.O_RDONLY)
+    try:
+        size = os.fstat(file).st_size
+        os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
+        os.posix_fadvise(file, 0, 0, os.POSIX_FADV_RANDOM)
+        for page in np.random.default_rng(4).permutation(-(-size // 4096)).tolist():
+            os.pread(file, 4096, 4096 * page)
+    finally:
+        os.close(file)
+
+
 def one_thread() -> None:
     """Start again with one thread, if that is not set: BLAS reads it when numpy is imported."""
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS")
@@ -343,9 +392,8 @@ def one_thread() -> None:
 def main() -> None:
     one_thread()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument(
-        "part", nargs="?", choices=("all", "main", "others", "tiers", "growth"), default="all"
-    )
+    parts = ("all", "main", "others", "tiers", "growth", "stored")
+    parser.add_argument("part", nargs="?", choices=parts, default="all")
     parser.add_argument("--count", type=int, default=1_000_000)
     parser.add_argument("--others", type=int, default=100_000)
     parser.add_argument("--queries", type=int, default=1000, help="half of them are held out")
@@ -364,6 +412,8 @@ def main() -> None:
         tiers(*vectors(options.count, options.queries), options.recall, options.singles)
     if options.part in ("all", "growth"):
         growth([options.count // 10, options.count, options.count * 10])
+    if options.part in ("all", "stored") and sys.platform == "linux":
+        stored(options.count, max(10, 15 * options.count // 1000), options.singles)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import pytest
+from engine_helpers import Paint
 
 from diptych import similarity
 from diptych.engine.collection import open_collection
@@ -12,7 +16,7 @@ from diptych.index.two_stage import TwoStage
 from diptych.testing import Colours
 
 
-def test_the_same_filter_has_the_same_gallery_until_something_changes(photos, paint) -> None:  # type: ignore[no-untyped-def]
+def test_the_same_filter_has_the_same_gallery_until_something_changes(photos: Path, paint: Paint) -> None:
     for name, colour in (("a", "red"), ("b", "blue"), ("c", "green")):
         paint(f"{name}.png", colour)
     with open_collection(photos, model=Colours()) as collection:
@@ -26,11 +30,15 @@ def test_the_same_filter_has_the_same_gallery_until_something_changes(photos, pa
         with collection.home.snapshot():
             first, again = (gallery_of(collection, "image", condition) for _ in range(2))
         assert first is again
+        with pytest.raises(ValueError, match="read-only"):
+            collection.home.matching("image", condition)[0] = 7
         paint("aa.png", "orange")
         collection.add()
         assert found() == ["a.png", "aa.png", "b.png"]
         collection.remove(photos / "a.png")
         assert found() == ["aa.png", "b.png"]
+        now = collection.home.vectors_now("image")
+        assert [one.sees(now) for one in collection.galleries] == [True], "old files are held no longer"
 
 
 def test_rows_that_may_change_are_looked_at_anew() -> None:

@@ -100,8 +100,20 @@ def test_a_file_that_was_cut_off_is_told(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(half, "_MOST_MAPPED", 1 << 18)
     stored = half.Stored.of(tmp_path / "vectors", vectors.dtype, vectors.shape)
     os.truncate(tmp_path / "vectors", vectors.nbytes // 2)
-    with pytest.raises(BadData, match="vectors was cut off while it was read; search again"):
+    with pytest.raises(BadData, match="vectors was cut off while it was read; open the collection"):
         half.search(np.ones((1, 64), np.float32), stored, np.arange(20_000), 3)
+
+
+def test_what_is_given_in_parts_is_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As file systems over a network may do, and Linux beyond two gigabytes."""
+    vectors = np.random.default_rng(0).standard_normal((20_000, 64)).astype(np.float16)
+    vectors.tofile(tmp_path / "vectors")
+    monkeypatch.setattr(half, "_MOST_MAPPED", 1 << 18)
+    stored = half.Stored.of(tmp_path / "vectors", vectors.dtype, vectors.shape)
+    real = os.preadv
+    monkeypatch.setattr(os, "preadv", lambda file, room, at: real(file, [room[0][:50]], at))
+    for places in (slice(15_000, 15_100), np.arange(10_000, 10_100)):
+        np.testing.assert_array_equal(half.taken(stored, places), vectors[places])
 
 
 def test_every_finite_number_is_the_same_in_single_precision() -> None:

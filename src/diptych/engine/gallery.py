@@ -128,10 +128,13 @@ class Gallery(Sequence[Item]):
         """
         return _ByPlace(self._searched_by, self._rows, limited=self._limited) if self._fits(encoder) else None
 
-    def is_of(self, home: Home, snapshot: Vectors, within: Rows, fits: Callable[[Any], bool]) -> bool:
-        """Whether it was made of these very things."""
-        same = self._home is home and self._snapshot is snapshot and self._within is within
-        return same and self._fits == fits
+    def sees(self, snapshot: Vectors) -> bool:
+        """Whether it was made of this very snapshot."""
+        return self._snapshot is snapshot
+
+    def is_of(self, home: Home, within: Rows, fits: Callable[[Any], bool]) -> bool:
+        """Whether it was made of this very home and these very rows, for the same encoders."""
+        return self._home is home and self._within is within and self._fits == fits
 
     def searched_by(self, index: Searchable | None) -> Gallery:
         """The same gallery, searched by another index over the same rows of the home, if there is one."""
@@ -175,14 +178,16 @@ def gallery_of(opened: Opened, side: Side, where: Condition | None = None) -> Ga
     """
     home, fits, within = opened.home, opened.made_them, limited(opened, side, where)
     vectors = home.vectors_now(side)
-    if within is None:
-        return Gallery(home, vectors, side, fits=fits)
+    # A snapshot that is old holds files that may be deleted by now.
+    current = [one for one in opened.galleries if one.side != side or one.sees(vectors)]
+    made = next((one for one in current if within is not None and one.is_of(home, within, fits)), None)
+    if made is None:
+        made = Gallery(home, vectors, side, fits=fits, within=within)
+        if within is not None and not within.flags.writeable:  # else the next search has another array
+            current.insert(0, made)
     # Who types on or turns a page asks with the same filter, whose items are the same array then.
-    kept = next((one for one in opened.galleries if one.is_of(home, vectors, within, fits)), None)
-    if kept is None:
-        kept = Gallery(home, vectors, side, fits=fits, within=within)
-        opened.galleries = (kept, *opened.galleries[: _KEPT - 1])
-    return kept
+    opened.galleries = tuple(current[:_KEPT])
+    return made
 
 
 def limited(opened: Opened, side: Side, where: Condition | None) -> Rows | None:

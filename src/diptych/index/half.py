@@ -32,8 +32,9 @@ class Stored(np.memmap[Any, np.dtype[Any]]):
     """Vectors in a file of which only the first part stays mapped, and the rest is read.
 
     What is mapped counts as memory of this process, so that a search that looks at vectors all over a large
-    file must not leave it mapped; and to map a gigabyte for every search takes 5 ms or 130, by the pieces in
-    which the system happens to keep the file. To read 15,000 vectors of 1 KB takes 18 to 37 ms at any rate.
+    file must not leave it mapped; and what it takes to map a gigabyte for every search hangs on the pieces in
+    which the system happens to keep the file: 5 ms of 15,000 vectors of 1 KB, or 33 to 45. To map a part of
+    it and to read the rest takes 11 to 16 ms (`python benchmarks/search.py stored`).
     """
 
     _file: int | None = None
@@ -72,7 +73,7 @@ class Stored(np.memmap[Any, np.dtype[Any]]):
             near = min(max(edge - places.start, 0), len(out))
             out[:near] = self[places.start : places.start + near]
             if near < len(out):
-                self._read((places.start + near) * width, out[near:])
+                self._read((places.start + near) * width, _bytes_of(out[near:]))
             return
         near = int(np.searchsorted(places, edge))
         _taken(self, places[:near], out[:near])
@@ -83,24 +84,33 @@ class Stored(np.memmap[Any, np.dtype[Any]]):
         """Read a row of (m, d) at each offset: thousands for a search, so that each step counts."""
         assert self._file is not None
         file, read, width = self._file, os.preadv, out.strides[0]
-        room = out.view(np.uint8).reshape(-1).data
+        room = _bytes_of(out)
         for start, offset in zip(range(0, len(room), width), offsets, strict=True):
-            if read(file, (room[start : start + width],), offset) != width:
-                raise self._cut_off()
+            row = room[start : start + width]
+            if read(file, (row,), offset) != width:
+                self._read(offset, row)
 
-    def _read(self, offset: int, out: NDArray[Any]) -> None:
+    def _read(self, offset: int, room: memoryview) -> None:
+        """Fill room from an offset on; the system may give less at a time than it is asked for."""
         assert self._file is not None
-        if os.preadv(self._file, (out.data,), offset) != out.nbytes:
-            raise self._cut_off()
-
-    def _cut_off(self) -> BadData:
-        return BadData(f"{self.filename} was cut off while it was read; search again, and it is made anew")
+        while len(room):
+            got = os.preadv(self._file, (room,), offset)
+            if not got:
+                raise BadData(
+                    f"{self.filename} was cut off while it was read; "
+                    "open the collection again, and it is made anew"
+                )
+            room, offset = room[got:], offset + got
 
     def let_go(self) -> None:
         """Count what was looked at beyond the part that stays mapped no longer as memory of this process."""
         mapped = getattr(self, "_mmap", None)
         if mapped is not None and self.nbytes > _MOST_MAPPED and hasattr(mmap, "MADV_DONTNEED"):
             mapped.madvise(mmap.MADV_DONTNEED, _MOST_MAPPED)
+
+
+def _bytes_of(array: NDArray[Any]) -> memoryview:
+    return memoryview(array.view(np.uint8).reshape(-1))
 
 
 def taken(vectors: NDArray[Any], places: Rows | slice) -> NDArray[Any]:

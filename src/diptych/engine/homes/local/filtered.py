@@ -52,7 +52,9 @@ class Filtered:
 
         def find() -> Rows:
             rows, files, count = self._items(side, state)
-            return rows[self._bits(condition, count, state)[files]]
+            found = rows[self._bits(condition, count, state)[files]]
+            found.flags.writeable = False  # others are given it, too
+            return found
 
         found: Rows = self._matched.get((side, condition), state, find)
         return found
