@@ -28,6 +28,7 @@ RUNS = {
     "search.py others --others 3000 --queries 40 --singles 3": "faiss IVF",
     "search.py tiers --count 4000 --queries 40 --singles 3": "8 bits a dimension",
     "search.py growth --count 5000": "of the bandwidth|GB/s",
+    "search.py stored --count 3000 --singles 3": "after it came back in pieces, a part mapped",
     "serve.py --items 300 --clients 3 --seconds 2": "of that limit",
     "towers.py --size tiny --pictures 2 --texts 4 --batch 2 --rounds 1": "cold, to the first text",
     "words.py quality --data tests/photographs --split all": "on the other half",
@@ -66,12 +67,17 @@ def test_languages_are_measured(shared_data: Path) -> None:
     [
         ("composed.py", ("--count", "6", "--pictures", "150"), "CIReVL without a model"),
         ("dialogue.py", ("--count", "4", "--rounds", "1"), "Hits@10 by round"),
+        (
+            "grace.py",
+            ("--pictures", "6", "--kinds", "atomic", "--set", "memorise_epochs=1", "epochs=1"),
+            "GRACE, atomic identifiers: exact match",
+        ),
     ],
 )
 def test_searches_in_words_are_measured(
     shared_data: Path, name: str, given: tuple[str, ...], said: str
 ) -> None:
-    data = shared_data if name == "composed.py" else shared_data / "coco-photos"
+    data = shared_data / "coco-photos" if name == "dialogue.py" else shared_data
     done = subprocess.run(
         [sys.executable, str(ROOT / "benchmarks" / name), "--data", str(data), *given],
         capture_output=True,

@@ -264,13 +264,18 @@ def test_a_turn_ends_at_its_deadline_and_without_its_model(album: Path, visit: V
             page.shot("chat_late")
 
 
-def test_each_collection_shows_its_own_pictures(album: Path, visit: Visit, tmp_path: Path) -> None:
-    other = tmp_path / "others"
-    other.mkdir()
+def three_wide(folder: Path) -> Path:
+    """A collection of three pictures, all three times as wide as high."""
+    folder.mkdir()
     for number in range(3):
-        Image.new("RGB", (300, 100), (90 * number, 0, 90)).save(other / f"wide{number}.png")
-    with diptych.open(other) as collection:
+        Image.new("RGB", (300, 100), (90 * number, 0, 90)).save(folder / f"wide{number}.png")
+    with diptych.open(folder) as collection:
         collection.add()
+    return folder
+
+
+def test_each_collection_shows_its_own_pictures(album: Path, visit: Visit, tmp_path: Path) -> None:
+    other = three_wide(tmp_path / "others")
     with serving(album, str(other)) as site:
         page = visit().open(site.url)
         page.page.locator(".tile button").first.click()
@@ -289,12 +294,7 @@ def test_each_collection_shows_its_own_pictures(album: Path, visit: Visit, tmp_p
 
 
 def test_the_address_says_which_collection_is_searched(album: Path, visit: Visit, tmp_path: Path) -> None:
-    other = tmp_path / "others & more"
-    other.mkdir()
-    for number in range(3):
-        Image.new("RGB", (300, 100), (90 * number, 0, 90)).save(other / f"wide{number}.png")
-    with diptych.open(other) as collection:
-        collection.add()
+    other = three_wide(tmp_path / "others & more")
     with serving(album, str(other)) as site:
         page = visit().open(site.url)
         choice = page.page.locator(".brand select")
