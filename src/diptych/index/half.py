@@ -110,7 +110,7 @@ class Stored(np.memmap[Any, np.dtype[Any]]):
 
 
 def _bytes_of(array: NDArray[Any]) -> memoryview:
-    return memoryview(array.view(np.uint8).reshape(-1))
+    return array.view(np.uint8).reshape(-1).data
 
 
 def taken(vectors: NDArray[Any], places: Rows | slice) -> NDArray[Any]:
