@@ -226,6 +226,12 @@ def test_a_slow_language_model_holds_nobody_up_and_is_seen_to_work(album: Path, 
         assert page.violations() == []
         other = visit().open(site.url + "#/?q=a+cat")
         assert other.names()[0].startswith("garden/cat")
+        # What was found is looked at, too, but pointed at only when the turn is over.
+        page.page.locator(".tile button").first.click()
+        pointing = page.page.get_by_role("button", name=re.compile("(More|Less) like this"))
+        page.until(lambda: pointing.count() == 2, "the buttons")
+        assert all(one.is_disabled() for one in pointing.all())
+        page.page.keyboard.press("Escape")
         # Other pages are looked at meanwhile; what goes on goes on.
         box.fill("it stands")
         page.page.get_by_role("link", name="Search").click()

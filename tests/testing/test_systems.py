@@ -61,7 +61,8 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "eiirwqr": {"talks": Talks(composing, calls=15, prompts=PROMPTS / "eiirwqr.txt")},
     "chatir": {
         "talks": Talks("Is it large?", calls=15, prompts=PROMPTS / "chatir.txt"),
-        "parameters": {"answer": lambda query, question: f"yes, {query.text}"},
+        # Rewritten, as it then asks with both of its prompts.
+        "parameters": {"answer": lambda query, question: f"yes, {query.text}", "form": "rewritten"},
     },
     # The specification measured 0.468 to 0.516 from text, and asks for 0.42.
     "bi_cmr": {"margin": 0.1},

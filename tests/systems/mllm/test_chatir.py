@@ -9,7 +9,7 @@ from drawn_scenes import COLOURS, GALLERY, PLACES, SCENES, THINGS, Words, fences
 from diptych.core import Item, Run
 from diptych.errors import UsageError
 from diptych.llm import Prompt
-from diptych.systems.mllm.chatir import STOCK, Chat, ChatIR, Dialogue, Talk, questioning
+from diptych.systems.mllm.chatir import STOCK, VARIANTS, Chat, ChatIR, Dialogue, Talk, questioning
 from diptych.testing import Faulty, Scripted
 
 QUESTIONS = ("Which colour is it?", "Where is it?")
@@ -63,6 +63,11 @@ def test_unless_asked_no_model_changes_what_is_searched() -> None:
     for target, note in zip(TARGETS, found[-1].notes, strict=True):
         assert note["rewritten"] == Dialogue(str(target.text), tuple(note["dialogue"])).joined()
     assert len(model.prompts) == 2 * len(TARGETS)  # questions only
+    assert {name: ChatIR(**settings).form for name, settings in VARIANTS.items()} == {
+        "paper": "joined",
+        "plugir": "rewritten",
+        "tiny": "joined",
+    }
 
 
 def test_a_repeated_question_is_asked_anew_once_and_then_one_of_the_list() -> None:

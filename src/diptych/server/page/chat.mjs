@@ -48,7 +48,8 @@ export function ChatPage({ active, state, children }) {
   const last = talk.turns.at(-1), facts = turn?.step?.found || talk.found; // what is found is shown before anything is asked back
   const asked = { ...nothing(), words: turn?.step?.searched || last?.searched || turn?.said || draft };
   const found = { ...NONE, results: facts?.results || [], facts: facts || {}, loading: Boolean(turn) && !turn.step?.found, error, key: String(talk.turns.length) };
-  const points = turn ? undefined : { more: (result) => say({ more: [result.rank] }), less: (result) => say({ less: [result.rank] }) };
+  // Nothing can be pointed at while a turn goes on; the buttons wait, and never mean a search that leaves the chat.
+  const points = { wait: Boolean(turn), more: (result) => say({ more: [result.rank] }), less: (result) => say({ less: [result.rank] }) };
   return html`
     <div class="panels-two">
       <div class="left">${children}

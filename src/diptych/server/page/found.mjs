@@ -25,7 +25,7 @@ export function Found({ asked, change, found, state, again, more, points }) {
       ${!empty && asked.to === "text" && html`<${Texts} results=${results} shared=${shared} whole=${whole} more=${more} open=${setOpen} />`}
       ${!empty && results.some((one) => one.by !== "date") && html`<${Legend} results=${results} />`}
       ${open !== null && results[open] && html`
-        <${Lightbox} results=${results} at=${open} to=${setOpen} asked=${asked} change=${change} state=${state} more=${more} points=${points && { more: (result) => { setOpen(null); points.more(result); }, less: (result) => { setOpen(null); points.less(result); } }}
+        <${Lightbox} results=${results} at=${open} to=${setOpen} asked=${asked} change=${change} state=${state} more=${more} points=${points && { ...points, more: (result) => { setOpen(null); points.more(result); }, less: (result) => { setOpen(null); points.less(result); } }}
           like=${(result) => { setOpen(null); change({ ...asked, words: "", terms: [term("item", { item: result.item, name: result.id })], to: "image" }, true); }}
           also=${(result) => { setOpen(null); change({ ...asked, terms: [...asked.terms, term("item", { item: result.item, name: result.id })] }); }} />`}
     </section>`;

@@ -43,8 +43,8 @@ export function Lightbox({ results, at, to, asked, change, state, like, also, mo
           ${result.by !== "date" && html`<p class="under"><${Grade} result=${result} />${result.percentile !== null && html`<span>${percent(result.percentile)}</span>`}<span class="soft">${t("one.score", { score: number(result.score, 3) })}</span></p>`}
           <div class="acts">
             ${points ? html`
-              <button type="button" onClick=${() => points.more(result)}>${t("chat.more")}</button>
-              <button type="button" onClick=${() => points.less(result)}>${t("chat.less")}</button>` : html`
+              <button type="button" disabled=${points.wait} onClick=${() => points.more(result)}>${t("chat.more")}</button>
+              <button type="button" disabled=${points.wait} onClick=${() => points.less(result)}>${t("chat.less")}</button>` : html`
               <button type="button" onClick=${() => like(result)}>${t("one.like")}</button>
               <button type="button" onClick=${() => also(result)}>${t("one.also")}</button>`}
             ${!isEmpty(asked) && html`<button type="button" aria-pressed=${why} onClick=${() => setWhy(!why)}>${t("one.why")}</button>`}

@@ -65,8 +65,8 @@ Answerer: TypeAlias = Callable[[Item, str], str]
 """Query and question in, the answer out."""
 
 VARIANTS: Mapping[str, Mapping[str, Any]] = {
-    "paper": {"form": "joined"},
-    "plugir": {},
+    "paper": {},
+    "plugir": {"form": "rewritten"},
     "tiny": {"rounds": 2},
 }
 RECIPES: Mapping[str, Mapping[str, Any]] = {}
