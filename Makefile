@@ -43,7 +43,7 @@ browser:
 	  echo "Chromium is not installed, so the page is not tried in it" >&2
 
 test: $(TEST_STAMP) browser check
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile --cov --cov-report=term
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --cov --cov-report=term
 
 crash: $(TEST_STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python tests/engine/crash_harness.py --kills 200

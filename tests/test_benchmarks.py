@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
 RUNS = {
     "cluster.py --pictures 20 --vectors 2000 --queries 3": "the same ten best: True",

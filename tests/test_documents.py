@@ -20,6 +20,7 @@ from PIL import Image, ImageDraw
 import diptych.errors
 from diptych.optional import EXTRAS
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
 GENERATED = "docs/cli.md"  # compared with the program by tests/cli/test_commands.py
 PAGES = sorted(

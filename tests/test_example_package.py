@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+pytestmark = pytest.mark.slow
 EXAMPLE = Path(__file__).parents[1] / "examples" / "diptych-example"
 
 

@@ -19,6 +19,7 @@ from diptych.testing import Talks, system_checks
 from diptych.testing.checks import EASY
 from diptych.testing.materials import chance, literal_map
 
+pytestmark = pytest.mark.slow
 PROMPTS = Path(__file__).parent / "prompts"
 
 

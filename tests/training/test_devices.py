@@ -14,6 +14,8 @@ from diptych.testing.subject import Subject
 from diptych.training.learner import Learner
 from diptych.training.trainer import Trainer
 
+pytestmark = pytest.mark.slow
+
 SYSTEMS = [
     name
     for name in catalogue.names("system")

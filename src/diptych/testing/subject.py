@@ -109,8 +109,13 @@ class Subject:
     def build(self, seed: int = 0, **parameters: Any) -> Any:
         """A new one; a scripted model stands in for the language model that it asks."""
         name = f"{self.name}:{self.variant}"
-        model = {"llm": Scripted(self.talks.replies)} if self.asks else {}
-        return catalogue.load(name, seed=seed, **{**self.shape, **model, **self.parameters, **parameters})
+        parts = {"llm": Scripted(self.talks.replies), **self._encoder} if self.asks else {}
+        return catalogue.load(name, seed=seed, **{**self.shape, **parts, **self.parameters, **parameters})
+
+    @cached_property
+    def _encoder(self) -> Mapping[str, Any]:
+        """What searches unless told otherwise, loaded once for all checks of a system that asks."""
+        return {"encoder": catalogue.load("builtin")} if "encoder" in self.signature else {}
 
     @property
     def asks(self) -> bool:
