@@ -10,9 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import uvicorn
 from PIL import Image
+from starlette.testclient import TestClient
 
 import diptych
 from diptych.engine.collection import Collection
@@ -108,6 +110,57 @@ def test_it_fills_and_empties(client: diptych.Client, collection: Collection, ph
     found = client.search(where="price = 3", by="words", text="orange")[0]
     assert (found.id, found.path) == ("shop/1", None)
     assert client.remove_items(["shop/1", "shop/2"]) == 1
+
+
+def test_vectors_come_page_by_page_as_the_collection_has_them(
+    client: diptych.Client, collection: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = client.ask
+    monkeypatch.setattr(client, "ask", lambda *given, **query: asked(*given, **{**query, "k": 2}))
+    for side in ("image", "text"):
+        ids, vectors = client.vectors(side)
+        mine, theirs = collection.vectors(side)
+        assert ids == mine
+        np.testing.assert_array_equal(vectors, theirs)
+        assert vectors.dtype == np.float32
+
+
+def test_what_is_left_out_is_said_from_afar(client: diptych.Client, collection: Collection) -> None:
+    client.exclude("re*.png", "/more/")
+    assert client.excludes == collection.excludes == ("re*.png", "/more/")
+    with pytest.raises(diptych.UsageError, match="is no pattern"):
+        client.exclude("fine", "")
+    with pytest.raises(diptych.UsageError, match=r"it has re\*\.png, /more/"):
+        client.exclude_no_longer("/more/", "blue")
+    client.exclude_no_longer("/more/")
+    assert client.excludes == collection.excludes == ("re*.png",)
+    client.add()
+    assert client.get("red.png") is None
+
+
+def test_codes_are_made_from_afar(client: diptych.Client, collection: Collection) -> None:
+    codes = client.make_codes(16)
+    assert codes == collection.home.codes
+    assert codes["bits"] == 16
+    with pytest.raises(diptych.ServerError, match="multiple of 8"):
+        client.make_codes(12)
+    with pytest.raises(diptych.ServerError, match="codes have a length"):
+        client.ask("POST", "jobs", {"kind": "codes"})
+
+
+def test_of_a_part_only_the_part_is_told_and_what_concerns_all_is_not_done(
+    collection: Collection, photos: Path
+) -> None:
+    with diptych.open(photos / "more", model=collection.encoder) as part:
+        app = create_app([part], Settings(write=True))
+        asking = TestClient(app, base_url="http://127.0.0.1", client=("127.0.0.1", 50000))
+        told = asking.get("/api/v1/vectors").json()
+        assert told["ids"] == [one for one in collection.vectors("image")[0] if one.startswith("more/")]
+        assert 0 < len(told["ids"]) < collection.count()
+        for endpoint, asked in (("excludes", {"more": ["*.tmp"]}), ("jobs", {"kind": "codes", "bits": 16})):
+            refused = asking.post(f"/api/v1/{endpoint}", json=asked)
+            assert refused.status_code == 403
+            assert "only a part of the collection is served" in refused.json()["error"]["message"]
 
 
 def test_any_number_of_items_is_taken(client: diptych.Client, collection: Collection) -> None:

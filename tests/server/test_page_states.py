@@ -83,6 +83,8 @@ def test_indexing_is_seen_live_and_what_was_skipped_is_said(visit: Visit, tmp_pa
         page.page.get_by_role("button", name="Bring it up to date").click()
         page.until(lambda: "one new" in page.text(), "what was new")
         page.shot("updated")
+        page.page.reload()
+        page.until(lambda: "one new" in page.text(), "the outcome of the last update, not of the first")
         page.page.get_by_role("button", name="Look for copies").click()
         page.until(lambda: "2 files of the same content" in page.text(), "the copies")
         page.shot("copies")

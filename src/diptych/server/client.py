@@ -26,7 +26,7 @@ from diptych.engine.weights import Parts, weighted
 from diptych.errors import DiptychError, ImageError, ServerError, UsageError
 
 if TYPE_CHECKING:
-    from diptych.core import Item, Side
+    from diptych.core import Floats, Item, Side
     from diptych.engine.conditions import Condition
     from diptych.engine.hubness import Hubness
     from diptych.engine.items import NewItem
@@ -232,6 +232,29 @@ class Client:
         asked = {"size": size, "collection": self.collection}
         return self._answer("GET", f"items/{row}/thumbnail", None, asked)
 
+    def vectors(self, side: Side) -> tuple[list[str], Floats]:
+        """The `id` of every item of a side that has a vector, and these (n, d); see `Collection.vectors`.
+
+        They come a thousand at a time: what changes meanwhile may be missing.
+        """
+        import numpy as np
+
+        ids: list[str] = []
+        pages: list[Floats] = []
+        after: int | None = -1
+        while after is not None:
+            page = self.ask("GET", "vectors", side=side, after=after)
+            ids += page["ids"]
+            found = np.frombuffer(base64.b64decode(page["data"]), "<f4")
+            pages.append(found.reshape(-1, page["dimensions"]).astype(np.float32, copy=False))
+            after = page["next"]
+        return ids, np.concatenate(pages)
+
+    @property
+    def excludes(self) -> tuple[str, ...]:
+        """The patterns of files and folders that are left out; see `exclude`."""
+        return tuple(self.info()["excludes"])
+
     def duplicates(self, *, threshold: float | None = None) -> dict[str, Any]:
         """Groups of copies among the pictures, "exact" and "near", by `item` and `id`.
 
@@ -274,16 +297,28 @@ class Client:
             ServerError: the server only reads, or the job failed.
         """
         asked = {"folders": list(folders), "texts": texts, "check": check, "forget_missing": forget_missing}
-        job = self.ask("POST", "jobs", asked)
-        while job["state"] in ("waiting", "running"):
-            time.sleep(0.1)
-            job = self.ask("GET", f"jobs/{job['job']}")
-            if on_progress is not None:
-                path = None if job["current"] is None else Path(job["current"])
-                on_progress(Progress(job["done"], job["total"], job["skipped"], path, job["seconds"]))
-        if job["state"] != "done":
-            raise ServerError(job["error"] or "the job was stopped", kind="Failed")
-        return Summary.from_dict(job["summary"])
+        return Summary.from_dict(self._done(asked, on_progress)["summary"])
+
+    def make_codes(self, by: int) -> Mapping[str, Any]:
+        """Give the pictures binary codes, and wait for them; see `Collection.make_codes`.
+
+        Args:
+            by: Code length, a multiple of 8.
+
+        Raises:
+            ServerError: the server only reads, or the job failed.
+        """
+        self._done({"kind": "codes", "bits": by})
+        codes: Mapping[str, Any] = self.info()["codes"]
+        return codes
+
+    def exclude(self, *patterns: str) -> None:
+        """Leave out what fits a pattern, from the next `add` on; see `Collection.exclude`."""
+        self.ask("POST", "excludes", {"more": list(patterns)})
+
+    def exclude_no_longer(self, *patterns: str) -> None:
+        """Take back patterns; see `Collection.exclude_no_longer`."""
+        self.ask("POST", "excludes", {"no_longer": list(patterns)})
 
     def add_items(self, items: Iterable[NewItem]) -> Summary:
         """Take in pictures, texts and ready vectors; see `Collection.add_items`.
@@ -304,6 +339,21 @@ class Client:
     def remove(self, *paths: str) -> int:
         """Forget files and folders, by their paths in the collection; see `Collection.remove`."""
         return int(self.ask("POST", "remove", {"files": list(paths)})["removed"])
+
+    def _done(
+        self, asked: Mapping[str, Any], on_progress: Callable[[Progress], None] | None = None
+    ) -> Mapping[str, Any]:
+        """A job of the server when it is done."""
+        job: Mapping[str, Any] = self.ask("POST", "jobs", asked)
+        while job["state"] in ("waiting", "running"):
+            time.sleep(0.1)
+            job = self.ask("GET", f"jobs/{job['job']}")
+            if on_progress is not None:
+                path = None if job["current"] is None else Path(job["current"])
+                on_progress(Progress(job["done"], job["total"], job["skipped"], path, job["seconds"]))
+        if job["state"] != "done":
+            raise ServerError(job["error"] or "the job was stopped", kind="Failed")
+        return job
 
     # Asking
 

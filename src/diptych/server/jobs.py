@@ -17,6 +17,7 @@ from typing import Any
 from diptych.engine.collection import Collection
 from diptych.engine.results import Progress, Summary
 from diptych.errors import CollectionBusy, DiptychError
+from diptych.server.changing import whole
 from diptych.server.errors import Refused
 from diptych.server.holding import Served
 from diptych.server.schema import JobAsked
@@ -147,11 +148,15 @@ class Jobs:
         """Accept a job: from now on it is done, by this server or by the next.
 
         Raises:
-            Refused: too many wait already, or the server is being stopped.
+            Refused: too many wait already, the server is being stopped, or it cannot be done as it is asked.
             CollectionError: it cannot be noted.
         """
         for folder in asked.folders:
             served.inside(folder)
+        if asked.kind == "codes":
+            whole(served, "kind")
+            if asked.bits is None:
+                raise Refused("BadRequest", "codes have a length, a multiple of 8 bits", part="bits")
         with self._lock:
             if self._closing:
                 raise Refused("Stopping", "the server is being stopped", after=5)
@@ -222,13 +227,17 @@ class Jobs:
         try:
             if noted:
                 self._warm(collection)
-            summary = collection.add(
-                *paths,
-                texts=asked.texts,
-                check=asked.check,
-                forget_missing=asked.forget_missing,
-                on_progress=told,
-            )
+            if asked.bits is not None and asked.kind == "codes":
+                collection.make_codes(asked.bits)
+                summary = None
+            else:
+                summary = collection.add(
+                    *paths,
+                    texts=asked.texts,
+                    check=asked.check,
+                    forget_missing=asked.forget_missing,
+                    on_progress=told,
+                )
             self._warm(collection)
         except _Stopped:
             job.end("stopped")

@@ -22,6 +22,8 @@ __all__ = [
     "Copy",
     "Count",
     "ErrorFacts",
+    "Excluded",
+    "Excluding",
     "Facet",
     "Facets",
     "Failure",
@@ -50,6 +52,7 @@ __all__ = [
     "SummaryFacts",
     "TextPart",
     "Upload",
+    "VectorsPage",
     "WarmModel",
     "WhyFacts",
     "WhyLine",
@@ -58,6 +61,7 @@ __all__ = [
 Fold = Literal["exact", "near", "none"]
 
 MOST_PARTS = 32
+MOST_VECTORS = 1_000  # of a page
 """Parts of one kind in a query."""
 MOST_WORDS = 10_000
 """Characters of a text that is asked for."""
@@ -136,10 +140,11 @@ class Query(_Asked):
 
 
 class JobAsked(_Asked):
-    """Work that is asked for: bringing a collection up to date with its folder, or parts of it."""
+    """Work that is asked for: bringing a collection, or parts of it, up to date with its folder; or codes."""
 
     collection: str | None = Field(default=None, max_length=1_000)
-    kind: Literal["index"] = "index"
+    kind: Literal["index", "codes"] = "index"
+    bits: int | None = Field(default=None, ge=8, le=65_536, multiple_of=8, description="Of codes.")
     folders: list[Annotated[str, Field(max_length=4_000)]] = Field(default=[], max_length=1_000)
     texts: bool = False
     check: bool = False
@@ -168,6 +173,14 @@ class Removal(_Asked):
 
     ids: list[Annotated[str, Field(max_length=1_000)]] = Field(default=[], max_length=10_000)
     files: list[Annotated[str, Field(max_length=4_000)]] = Field(default=[], max_length=10_000)
+    collection: str | None = Field(default=None, max_length=1_000)
+
+
+class Excluding(_Asked):
+    """Patterns of what is left out from the next indexing on: some more, and some that no longer count."""
+
+    more: list[Annotated[str, Field(max_length=4_000)]] = Field(default=[], max_length=1_000)
+    no_longer: list[Annotated[str, Field(max_length=4_000)]] = Field(default=[], max_length=1_000)
     collection: str | None = Field(default=None, max_length=1_000)
 
 
@@ -285,6 +298,30 @@ class ItemFacts(_Told):
     copies: list[Copy]
     has_picture: bool
     picture: PictureFacts | None
+
+
+class Excluded(_Told):
+    """The patterns that count now."""
+
+    excludes: list[str]
+
+
+class VectorsPage(_Told):
+    """Some vectors, by the numbers of their items.
+
+    Attributes:
+        items: Numbers, ascending.
+        ids: What they are called in results.
+        dimensions: Numbers in each vector.
+        data: The vectors one after the other in base64, in single precision, the least byte first.
+        next: What to ask for `after`; null where there are no more.
+    """
+
+    items: list[int]
+    ids: list[str]
+    dimensions: int
+    data: str
+    next: int | None
 
 
 class Removed(_Told):

@@ -151,8 +151,8 @@ function useJobs(collection, ended) {
   useEffect(() => {
     if (!collection) return undefined;
     ask("jobs").then(({ jobs }) => {
-      const own = jobs.filter((one) => one.collection === collection);
-      const last = own.find((one) => ["waiting", "running"].includes(one.state)) || own.at(-1);
+      const own = jobs.filter((one) => one.collection === collection && one.kind === "index"); // the newest first
+      const last = own.find((one) => ["waiting", "running"].includes(one.state)) || own[0];
       if (last) watch(last); else setJob(null);
     }, setError);
     return () => stop.current?.();

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 from fastapi import APIRouter, Query, Request
 
 from diptych.core import Side
@@ -14,6 +16,8 @@ from diptych.engine.looks import ALIKE
 from diptych.engine.plan import LOOSE
 from diptych.server import schema
 from diptych.server.app import Json, Serving
+from diptych.server.asking import public_name
+from diptych.server.changing import exclude
 from diptych.server.errors import without_paths
 from diptych.server.holding import Served
 from diptych.server.routes.shared import (
@@ -21,6 +25,7 @@ from diptych.server.routes.shared import (
     Here,
     Name,
     Where,
+    Writing,
     is_local,
     looked_up,
 )
@@ -181,3 +186,53 @@ async def models(request: Request, serving: Here) -> Any:
         return Json({"models": list(told.values())})
 
     return await looked_up(serving, work)
+
+
+@router.get("/api/v1/vectors", response_model=schema.VectorsPage)
+async def vectors(
+    request: Request,
+    serving: Here,
+    side: Side = "image",
+    after: Annotated[
+        int, Query(ge=-1, le=2**63 - 1, description="The number that came last; -1 begins.")
+    ] = -1,
+    k: Annotated[int, Query(ge=1, le=schema.MOST_VECTORS)] = schema.MOST_VECTORS,
+    collection: Name = None,
+) -> Any:
+    """Vectors of a side, page by page.
+
+    What is there throughout comes once; what comes or goes meanwhile may be missing.
+    """
+    served, local = serving.holding.get(collection), is_local(request)
+    opened = served.collection
+    home = opened.home
+
+    def work() -> Json:
+        with home.snapshot():
+            kept = home.vectors_now(side)
+            rows = kept.rows
+            if opened.below is not None:
+                within = home.rows(side, under=home.key(opened.below))
+                rows = rows[np.isin(rows, np.array(within, np.int64))]
+            left = rows[np.searchsorted(rows, after, side="right") :]
+            page = left[:k]
+            found = kept.of(page)
+            ids = [one.id for one in home.items(page.tolist())]
+        return Json(
+            {
+                "items": page.tolist(),
+                "ids": ids if local else [public_name(one) for one in ids],
+                "dimensions": found.shape[1],
+                "data": base64.b64encode(found.astype("<f4").tobytes()).decode("ascii"),
+                "next": int(page[-1]) if len(left) > k else None,
+            }
+        )
+
+    return await looked_up(serving, work)
+
+
+@router.post("/api/v1/excludes", response_model=schema.Excluded, dependencies=[Writing])
+async def excludes(serving: Here, asked: schema.Excluding) -> Any:
+    """Say what is left out from the next indexing on, and what no longer is."""
+    served = serving.holding.get(asked.collection)
+    return await looked_up(serving, lambda: Json({"excludes": exclude(served, asked)}))
