@@ -98,7 +98,8 @@ export function fromAddress(text) {
   for (const [name, value] of from) {
     if (!name.startsWith("is.")) continue;
     try {
-      (asked.chosen[name.slice(3)] ||= []).push(JSON.parse(value));
+      const one = JSON.parse(value);
+      if (one === null || ["string", "number"].includes(typeof one)) (asked.chosen[name.slice(3)] ||= []).push(one);
     } catch { /* somebody else's address: a choice that is none is left out */ }
   }
   return asked;
