@@ -47,7 +47,7 @@ def test_words_find_pictures_and_say_how_well(site: Site, visit: Visit) -> None:
 
 def test_the_address_brings_a_search_back(site: Site, visit: Visit) -> None:
     asked = "#/?q=a+crater&not=0.5:a+cup&and=2:the+night+sky&is.folder=%22space%22"
-    none = "&is.tag=true&is.year=%7B%22a%22%3A1%7D&is.camera=no+JSON"  # choices that no page makes are left out
+    none = "&is.tag=true&is.year=%7B%22a%22%3A1%7D&is.camera=no+JSON"  # which no page makes
     page = visit().open(site.url + asked + none)
     assert {name.split("/")[0] for name in page.names()} == {"space"}
     assert page.page.locator(".term.minus input").first.input_value() == "a cup"

@@ -128,6 +128,33 @@ def test_every_state_looks_as_it_should(site: Site, visit: Visit, look: str) -> 
     assert len(looking.tops) == 1, looking.tops
 
 
+def test_figures_are_sorted_and_chosen_and_say_what_made_them(site: Site, visit: Visit) -> None:
+    page = visit()
+    page.page.goto(site.url + "#/bench")
+    page.page.wait_for_selector(".bench table")
+
+    def column(at: int) -> list[str]:
+        cells = page.page.locator(f"tbody tr > :nth-child({at})").all_inner_texts()
+        return [text.split(" ")[0] for text in cells]
+
+    def choose(name: str, value: str) -> None:
+        page.page.locator(".picks label", has_text=name).locator("select").select_option(value)
+
+    choose("Data set", "rsicd-codes")
+    choose("Bits", "64")
+    assert set(column(3)) == {"64"}
+    choose("Data set", "wikipedia-cnn")  # has vectors alone, and no lengths to choose from
+    assert set(column(3)) == {"–"}
+    choose("Family", "baselines")
+    page.page.get_by_role("button", name="Picture to text").click()
+    first = [float(value) for value in column(4)]
+    assert len(first) > 3
+    assert first in (sorted(first), sorted(first, reverse=True))
+    page.page.locator("tbody tr").first.hover()
+    page.until(lambda: "diptych bench" in page.page.locator("#provenance").inner_text(), "the command")
+    assert page.violations() == []
+
+
 @pytest.mark.parametrize("look", LOOKS)
 def test_states_in_which_something_is_missing_look_as_they_should(
     visit: Visit, tmp_path: Path, look: str

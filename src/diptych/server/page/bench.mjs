@@ -24,8 +24,10 @@ export function BenchPage() {
   const rows = useMemo(() => sorted(grouped(kept, measure), sort, measure), [cells, entry, choice, measure, sort]);
   if (error) return html`<section class="wholepage"><${Failure} error=${error} again=${load} /></section>`;
   if (!cells) return html`<section class="wholepage" aria-busy="true" />`;
+  // Other data may have no such family or length, and then nothing that could be chosen anew.
+  const chosen = (name, value) => setChoice({ ...choice, ...(name === "entry" && { family: "", bits: "" }), [name]: value });
   const pick = (name, label, values, all) => html`
-    <label>${label}<select value=${name === "entry" ? entry : name === "measure" ? measure : choice[name]} onChange=${(event) => setChoice({ ...choice, [name]: event.target.value })}>
+    <label>${label}<select value=${name === "entry" ? entry : name === "measure" ? measure : choice[name]} onChange=${(event) => chosen(name, event.target.value)}>
       ${all && html`<option value="">${all}</option>`}${values.map(([value, text]) => html`<option key=${value} value=${value}>${text}</option>`)}</select></label>`;
   const bits = unique(here.map((one) => one.bits)).sort((one, other) => one - other);
   return html`
