@@ -25,7 +25,6 @@ from diptych.testing.materials import (
     digits,
     mean_average_precision,
     planted,
-    unchanged,
 )
 from diptych.testing.subject import Subject
 from diptych.training.trainer import Trainer
@@ -436,15 +435,12 @@ def loss_falls(subject: Subject) -> None:
 
 def input_unchanged(subject: Subject) -> None:
     """Training does not change the data."""
-    split = subject.data[0]
-    with unchanged(split) as same:
-        subject.trained_briefly(split)
-    _must(same(), f"{subject.name} changes its training data")
+    _must(subject.brief.unchanged, f"{subject.name} changes its training data")
 
 
 def repeats(subject: Subject) -> None:
     """The same seed and data give the same weights, bit for bit."""
-    first, _ = subject.trained_briefly(subject.data[0])
+    first = subject.brief
     torch.rand(3)  # whoever draws from the global generator outside the trainer is found out
     again, _ = subject.trained_briefly(subject.data[0])
     _must(first.fingerprint == again.fingerprint, f"{subject.name} does not repeat with the same seed")
@@ -452,21 +448,21 @@ def repeats(subject: Subject) -> None:
 
 def resumes(subject: Subject) -> None:
     """Training that was stopped goes on to the same weights, bit for bit."""
-    whole, trainer = subject.trained_briefly(subject.data[0])
+    whole = subject.brief
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder)
         spy = Spy(run, seed=0, quiet=True, device="cpu", checkpoint_seconds=0)
-        spy.stop_after = max(1, trainer.steps * 3 // 4)
+        spy.stop_after = max(1, whole.steps * 3 // 4)
         try:
             subject.trained_briefly(subject.data[0], spy)
         except Stopped:
             torch.rand(5)
         else:
-            raise AssertionError(f"{subject.name} made {spy.steps} steps where it had made {trainer.steps}")
+            raise AssertionError(f"{subject.name} made {spy.steps} steps where it had made {whole.steps}")
         rest = Trainer(run, seed=0, quiet=True, device="cpu", checkpoint_seconds=0)
         again, _ = subject.trained_briefly(subject.data[0], rest)
         _must(
-            again.fingerprint == whole.fingerprint and rest.steps == trainer.steps,
+            again.fingerprint == whole.fingerprint and rest.steps == whole.steps,
             f"{subject.name} does not resume bit for bit; is everything that changes named in keep?",
         )
 
@@ -477,10 +473,9 @@ def poisoned_labels_change_nothing(subject: Subject) -> None:
     if split.label is None:
         return
     wrong = Split(split.image, split.text, split.label[::-1].copy(), split.pairs)
-    clean, _ = subject.trained_briefly(split)
     poisoned, _ = subject.trained_briefly(wrong)
     _must(
-        clean.fingerprint == poisoned.fingerprint,
+        subject.brief.fingerprint == poisoned.fingerprint,
         f"{subject.name} says that it learns from {subject.card.fields['Learns from']}, but labels change it",
     )
 

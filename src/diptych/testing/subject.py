@@ -7,18 +7,26 @@ import inspect
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from diptych import catalogue
 from diptych.core import Item
 from diptych.data.base import Split
-from diptych.testing.materials import Spy, drawn, planted, read
+from diptych.testing.materials import Spy, drawn, planted, read, unchanged
 from diptych.testing.scripted import Scripted
 from diptych.testing.talking import Talks
 from diptych.training.parameters import dimensions
 from diptych.training.trainer import Trainer
 
-__all__ = ["Subject"]
+__all__ = ["Brief", "Subject"]
+
+
+class Brief(NamedTuple):
+    """Of a brief training: the learner's fingerprint, steps, and whether the data stayed as they were."""
+
+    fingerprint: str
+    steps: int
+    unchanged: bool
 
 
 class Subject:
@@ -150,6 +158,13 @@ class Subject:
         trainer = trainer or Trainer(seed=0, quiet=True, device="cpu")
         learner.fit(split, trainer)
         return learner, trainer
+
+    @cached_property
+    def brief(self) -> Brief:
+        """What came of training it briefly on its data, which several checks compare with."""
+        with unchanged(self.data[0]) as same:
+            learner, trainer = self.trained_briefly(self.data[0])
+        return Brief(learner.fingerprint, trainer.steps, same())
 
     def sides(self) -> Iterator[tuple[Callable[[Any], Any], Any]]:
         """Encoding method and a few inputs, for each side the system encodes."""
