@@ -5,6 +5,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TEST_STAMP := $(VENV)/.installed-dev
 
+# What is imported is kept compiled, whatever the environment says: a process that begins compiles torch anew otherwise.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: browser demo pictures test crash check wheel site format clean install dev
 
 install: $(STAMP)
