@@ -125,6 +125,14 @@ def test_vectors_come_page_by_page_as_the_collection_has_them(
         assert vectors.dtype == np.float32
 
 
+def test_a_side_that_holds_nothing_has_no_vectors(client: diptych.Client, collection: Collection) -> None:
+    collection.remove(collection.folder)
+    for side in ("image", "text"):
+        ids, vectors = client.vectors(side)
+        assert (ids, vectors.shape[0]) == ([], 0)
+        assert vectors.shape == collection.vectors(side)[1].shape
+
+
 def test_what_is_left_out_is_said_from_afar(client: diptych.Client, collection: Collection) -> None:
     client.exclude("re*.png", "/more/")
     assert client.excludes == collection.excludes == ("re*.png", "/more/")

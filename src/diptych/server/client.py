@@ -246,7 +246,7 @@ class Client:
             page = self.ask("GET", "vectors", side=side, after=after)
             ids += page["ids"]
             found = np.frombuffer(base64.b64decode(page["data"]), "<f4")
-            pages.append(found.reshape(-1, page["dimensions"]).astype(np.float32, copy=False))
+            pages.append(found.reshape(len(page["ids"]), page["dimensions"]).astype(np.float32, copy=False))
             after = page["next"]
         return ids, np.concatenate(pages)
 

@@ -61,8 +61,9 @@ __all__ = [
 Fold = Literal["exact", "near", "none"]
 
 MOST_PARTS = 32
-MOST_VECTORS = 1_000  # of a page
 """Parts of one kind in a query."""
+MOST_VECTORS = 1_000
+"""Vectors of a page."""
 MOST_WORDS = 10_000
 """Characters of a text that is asked for."""
 MOST_RESULTS = 1_000
