@@ -22,7 +22,7 @@ from diptych.index import half
 from diptych.index.codes import Packed
 from diptych.index.flat import best, places_of
 
-__all__ = ["Calibration", "TwoStage", "calibrate", "calibrations", "exact_rows"]
+__all__ = ["Calibration", "TwoStage", "calibrate", "calibrations", "exact_rows", "lower_end", "without"]
 
 _BLOCK = 1 << 22  # scores that are in memory at once
 _SAMPLE = 8192  # distances that the radius is estimated from
@@ -275,7 +275,7 @@ def calibrations(
         return [Calibration(one, k, size, 1.0, 1.0, len(vectors), size, side) for one in recalls]
     truth = exact_rows(index.vectors, vectors, k + (own is not None))
     if own is not None:
-        truth = _without(truth, own)
+        truth = without(truth, own)
     ranks = _ranks(index.codes, index.encode(np.asarray(vectors)), truth)
     grid = np.unique(np.round(np.geomspace(max(k, 1), size, _STEPS)).astype(int))
     made = []
@@ -283,7 +283,7 @@ def calibrations(
         needed, found, low = size, 1.0, 1.0
         for count in grid:
             shares = (ranks <= count).mean(axis=1)
-            lower = _lower_end(shares, k)
+            lower = lower_end(shares, k)
             if lower >= recall:
                 needed, found, low = int(count), float(shares.mean()), lower
                 break
@@ -291,7 +291,7 @@ def calibrations(
     return made
 
 
-def _lower_end(shares: NDArray[Any], k: int) -> float:
+def lower_end(shares: NDArray[Any], k: int) -> float:
     """Lower end of the one-sided 99.9 % score interval of the mean of shares (q,) of k hits.
 
     As Wilson's (JASA 1927, for k = 1), with a variance in proportion to what is missed. What a sample says of
@@ -304,7 +304,7 @@ def _lower_end(shares: NDArray[Any], k: int) -> float:
     return 1 - float(half + np.sqrt(half**2 + missed)) ** 2
 
 
-def _without(truth: Rows, own: Rows) -> Rows:
+def without(truth: Rows, own: Rows) -> Rows:
     """(q, k) of truth (q, k + 1) without each line's own place; without its last where that is not in it."""
     keep = truth != own[:, None]
     keep[keep.all(axis=1), -1] = False

@@ -26,6 +26,7 @@ from diptych.engine.homes.entries import VectorColumn
 from diptych.engine.homes.local.coded import (
     DEFAULT_RECALL,
     FEWEST,
+    HELD_OUT,
     RECALLS,
     Hashed,
     check,
@@ -34,6 +35,7 @@ from diptych.engine.homes.local.coded import (
 )
 from diptych.errors import DiptychError, UsageError
 from diptych.index.codes import Codes
+from diptych.index.two_stage import lower_end, without
 
 __all__ = ["FOUND", "GRAPH", "Coded", "Coding", "Exact", "WithCodes", "compared", "hits_of", "keep"]
 
@@ -44,7 +46,6 @@ FOUND = np.dtype([("row", np.int64), ("score", np.float32)])
 """What is found for one query: rows and their scores, the best first, ties by row."""
 
 _K = 10  # hits whose recall is measured
-_HELD_OUT = 100  # queries of each kind that it is measured on
 _TEACH = 20_000  # pictures that a rotation is learned from
 
 
@@ -145,28 +146,43 @@ class Coded(ABC):
             return None  # damaged, deleted, moved or trained anew; exact search serves as well
         return found if found.made_with == self.facts["made_with"] else None
 
-    def calibrated(self, queries: Floats, side: Side) -> Iterator[dict[str, Any]]:
+    def calibrated(self, queries: Floats, side: Side, own: Rows | None = None) -> Iterator[dict[str, Any]]:
         """The fewest candidates with which each recall is reached; none for one that is not.
+
+        With the margin of `diptych.index.two_stage.calibrations`. A query that has found all of its hits is
+        not asked again with more candidates.
 
         Args:
             queries: (q, d) of that side.
             side: "text" or "image".
+            own: (q) rows of the queries where they are pictures of the home; what finds itself finds that for
+                nothing, so each is left out of its own hits.
         """
         exact = self.home.vectors_now("image")
-        expected = exact.search(queries, _K).rows
+        more = int(own is not None)
+        k = min(_K, len(exact.rows) - more)
+        if k < 1:
+            return
+
+        def others(found: Rows, at: Any) -> Rows:
+            return found if own is None else without(found, own[at])
+
+        expected = others(exact.search(queries, k + more).rows, slice(None))
+        shares = np.zeros(len(queries))
         left = list(RECALLS)
         for count in self.TRIED:
-            found = Quick(self, {side: count}, [side] * len(queries)).search(queries, _K).rows
-            recall = float(
-                np.mean([np.isin(one, two).mean() for one, two in zip(expected, found, strict=True)])
-            )
-            while left and recall >= left[0]:
+            at = np.flatnonzero(shares < 1)
+            if len(at):
+                found = Quick(self, {side: count}, [side] * len(at)).search(queries[at], k + more).rows
+                pairs = zip(expected[at], others(found, at), strict=True)
+                shares[at] = [np.isin(true, some).mean() for true, some in pairs]
+            while left and lower_end(shares, k) >= left[0]:
                 yield {
                     "side": side,
                     "recall": left.pop(0),
                     "candidates": count,
                     "gallery": len(exact.rows),
-                    "k": _K,
+                    "k": k,
                 }
             if not left:
                 return
@@ -339,10 +355,10 @@ def _make(home: Coding, by: int | str, texts: Floats, *, seed: int = 0) -> Mappi
     rng = np.random.default_rng(seed)
     texts = np.asarray(texts, np.float32)
     order = rng.permutation(len(texts))
-    learn, held = texts[order[: len(texts) // 2]], texts[order[len(texts) // 2 :]][:_HELD_OUT]
+    learn, held = texts[order[: len(texts) // 2]], texts[order[len(texts) // 2 :]][:HELD_OUT]
     drawn = exact.rows[rng.permutation(len(exact.rows))]
-    count = min(_HELD_OUT, len(drawn) // 2)
-    pictures = exact.of(np.sort(drawn[:count]))
+    count = min(HELD_OUT, len(drawn) // 2)
+    own = np.sort(drawn[:count])
     facts: dict[str, Any] = {
         "bits": 0,
         "made_with": kind.MADE_WITH,
@@ -369,12 +385,12 @@ def _make(home: Coding, by: int | str, texts: Floats, *, seed: int = 0) -> Mappi
     keep(home, facts, base64.b64encode(rotation).decode("ascii"))
     coded = kind(home)
     coded.fill(anew=True)
-    queries: dict[Side, Floats] = {"text": held, "image": pictures}
+    queries: dict[Side, tuple[Floats, Rows | None]] = {"text": (held, None), "image": (exact.of(own), own)}
     facts["calibrations"] = [
         one
-        for side, asked in queries.items()
-        if len(asked) >= min(FEWEST, _HELD_OUT) // 2
-        for one in coded.calibrated(asked, side)
+        for side, (asked, rows) in queries.items()
+        if len(asked) >= FEWEST
+        for one in coded.calibrated(asked, side, rows)
     ]
     keep(home, facts)
     return facts

@@ -37,6 +37,7 @@ from diptych.index.two_stage import TwoStage, calibrations
 __all__ = [
     "DEFAULT_RECALL",
     "FEWEST",
+    "HELD_OUT",
     "Asked",
     "Coded",
     "check",
@@ -49,7 +50,7 @@ __all__ = [
 DEFAULT_RECALL = 0.98
 RECALLS = (0.9, 0.95, 0.98, 0.99, 0.995)
 FEWEST = 100  # queries of a kind without which no recall is promised for it
-_HELD_OUT = 500  # queries of each kind that the candidates are calibrated on
+HELD_OUT = 500  # queries of each kind that the candidates are calibrated on
 _TEACH = 20_000  # pictures that a rotation is learned from
 _TEXTS = 2000  # captions that codes learn from and are calibrated on, at most
 _BLOCK = 8192  # vectors that are encoded at a time
@@ -105,10 +106,10 @@ def make_codes(
         raise UsageError("codes are learned from pictures, and none is indexed yet; index a folder first")
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(texts))
-    learn, held = texts[order[: len(texts) // 2]], texts[order[len(texts) // 2 :]][:_HELD_OUT]
+    learn, held = texts[order[: len(texts) // 2]], texts[order[len(texts) // 2 :]][:HELD_OUT]
     # Pictures that a rotation was learned from suit it better than the next picture will.
     order = rng.permutation(len(vectors))
-    count = min(_HELD_OUT, len(vectors) // 2)
+    count = min(HELD_OUT, len(vectors) // 2)
     places, teach = np.sort(order[:count]), np.sort(order[count:][:_TEACH])
     column = record.column
     assert column is not None, "vectors are of a column"

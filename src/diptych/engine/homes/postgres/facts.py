@@ -109,10 +109,11 @@ class Facts:
     def matching(self, side: Side, condition: Condition) -> Rows:
         """The rows of a side whose files fulfil a condition, ascending."""
         what, values = _sql(condition)
+        # Only where it is asked: to join all files took half of the time.
+        files = " JOIN file ON file.id = item.file" if _asks_files(condition) else ""
         return self._db.rows(
-            f"SELECT row FROM item JOIN file ON file.id = item.file WHERE side = %s AND {what} ORDER BY row",
-            side, *values,
-        )  # fmt: skip
+            f"SELECT row FROM item{files} WHERE side = %s AND {what} ORDER BY row", side, *values
+        )
 
     def facets(self, side: Side, name: str, within: Rows | None) -> dict[Value | None, int]:
         """How many items have each value of a field, the most frequent first; those without under None."""
@@ -158,8 +159,17 @@ def _parameter(value: Any) -> Any:
     return value if isinstance(value, str) else Decimal(repr(value))
 
 
+def _asks_files(condition: Condition) -> bool:
+    """Whether it concerns what stands in the table of files."""
+    if isinstance(condition, Negation):
+        return _asks_files(condition.of)
+    if isinstance(condition, AllOf | AnyOf):
+        return any(map(_asks_files, condition.parts))
+    return isinstance(condition, Test) and condition.field in IN_FILES
+
+
 def _sql(condition: Condition) -> tuple[str, list[Any]]:
-    """A condition on the row of a file, with its parameters."""
+    """A condition on the row of an item, and of its file where that is asked, with its parameters."""
     if isinstance(condition, Negation):
         what, values = _sql(condition.of)
         return f"NOT ({what})", values
@@ -189,7 +199,7 @@ def _sql(condition: Condition) -> tuple[str, list[Any]]:
             which.append(f"number {operator} %s")
             given.append(_parameter(value))
     return (
-        "file.id IN (SELECT file FROM fact WHERE field = (SELECT id FROM field WHERE name = %s)"
+        "item.file IN (SELECT file FROM fact WHERE field = (SELECT id FROM field WHERE name = %s)"
         + "".join(f" AND {one}" for one in which)
         + ")",
         given,
