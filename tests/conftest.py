@@ -105,9 +105,9 @@ def postgres() -> Iterator[Server]:
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def milvus() -> Iterator[Milvus]:
-    """A Milvus server in a network of its own, for all tests of this process."""
+    """A Milvus server in a network of its own, for all tests of a file; idle, it keeps a processor busy."""
     if why := why_no_milvus():
         pytest.skip(why)
     with milvus_server() as server:

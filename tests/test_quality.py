@@ -26,6 +26,8 @@ from diptych.data.extracted import extract
 from diptych.features import named
 from diptych.testing.materials import chance, mean_average_precision
 
+pytestmark = pytest.mark.slow
+
 PHOTOGRAPHS = Path(__file__).parent / "photographs"
 
 

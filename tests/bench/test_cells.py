@@ -24,6 +24,8 @@ from diptych.data.base import Loaded, Protocol, Split, paired_in_order
 from diptych.data.views import Cut
 from diptych.errors import MissingData
 
+pytestmark = pytest.mark.slow
+
 PROTOCOL = "label"
 CELL = Cell("ridge", "planted", PROTOCOL)
 

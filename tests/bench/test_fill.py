@@ -19,6 +19,8 @@ from diptych.bench.store import Store
 from diptych.errors import TrainingError, UnknownName
 from diptych.report.bench_page import as_html, as_markdown
 
+pytestmark = pytest.mark.slow
+
 
 def filled(plan: Plan, folder: Path, **options: Any) -> Filled:
     """The table, filled in that folder."""

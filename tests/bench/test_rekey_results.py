@@ -17,6 +17,8 @@ from diptych.bench.fill import Filler
 from diptych.bench.plan import Plan
 from diptych.bench.store import Store
 
+pytestmark = pytest.mark.slow
+
 SOURCE = Path(diptych.__file__).parents[1]
 TOOL = Path(__file__).parents[2] / "tools" / "rekey_results.py"
 

@@ -20,6 +20,8 @@ from PIL import Image
 
 from diptych.engine.collection import open_collection
 
+pytestmark = pytest.mark.slow
+
 # A shell that starts tests in the background has them ignore Ctrl-C, and children inherit that.
 PROGRAM = (
     "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "

@@ -15,6 +15,8 @@ from diptych.cli import _progress
 from diptych.engine.results import Progress
 from diptych.optional import EXTRAS
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:

@@ -15,6 +15,8 @@ from typer.testing import CliRunner
 from diptych.cli.train import command
 from diptych.errors import BadParameter, UsageError
 
+pytestmark = pytest.mark.slow
+
 QUICK = [
     "--set",
     "hidden_dim=16",
@@ -196,7 +198,6 @@ def test_importing_the_command_loads_no_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-@pytest.mark.slow
 def test_several_processes_are_of_one_command(tmp_path: Path) -> None:
     environment = {key: value for key, value in os.environ.items() if key not in ("WORLD_SIZE", "RANK")}
     arguments = [

@@ -15,6 +15,8 @@ import pytest
 import typer
 from PIL import Image
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 

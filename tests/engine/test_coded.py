@@ -15,6 +15,8 @@ from diptych.engine import collection as engine
 from diptych.engine.homes.local.coded import everyday_queries
 from diptych.errors import UsageError
 
+pytestmark = pytest.mark.slow
+
 
 class Colours:
     """Pictures by their mean colour, texts by their letters, both turned into 64 dimensions."""

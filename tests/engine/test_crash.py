@@ -13,7 +13,10 @@ from pathlib import Path
 import pytest
 from crash_harness import Harness, look
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no kill -9 there")
+pytestmark = [
+    pytest.mark.skipif(sys.platform == "win32", reason="there is no kill -9 there"),
+    pytest.mark.slow,
+]
 
 
 @pytest.mark.parametrize("seed", [1, 2])

@@ -32,6 +32,8 @@ from diptych.errors import (
 )
 from diptych.testing import Colours
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def collection(photos: Path, encoder: Colours) -> Any:

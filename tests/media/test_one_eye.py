@@ -23,6 +23,8 @@ from diptych.features.pixels import Pixels
 from diptych.media.pictures import batches, open_picture, sized
 from diptych.systems.dual_tower.builtin import Builtin
 
+pytestmark = pytest.mark.slow
+
 
 def ramp(size: tuple[int, int] = (60, 40)) -> Image.Image:
     """Something with a top, a bottom, a left, a right, and detail."""

@@ -13,7 +13,7 @@ import pytest
 from diptych.data import open_data
 from diptych.errors import BadData, MissingData
 
-pytestmark = pytest.mark.data
+pytestmark = [pytest.mark.data, pytest.mark.slow]
 
 
 class Pin(NamedTuple):

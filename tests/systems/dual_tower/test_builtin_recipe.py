@@ -14,6 +14,8 @@ from diptych.data.base import Loaded, Split, paired_in_order
 from diptych.errors import UsageError
 from diptych.systems.dual_tower.builtin import Builtin
 
+pytestmark = pytest.mark.slow
+
 COLOURS = {"red": (220, 30, 30), "green": (30, 180, 60), "blue": (40, 60, 220), "yellow": (240, 220, 40)}
 SHAPES = ("circle", "square", "stripe")
 

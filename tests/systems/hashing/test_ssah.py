@@ -14,6 +14,8 @@ from diptych.nets.pairwise import likelihood
 from diptych.systems.hashing import ssah
 from diptych.training.trainer import Trainer
 
+pytestmark = pytest.mark.slow
+
 LABEL_CODES = torch.tanh(torch.tensor([[1.0, 0.5], [-0.5, 1], [0, -1]]))
 CODES = torch.tanh(torch.tensor([[0.5, 1.0], [-1, 0.5], [1, -0.5]]))
 SIMILAR = torch.tensor([[1.0, 1, 0], [1, 1, 1], [0, 1, 1]])
@@ -111,7 +113,6 @@ def test_text_sees_its_neighbourhood_at_several_scales() -> None:
     assert ssah._Scales(7, (50, 5)).outputs == 14
 
 
-@pytest.mark.slow
 def test_it_learns_multi_label_data() -> None:
     data = Syn()
     system = catalogue.load("ssah:tiny", seed=0, image_dim=64, text_dim=120, bits=32)

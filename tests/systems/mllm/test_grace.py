@@ -18,6 +18,8 @@ from diptych.pipeline import over
 from diptych.systems.mllm.grace import GRACE, Trie, _clustered, beam_search
 from diptych.training.trainer import Trainer
 
+pytestmark = pytest.mark.slow
+
 A, B, C, D = (1, 3), (1, 4), (2, 3), (2, 5)
 IDENTIFIERS = {A: 0, B: 1, C: 2, D: 3}
 # Probabilities of 1, 2, 3, 4, 5 and of the end, after each prefix.

@@ -22,6 +22,8 @@ from diptych.systems.real_valued import ieft
 from diptych.testing.materials import drawn
 from diptych.training.trainer import Batch, Trainer
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_rank_loss() -> None:
     assert ieft.rank_loss(torch.zeros(3, 16)).item() == pytest.approx(math.log(16))

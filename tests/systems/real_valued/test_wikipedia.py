@@ -15,8 +15,9 @@ import pytest
 from diptych.data import open_data
 from diptych.training.run import train
 
+pytestmark = pytest.mark.slow
 
-@pytest.mark.slow
+
 @pytest.mark.data
 @pytest.mark.parametrize(
     ("name", "settings", "to_text", "to_image"),

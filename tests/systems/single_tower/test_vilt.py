@@ -22,6 +22,8 @@ from diptych.testing.materials import drawn, read
 from diptych.training.pair_learner import Others
 from diptych.training.trainer import Batch, Trainer
 
+pytestmark = pytest.mark.slow
+
 READERS = vilt.FEATURES["tiny"]
 
 
@@ -357,7 +359,6 @@ def test_pretraining_looks_at_some_patches_only(tiny: ViLT) -> None:
         assert len(places.int().argmax(dim=1).unique()) == 6
 
 
-@pytest.mark.slow
 def test_it_learns_to_tell_sixteen_captions_apart() -> None:
     learn, _ = read(READERS)
     trainer = Trainer(seed=0, quiet=True, device="cpu")

@@ -20,6 +20,8 @@ from diptych.engine.rebuild import rebuilding
 from diptych.errors import DiptychError
 from diptych.testing import Colours
 
+pytestmark = pytest.mark.slow
+
 PICTURES = 120
 
 
