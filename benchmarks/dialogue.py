@@ -22,6 +22,7 @@ import numpy as np
 
 from diptych import load, open_data
 from diptych.core import Hits, Item, Run
+from diptych.data.base import Split
 from diptych.evaluation.dialogue import answering, measure_rounds, ranks_by_round
 from diptych.llm import Tape, named
 from diptych.pipeline import over
@@ -65,11 +66,9 @@ class Learned:
         return self.head.encode_text(self.inner.encode_text(texts))
 
 
-def learned(folder: Path, inner: Any, variant: str, each: int = 6) -> Any:
-    """A head that has learned the dialogues of a folder's train photographs."""
-    from diptych.data.base import Split
+def dialogues(folder: Path, inner: Any, each: int = 6) -> Split:
+    """Vectors of a folder's train photographs, and of dialogues about each of them."""
     from diptych.systems.mllm.dialogue import dialogues_of
-    from diptych.training.trainer import Trainer
 
     split = open_data(str(folder)).split("train")
     captions: list[list[str]] = [[] for _ in split.image]
@@ -78,8 +77,16 @@ def learned(folder: Path, inner: Any, variant: str, each: int = 6) -> Any:
     said, rows = dialogues_of(captions, each)
     images, texts = inner.encode_image(list(split.image)), inner.encode_text(said)
     pairs = np.stack([np.array(rows), np.arange(len(rows))], axis=1)
-    head = load(f"dialogue:{variant}", image_dim=images.shape[1], text_dim=texts.shape[1], epochs=12)
-    return head.fit(Split(images, texts, None, pairs), Trainer(seed=0, quiet=True, device="cpu"))
+    return Split(images, texts, None, pairs)
+
+
+def learned(split: Split, variant: str) -> Any:
+    """A head that has learned dialogues."""
+    from diptych.training.trainer import Trainer
+
+    sides = {"image_dim": split.image.shape[1], "text_dim": split.text.shape[1]}
+    head = load(f"dialogue:{variant}", epochs=12, **sides)
+    return head.fit(split, Trainer(seed=0, quiet=True, device="cpu"))
 
 
 class Likely:
@@ -151,6 +158,7 @@ def main() -> None:
         print(
             f"{name} ({count} queries): Hits@10 by round {hits}",
             {k: v for k, v in found.items() if k in ("BRI", "degraded", "calls a query")},
+            flush=True,
         )
 
     encoder.encode_text([one for five in captions for one in five])
@@ -194,9 +202,10 @@ def main() -> None:
             tell(f"EIIRwQR, {Path(model.name).name}, user", runs, count, seen=True, asks=True)
 
     ask(min(options.count, n), options.rounds, None)
-    for variant in ("paper", "recall") if options.learn else ():
+    taught = dialogues(options.learn, builtin) if options.learn else None
+    for variant in () if taught is None else ("paper", "recall"):
         name = {"paper": "contrastive", "recall": "recall"}[variant]
-        reads = Learned(encoder, learned(options.learn, builtin, variant))
+        reads = Learned(encoder, learned(taught, variant))
         queries = [Item(str(at), text=five[0]) for at, five in enumerate(captions[: options.count])]
         user = answering([five[1:] for five in captions], encoder)
         chat = ChatIR(reads, silent, user, rounds=options.rounds, form="joined")
