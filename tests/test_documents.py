@@ -7,6 +7,7 @@ import importlib.util
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import types
@@ -17,6 +18,7 @@ from typing import NamedTuple
 import pytest
 from PIL import Image, ImageDraw
 
+import diptych
 import diptych.errors
 from diptych.optional import EXTRAS
 
@@ -70,21 +72,36 @@ def pages(language: str) -> list[str]:
     return [p for p in PAGES if any(b.language == language and not b.reason for b in blocks(p))]
 
 
+@pytest.fixture(scope="module")
+def indexed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the pictures that the pages name, those of `photos` indexed."""
+    place = tmp_path_factory.mktemp("place")
+    lay(place)
+    with diptych.open(place / "photos") as collection:
+        collection.add()
+    return place
+
+
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with the pictures that the pages name, as the current one."""
+def place(indexed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of these as the current folder."""
+    shutil.copytree(indexed, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def lay(place: Path) -> None:
+    """Draw pictures, with captions beside them."""
     for folder in ("photos/holidays", "drawn"):
-        (tmp_path / folder).mkdir(parents=True)
+        (place / folder).mkdir(parents=True)
     for at, name in enumerate(("cat", "car", "photos/cat", "photos/car", "bridge", "photos/holidays/bridge")):
         picture = Image.new("RGB", (96, 64), (40 * at, 90, 250 - 40 * at))
         ImageDraw.Draw(picture).ellipse((8 * at, 9, 8 * at + 30, 50), "white")
-        picture.save(f"{name}.jpg")
-        (tmp_path / f"{name}.txt").write_text(f"a {Path(name).name}\n", encoding="utf-8")
-    Image.open("bridge.jpg").save("photos/bridge.jpg")
-    Image.new("L", (9, 9), 20).save("drawn/night.png")
-    Image.new("L", (9, 9), 240).save("drawn/snow.png")
-    return tmp_path
+        picture.save(place / f"{name}.jpg")
+        (place / f"{name}.txt").write_text(f"a {Path(name).name}\n", encoding="utf-8")
+    shutil.copy(place / "bridge.jpg", place / "photos")
+    Image.new("L", (9, 9), 20).save(place / "drawn" / "night.png")
+    Image.new("L", (9, 9), 240).save(place / "drawn" / "snow.png")
 
 
 @contextlib.contextmanager
@@ -93,10 +110,7 @@ def served(page: str, language: str, environment: dict[str, str]) -> Iterator[Ca
     if not any(SERVER in b.content for b in blocks(page) if b.language == language and not b.reason):
         yield lambda content: content
         return
-    program = [sys.executable, "-m", "diptych"]
-    # Beforehand, as a server that has to index the folder takes no items from elsewhere meanwhile.
-    subprocess.run([*program, "index", "-q", "photos"], env=environment, check=True)
-    command = [*program, "serve", "photos", "--write", "--port", "0"]
+    command = [sys.executable, "-m", "diptych", "serve", "photos", "--write", "--port", "0"]
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as server:
         assert server.stderr is not None
         try:
@@ -126,7 +140,6 @@ def test_the_commands_of_a_page_work(page: str, place: Path) -> None:
         (shims / name).write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)}{more} "$@"\n')
         (shims / name).chmod(0o755)
     environment = {**os.environ, "PATH": f"{shims}{os.pathsep}{os.environ['PATH']}"}
-    subprocess.run(["diptych", "index", "-q", "photos"], env=environment, check=True)
     with served(page, "bash", environment) as turned:
         for block in blocks(page):
             if block.language == "bash" and not block.reason:

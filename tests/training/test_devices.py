@@ -25,7 +25,7 @@ SYSTEMS = [
 
 def trained(subject: Subject, device: str | torch.device) -> Any:
     learner = subject.build(**subject.epochs(1))
-    return learner.fit(subject.data[0], Trainer(seed=0, quiet=True, device=device))
+    return learner.fit(subject.few, Trainer(seed=0, quiet=True, device=device))
 
 
 def outputs(subject: Subject, learner: Any) -> list[Any]:

@@ -442,7 +442,7 @@ def repeats(subject: Subject) -> None:
     """The same seed and data give the same weights, bit for bit."""
     first = subject.brief
     torch.rand(3)  # whoever draws from the global generator outside the trainer is found out
-    again, _ = subject.trained_briefly(subject.data[0])
+    again, _ = subject.trained_briefly(subject.few)
     _must(first.fingerprint == again.fingerprint, f"{subject.name} does not repeat with the same seed")
 
 
@@ -454,13 +454,13 @@ def resumes(subject: Subject) -> None:
         spy = Spy(run, seed=0, quiet=True, device="cpu", checkpoint_seconds=0)
         spy.stop_after = max(1, whole.steps * 3 // 4)
         try:
-            subject.trained_briefly(subject.data[0], spy)
+            subject.trained_briefly(subject.few, spy)
         except Stopped:
             torch.rand(5)
         else:
             raise AssertionError(f"{subject.name} made {spy.steps} steps where it had made {whole.steps}")
         rest = Trainer(run, seed=0, quiet=True, device="cpu", checkpoint_seconds=0)
-        again, _ = subject.trained_briefly(subject.data[0], rest)
+        again, _ = subject.trained_briefly(subject.few, rest)
         _must(
             again.fingerprint == whole.fingerprint and rest.steps == whole.steps,
             f"{subject.name} does not resume bit for bit; is everything that changes named in keep?",
@@ -469,7 +469,7 @@ def resumes(subject: Subject) -> None:
 
 def poisoned_labels_change_nothing(subject: Subject) -> None:
     """A system that learns from pairs gives the same weights when the labels are wrong."""
-    split = subject.data[0]
+    split = subject.few
     if split.label is None:
         return
     wrong = Split(split.image, split.text, split.label[::-1].copy(), split.pairs)

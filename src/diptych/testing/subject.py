@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from diptych import catalogue
 from diptych.core import Item
 from diptych.data.base import Split
@@ -19,6 +21,8 @@ from diptych.training.parameters import dimensions
 from diptych.training.trainer import Trainer
 
 __all__ = ["Brief", "Subject"]
+
+_FEW = 48  # pictures at least that it learns from briefly
 
 
 class Brief(NamedTuple):
@@ -160,10 +164,17 @@ class Subject:
         return learner, trainer
 
     @cached_property
+    def few(self) -> Split:
+        """What it learns from briefly: some batches of its data, the last of them not full."""
+        count = max(_FEW, 5 * getattr(self.system, "batch_size", 0) // 2)
+        whole = self.data[0]
+        return whole.take(np.arange(min(count, len(whole.image))))
+
+    @cached_property
     def brief(self) -> Brief:
-        """What came of training it briefly on its data, which several checks compare with."""
-        with unchanged(self.data[0]) as same:
-            learner, trainer = self.trained_briefly(self.data[0])
+        """What came of training it briefly, which several checks compare with."""
+        with unchanged(self.few) as same:
+            learner, trainer = self.trained_briefly(self.few)
         return Brief(learner.fingerprint, trainer.steps, same())
 
     def sides(self) -> Iterator[tuple[Callable[[Any], Any], Any]]:
