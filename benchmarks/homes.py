@@ -220,7 +220,7 @@ def _bytes(count: float) -> str:
 def main() -> None:
     told = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     told.add_argument("--items", type=int, default=100_000)
-    told.add_argument("--queries", type=int, default=50)
+    told.add_argument("--queries", type=int, default=200)
     told.add_argument("--homes", default="folder,postgresql,milvus", help="which, of these three")
     told.add_argument("--codes", default=f"hnsw,{DIM}", help="what servers are given, of hnsw and bits")
     told.add_argument("--sizing", type=Path, help="compute from what was measured, and measure nothing")

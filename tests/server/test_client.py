@@ -156,6 +156,17 @@ def test_codes_are_made_from_afar(client: diptych.Client, collection: Collection
         client.ask("POST", "jobs", {"kind": "codes"})
 
 
+@pytest.mark.parametrize(
+    "asked", [{"bits": 64}, {"kind": "codes", "bits": 64, "folders": ["more"], "check": True}]
+)
+def test_what_a_job_would_ignore_is_refused(client: diptych.Client, asked: dict[str, Any]) -> None:
+    with pytest.raises(
+        diptych.ServerError, match=r"a job of kind \w+ takes .* and not .*; ask for each in a job"
+    ):
+        client.ask("POST", "jobs", asked)
+    assert client.ask("GET", "jobs")["jobs"] == []
+
+
 def test_of_a_part_only_the_part_is_told_and_what_concerns_all_is_not_done(
     collection: Collection, photos: Path
 ) -> None:

@@ -11,7 +11,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from diptych.server import schema
 from diptych.server.app import Json
-from diptych.server.errors import without_paths
+from diptych.server.errors import Refused, without_paths
 from diptych.server.jobs import Job
 from diptych.server.routes.shared import (
     FAILURES,
@@ -25,6 +25,7 @@ __all__ = ["router"]
 
 router = APIRouter(responses=FAILURES)
 
+_HEEDS = {"index": {"folders", "texts", "check", "forget_missing"}, "codes": {"bits"}}
 _FOLLOWED = 15.0  # seconds after which a stream without news says that it is there
 
 
@@ -51,6 +52,14 @@ def _without(value: Any, folders: Any) -> Any:
 @router.post("/api/v1/jobs", response_model=schema.Job, status_code=202, dependencies=[Writing])
 async def ask_job(request: Request, serving: Here, asked: schema.JobAsked) -> Any:
     """Have a collection brought up to date with its folder; once accepted, it is done."""
+    ignored = set(asked.model_dump(exclude_defaults=True)) - {"collection", "kind", *_HEEDS[asked.kind]}
+    if ignored:
+        raise Refused(
+            "BadRequest",
+            f"a job of kind {asked.kind} takes {' and '.join(sorted(_HEEDS[asked.kind]))}, and not "
+            f"{' and '.join(sorted(ignored))}; ask for each in a job of its own",
+            part=min(ignored),
+        )
     served, local = serving.holding.get(asked.collection), is_local(request)
     job = await looked_up(serving, lambda: serving.jobs.ask(served, asked))
     return Json(_job_facts(job, local=local), status_code=202)

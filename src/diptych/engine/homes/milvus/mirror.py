@@ -142,15 +142,29 @@ class Mirror:
         return found
 
     def settle(self) -> None:
-        """Close what is being filled, and wait until the index has all of it."""
-        self._asked("flush")
+        """Close what is being filled, have it merged, and wait until the index has all of it.
+
+        The server merges small parts by itself some time later, each of which has a graph of its own that is
+        walked as widely as a large one: what is measured before that is too good.
+        """
         until = time.monotonic() + _INDEXING
-        while self._asked("describe_index", index_name="vector").get("pending_index_rows", 0):
+        self._asked("flush")
+        self._indexed(until)
+        merging = self._asked("compact")
+        while self._server.ask(lambda client: client.get_compaction_state(merging)) == "Executing":
             if time.monotonic() > until:
-                break  # it goes on by itself, and compares one by one meanwhile
+                break  # it goes on by itself
             time.sleep(0.5)
+        self._indexed(until)
         self._asked("release_collection")  # what is in memory has been filled row by row, without a graph
         self._asked("load_collection")
+
+    def _indexed(self, until: float) -> None:
+        """Wait for the index; if it takes longer, the server compares one by one meanwhile."""
+        while self._asked("describe_index", index_name="vector").get("pending_index_rows", 0):
+            if time.monotonic() > until:
+                return
+            time.sleep(0.5)
 
     @property
     def _metric(self) -> str:
