@@ -6,7 +6,8 @@ Hits@10
 by round, cumulative and not, of: the first caption alone (plain), the next ten of it each round (paging),
 EIIRwQR without feedback and with a user who takes what has all words of a kind in common with the target,
 and ChatIR with questions of its list, whose dialogue is joined, or rewritten by the language model of
---llm, which also asks. Replies are kept on --tape. The encoder is the built-in one; nothing is learned.
+--llm, which also asks. Replies are kept on --tape. The encoder is the built-in one; with --learn, ChatIR is
+measured as well with heads over it that learned the dialogues of train photographs, by either of its losses.
 """
 
 from __future__ import annotations
